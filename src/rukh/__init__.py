@@ -1,0 +1,35 @@
+"""rukh: relation extraction from text and images, by retrieval."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from rukh.extraction import Extractor as Extractor
+    from rukh.records import Pair as Pair
+    from rukh.records import Post as Post
+    from rukh.records import TextEntity as TextEntity
+    from rukh.records import Triple as Triple
+    from rukh.records import VisualObject as VisualObject
+    from rukh.schema import RelationSchema as RelationSchema
+
+# Nothing heavy is imported until it is used: `import rukh` must stay fast.
+_HOMES = {
+    "Extractor": "rukh.extraction",
+    "Pair": "rukh.records",
+    "Post": "rukh.records",
+    "TextEntity": "rukh.records",
+    "Triple": "rukh.records",
+    "VisualObject": "rukh.records",
+    "RelationSchema": "rukh.schema",
+}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rukh' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

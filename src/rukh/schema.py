@@ -1,0 +1,177 @@
+"""Relation schemas: which relations exist, what they mean, and which arguments they allow.
+
+A schema is a YAML file (or one of those shipped in ``rukh/schemas``, by name). Each relation has
+several natural-language descriptions, from which the relation tower makes its prototypes (ROC,
+section 3: "relation encoder").
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib import resources
+from pathlib import Path
+
+from pydantic import Field, ValidationError, model_validator
+
+from rukh.errors import InputError, suggestion
+from rukh.records import Argument, Name, Record, Text, as_input_error
+
+
+class Relation(Record):
+    """One relation.
+
+    Attributes:
+        name: The label as the data spells it.
+        descriptions: What it means, in sentences; the head is "the head", the tail "the tail".
+        head, tail: Allowed argument types; empty allows every type.
+        symmetric: Whether ``(a, r, b)`` implies ``(b, r, a)``.
+        inverse: The relation that holds of ``(b, a)`` where this one holds of ``(a, b)``.
+    """
+
+    name: Name
+    descriptions: tuple[Text, ...] = ()
+    head: tuple[Name, ...] = ()
+    tail: tuple[Name, ...] = ()
+    symmetric: bool = False
+    inverse: Name | None = None
+
+    def allows(self, head: str | None, tail: str | None) -> bool:
+        """Whether arguments of these types may stand in it; an unknown type (None) may."""
+        return (head is None or not self.head or head in self.head) and (
+            tail is None or not self.tail or tail in self.tail
+        )
+
+
+class RelationSchema(Record):
+    """A closed or open set of relations.
+
+    Attributes:
+        name: The schema's name.
+        relations: All relations, NOTA among them where the data spells one.
+        nota: Name of the none-of-the-above relation, or None for a closed schema.
+        types: Words for each entity type, used as the type's hint (``PER: person``).
+
+    Example:
+        >>> schema = RelationSchema.load("mnre")
+        >>> schema.nota, len(schema.names)
+        ('None', 22)
+    """
+
+    name: Name
+    relations: tuple[Relation, ...] = Field(min_length=1)
+    nota: Name | None = None
+    types: dict[Name, Text] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RelationSchema:
+        counts = Counter(relation.name for relation in self.relations)
+        for name, count in counts.items():
+            if count > 1:
+                raise ValueError(f"relation {name!r} stands {count} times")
+        for relation in self.relations:
+            if relation.name == self.nota:
+                continue
+            if not any(text.strip() for text in relation.descriptions):
+                raise ValueError(f"relation {relation.name!r} has no description")
+            inverse = relation.inverse
+            if inverse is None:
+                continue
+            if inverse not in counts or inverse == self.nota:
+                raise ValueError(
+                    f"relation {relation.name!r} has inverse {inverse!r}, which is no relation of "
+                    f"this schema; {suggestion(inverse, counts)}"
+                )
+            if relation.symmetric:
+                raise ValueError(f"relation {relation.name!r} is symmetric and has an inverse")
+            back = self.relation(inverse).inverse
+            if back not in (None, relation.name):
+                raise ValueError(
+                    f"inverse of {relation.name!r} is {inverse!r}, but the inverse of {inverse!r} "
+                    f"is {back!r}"
+                )
+        if not self.names:
+            raise ValueError("a schema needs at least one relation besides its NOTA")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the relations that can be retrieved: all but NOTA, in order."""
+        return tuple(r.name for r in self.relations if r.name != self.nota)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of all labels that data of this schema may carry, NOTA included."""
+        names = self.names
+        return names if self.nota is None else (self.nota, *names)
+
+    def relation(self, name: str) -> Relation:
+        """The relation of this name. Raises InputError, with a suggestion, where there is none."""
+        for relation in self.relations:
+            if relation.name == name:
+                return relation
+        raise InputError(
+            f"relation {name!r} is not in schema {self.name!r}",
+            fix=suggestion(name, [r.name for r in self.relations]),
+        )
+
+    def reverse(self, name: str | None) -> str | None:
+        """The label of ``(b, a)`` where ``(a, b)`` carries ``name``: itself where symmetric, the
+        declared inverse, else NOTA (None stands for NOTA here)."""
+        if name is None or name == self.nota:
+            return None
+        relation = self.relation(name)
+        if relation.symmetric:
+            return name
+        if relation.inverse is not None:
+            return relation.inverse
+        return next((r.name for r in self.relations if r.inverse == name), None)
+
+    def allows(self, head: Argument, tail: Argument) -> bool:
+        """Whether any relation allows arguments of these types in this order."""
+        return any(
+            r.allows(head.type, tail.type) for r in self.relations if r.name != self.nota
+        )
+
+    @classmethod
+    def load(cls, source: str | Path) -> RelationSchema:
+        """Read a schema by shipped name or from a YAML file.
+
+        Raises:
+            InputError: No such schema, not YAML, or a violated constraint; names what and where.
+        """
+        import yaml
+
+        path = Path(source)
+        if path.suffix in {".yaml", ".yml"} or path.exists():
+            try:
+                text, where = path.read_text(encoding="utf-8"), str(path)
+            except OSError as error:
+                raise InputError(f"cannot read schema: {error.strerror}", where=str(path)) from None
+            except UnicodeDecodeError:
+                raise InputError("not UTF-8 text", where=str(path)) from None
+        else:
+            folder = resources.files("rukh") / "schemas"
+            shipped = [p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")]
+            if str(source) not in shipped:
+                raise InputError(
+                    f"no schema named {str(source)!r}",
+                    fix=suggestion(str(source), shipped) + " (or give a path to a .yaml file)",
+                )
+            text, where = (folder / f"{source}.yaml").read_text(encoding="utf-8"), str(source)
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"not YAML: {' '.join(str(error).split())}", where=where) from None
+        return cls.parse(data, where)
+
+    @classmethod
+    def parse(cls, data: object, where: str | None = None) -> RelationSchema:
+        """A schema from plain data. Raises InputError that names what and where."""
+        if not isinstance(data, dict):
+            raise InputError(
+                "a schema is a mapping with the keys name, relations, nota, types", where=where
+            )
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise as_input_error(error, where) from None

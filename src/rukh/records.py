@@ -8,12 +8,14 @@ and the offending value, and which :func:`as_input_error` turns into one line.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -31,20 +33,30 @@ MAX_PAIRS = 65_536
 """The most pairs asked of one post."""
 
 
-def _encodable(text: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"half of a UTF-16 surrogate pair at character {error.start}, which no file can hold"
-        ) from None
-    return text
+def _encodable(value: Any) -> Any:
+    """Before pydantic's own check, whose message does not say what is wrong."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"half of a UTF-16 surrogate pair at character {error.start} of "
+                f"{_shorten(repr(value))}, which no file can hold"
+            ) from None
+    return value
 
 
-Text: TypeAlias = Annotated[str, AfterValidator(_encodable)]
-Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_encodable)]
+def _writable(meta: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """JsonValue lets through what JSON files cannot hold: NaN from JSON input, half surrogates."""
+    if meta:
+        _encodable(json.dumps(meta, ensure_ascii=False, allow_nan=False))
+    return meta
+
+
+Text: TypeAlias = Annotated[str, BeforeValidator(_encodable)]
+Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=1000), BeforeValidator(_encodable)]
 Box: TypeAlias = tuple[float, float, float, float]
-Meta: TypeAlias = dict[str, JsonValue]
+Meta: TypeAlias = Annotated[dict[str, JsonValue], AfterValidator(_writable)]
 
 
 class Record(BaseModel):
@@ -73,7 +85,7 @@ class TextEntity(Record):
     def _ordered(self) -> TextEntity:
         if self.end <= self.start:
             raise ValueError(
-                f"entity {self.id!r} is empty: start {self.start}, end {self.end} (end is exclusive)"
+                f"entity {self.id!r} is empty: start {self.start}, end {self.end} (exclusive)"
             )
         return self
 
@@ -149,7 +161,9 @@ class Post(Record):
 
     id: Name
     text: Text = Field(max_length=MAX_TEXT)
-    image: Path | bytes | None = Field(default=None, union_mode="left_to_right")
+    image: Annotated[Path | bytes | None, BeforeValidator(_encodable)] = Field(
+        default=None, union_mode="left_to_right"
+    )
     caption: Text | None = Field(default=None, max_length=MAX_TEXT)
     entities: tuple[TextEntity, ...] = Field(default=(), max_length=MAX_ARGUMENTS)
     objects: tuple[VisualObject, ...] = Field(default=(), max_length=MAX_ARGUMENTS)

@@ -7,6 +7,7 @@ section 3: "relation encoder").
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from importlib import resources
 from pathlib import Path
@@ -69,9 +70,12 @@ class RelationSchema(Record):
             if count > 1:
                 raise ValueError(f"relation {name!r} stands {count} times")
         for relation in self.relations:
+            for index, text in enumerate(relation.descriptions):
+                if not text.strip():
+                    raise ValueError(f"description {index} of relation {relation.name!r} is empty")
             if relation.name == self.nota:
                 continue
-            if not any(text.strip() for text in relation.descriptions):
+            if not relation.descriptions:
                 raise ValueError(f"relation {relation.name!r} has no description")
             inverse = relation.inverse
             if inverse is None:
@@ -83,8 +87,10 @@ class RelationSchema(Record):
                 )
             if relation.symmetric:
                 raise ValueError(f"relation {relation.name!r} is symmetric and has an inverse")
-            back = self.relation(inverse).inverse
-            if back not in (None, relation.name):
+            if inverse == relation.name:
+                raise ValueError(f"relation {inverse!r} is its own inverse; say symmetric: true")
+            back = self.reverse(inverse)
+            if back != relation.name:
                 raise ValueError(
                     f"inverse of {relation.name!r} is {inverse!r}, but the inverse of {inverse!r} "
                     f"is {back!r}"
@@ -116,7 +122,8 @@ class RelationSchema(Record):
 
     def reverse(self, name: str | None) -> str | None:
         """The label of ``(b, a)`` where ``(a, b)`` carries ``name``: itself where symmetric, the
-        declared inverse, else NOTA (None stands for NOTA here)."""
+        declared inverse, else NOTA (None stands for NOTA here).
+        """
         if name is None or name == self.nota:
             return None
         relation = self.relation(name)
@@ -128,9 +135,7 @@ class RelationSchema(Record):
 
     def allows(self, head: Argument, tail: Argument) -> bool:
         """Whether any relation allows arguments of these types in this order."""
-        return any(
-            r.allows(head.type, tail.type) for r in self.relations if r.name != self.nota
-        )
+        return any(r.allows(head.type, tail.type) for r in self.relations if r.name != self.nota)
 
     @classmethod
     def load(cls, source: str | Path) -> RelationSchema:
@@ -142,7 +147,8 @@ class RelationSchema(Record):
         import yaml
 
         path = Path(source)
-        if path.suffix in {".yaml", ".yml"} or path.exists():
+        # A folder that bears a schema's name (a model's, say) must not hide the schema.
+        if path.suffix in {".yaml", ".yml"} or os.path.isfile(path):
             try:
                 text, where = path.read_text(encoding="utf-8"), str(path)
             except OSError as error:
@@ -151,7 +157,9 @@ class RelationSchema(Record):
                 raise InputError("not UTF-8 text", where=str(path)) from None
         else:
             folder = resources.files("rukh") / "schemas"
-            shipped = [p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")]
+            shipped = [
+                p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")
+            ]
             if str(source) not in shipped:
                 raise InputError(
                     f"no schema named {str(source)!r}",
@@ -160,7 +168,7 @@ class RelationSchema(Record):
             text, where = (folder / f"{source}.yaml").read_text(encoding="utf-8"), str(source)
         try:
             data = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2020-13-45
             raise InputError(f"not YAML: {' '.join(str(error).split())}", where=where) from None
         return cls.parse(data, where)
 

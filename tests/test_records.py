@@ -1,0 +1,182 @@
+"""Every constraint of the records fails loudly, naming the field and the offending value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from rukh.records import MAX_TEXT, Post, TextEntity, VisualObject, as_input_error
+
+ANN = {"id": "a", "start": 0, "end": 3, "type": "PER"}
+ROME = {"id": "r", "start": 7, "end": 11, "type": "LOC"}
+FACE = {"id": "o", "box": [0.1, 0.2, 0.5, 0.9]}
+
+
+def post(**fields: Any) -> Post:
+    return Post(**{"id": "1", "text": "Ann in Rome", **fields})
+
+
+def complaint(**fields: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        post(**fields)
+    return str(as_input_error(caught.value, "posts.jsonl:3"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"entities": [ANN, {**ROME, "end": 12}]}, ["entities[1]", "'r'", "12", "11 characters"]),
+        ({"entities": [{**ANN, "end": 0}]}, ["entities[0].end", "not 0"]),
+        ({"entities": [{**ANN, "start": 3}]}, ["entities[0]", "'a' is empty", "start 3, end 3"]),
+        ({"entities": [{**ANN, "start": 5, "end": 2}]}, ["entities[0]", "start 5, end 2"]),
+        ({"entities": [{**ANN, "start": -1}]}, ["entities[0].start", "not -1"]),
+        ({"entities": [{**ANN, "start": 0.0}]}, ["entities[0].start", "not 0.0"]),
+        ({"entities": [{**ANN, "end": True}]}, ["entities[0].end", "not True"]),
+        ({"entities": [{**ANN, "end": "3"}]}, ["entities[0].end", "not '3'"]),
+        ({"entities": [{**ANN, "start": 3, "end": 4}]}, ["entities[0]", "white space", "[3, 4)"]),
+        ({"entities": [{**ANN, "tipe": "PER"}]}, ["entities[0].tipe", "'PER'"]),
+        ({"entities": [{**ANN, "type": ""}]}, ["entities[0].type", "not ''"]),
+        ({"entities": [ANN, {**ROME, "id": "a"}]}, ["'a'", "twice"]),
+        ({"entities": [ANN], "objects": [{**FACE, "id": "a"}]}, ["'a'", "twice"]),
+        ({"objects": [{**FACE, "box": [0, 0, 320, 240]}]}, ["objects[0]", "320", "not pixels"]),
+        ({"objects": [{**FACE, "box": [-0.1, 0, 1, 1]}]}, ["objects[0]", "-0.1"]),
+        ({"objects": [{**FACE, "box": [0.5, 0, 0.5, 1]}]}, ["objects[0]", "[0.5, 0.0, 0.5, 1.0]"]),
+        ({"objects": [{**FACE, "box": [0, 0.9, 1, 0.1]}]}, ["objects[0]", "0.9"]),
+        ({"objects": [{**FACE, "box": [0, 0, float("nan"), 1]}]}, ["objects[0].box[2]", "nan"]),
+        ({"objects": [{**FACE, "box": [0, 0, float("inf"), 1]}]}, ["objects[0].box[2]", "inf"]),
+        ({"objects": [{**FACE, "box": [0, 0, 1]}]}, ["objects[0].box[3]", "required"]),
+        (
+            {"pairs": [{"head": "a", "tail": "x"}], "entities": [ANN]},
+            ["pairs[0].tail", "'x'", "'a'"],
+        ),
+        (
+            {"pairs": [{"head": "x", "tail": "a"}], "entities": [ANN]},
+            ["pairs[0].head", "'x'", "'a'"],
+        ),
+        ({"pairs": [{"head": "a", "tail": "a"}], "entities": [ANN]}, ["pairs[0]", "both 'a'"]),
+        ({"tokens": [[0, 3], [7, 12]]}, ["tokens[1]", "[7, 12)", "11 characters"]),
+        ({"tokens": [[4, 3]]}, ["tokens[0]", "[4, 3)"]),
+        ({"text": None}, ["text", "None"]),
+        ({"text": "x" * (MAX_TEXT + 1)}, ["text", f"at most {MAX_TEXT}", "xxx"]),
+        ({"text": "Ann \ud83d"}, ["text", "surrogate", "character 4", r"\ud83d"]),
+        ({"id": "\udc00"}, ["id", "surrogate", "character 0"]),
+        ({"image": "\ud83d.png"}, ["image", "surrogate", "character 0"]),
+        ({"meta": {"k": ["\ud83d"]}}, ["meta", "surrogate"]),
+        ({"meta": {"k": float("nan")}}, ["meta", "nan"]),
+        ({"id": ""}, ["id", "not ''"]),
+        ({"id": 5}, ["id", "not 5"]),
+        ({"tekst": "hi"}, ["tekst", "'hi'"]),
+    ],
+)
+def test_a_violated_constraint_names_field_and_value(
+    fields: dict[str, Any], said: list[str]
+) -> None:
+    message = complaint(**fields)
+    assert message.startswith("posts.jsonl:3: ")
+    assert "\n" not in message and len(message) < 400
+    for words in said:
+        assert words in message
+
+
+def test_json_cannot_smuggle_nan_or_a_half_surrogate() -> None:
+    for line in ('{"id": "1", "text": "", "meta": {"k": NaN}}', r'{"id": "1", "text": "\ud83d"}'):
+        with pytest.raises(ValidationError):
+            Post.model_validate_json(line)
+
+
+def test_several_problems_are_counted() -> None:
+    assert "(and 1 more)" in complaint(entities=[{**ANN, "start": -1, "end": 0}])
+
+
+def test_records_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        post().text = "other"
+
+
+def test_longest_text_is_accepted() -> None:
+    assert len(post(text="x" * MAX_TEXT).text) == MAX_TEXT
+
+
+def test_empty_text_with_objects_only() -> None:
+    empty = post(text="", objects=[FACE, {**FACE, "id": "p"}], pairs=[{"head": "o", "tail": "p"}])
+    assert [argument.id for argument in empty.arguments] == ["o", "p"]
+
+
+def test_nested_overlapping_and_equal_spans_are_accepted() -> None:
+    spans = [(0, 11), (0, 3), (2, 9), (7, 11), (7, 11)]
+    entities = [{"id": str(i), "start": a, "end": b} for i, (a, b) in enumerate(spans)]
+    kept = post(entities=entities)
+    assert [kept.surface(str(i)) for i in range(5)] == [
+        "Ann in Rome",
+        "Ann",
+        "n in Ro",
+        "Rome",
+        "Rome",
+    ]
+
+
+def test_offsets_count_characters_in_emoji_and_right_to_left_text() -> None:
+    text = "👩‍👩‍👧 يوم جميل في القاهرة with Zoë 🇪🇬"
+    for words in ("القاهرة", "Zoë", "👩‍👩‍👧", "🇪🇬"):
+        start = text.index(words)
+        entity = {"id": "e", "start": start, "end": start + len(words)}
+        assert post(text=text, entities=[entity]).surface("e") == words
+
+
+def test_pairs_keep_order_and_duplicates() -> None:
+    asked = [("r", "a"), ("a", "r"), ("a", "r")]
+    kept = post(entities=[ANN, ROME], pairs=[{"head": h, "tail": t} for h, t in asked])
+    assert [(pair.head, pair.tail) for pair in kept.pairs or ()] == asked
+    assert post().pairs is None and post(pairs=[]).pairs == ()
+
+
+def test_image_is_a_path_or_bytes() -> None:
+    assert post(image="a/b.png").image == Path("a/b.png")
+    assert post(image=b"\x89PNG").image == b"\x89PNG"
+    assert post(image=b"P6 1 1 255 abc").image == b"P6 1 1 255 abc"
+
+
+def test_surface_of_an_object_is_label_type_or_id() -> None:
+    objects = [FACE, {**FACE, "id": "p", "type": "PER"}, {**FACE, "id": "q", "label": "singer"}]
+    shown = post(objects=objects)
+    assert [shown.surface(name) for name in "opq"] == ["o", "PER", "singer"]
+    with pytest.raises(KeyError):
+        shown.surface("z")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=40), st.data())
+def test_any_valid_span_gives_back_the_very_words(text: str, data: st.DataObject) -> None:
+    assume(text.strip())
+    start = data.draw(st.integers(0, len(text) - 1))
+    end = data.draw(st.integers(start + 1, len(text)))
+    assume(text[start:end].strip())
+    made = post(text=text, entities=[TextEntity(id="e", start=start, end=end)])
+    assert made.surface("e") == text[start:end]
+    assert Post.model_validate_json(made.model_dump_json()) == made
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=20), st.integers(-3, 25), st.integers(-3, 25))
+def test_any_other_span_is_refused(text: str, start: int, end: int) -> None:
+    assume(not (0 <= start < end <= len(text) and text[start:end].strip()))
+    with pytest.raises(ValidationError):
+        post(text=text, entities=[{"id": "e", "start": start, "end": end}])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(*[st.floats(-0.5, 1.5)] * 4))
+def test_a_box_is_accepted_exactly_if_it_lies_in_the_picture(
+    box: tuple[float, float, float, float],
+) -> None:
+    x1, y1, x2, y2 = box
+    if 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1:
+        assert VisualObject(id="o", box=box).box == box
+    else:
+        with pytest.raises(ValidationError, match="box"):
+            VisualObject(id="o", box=box)

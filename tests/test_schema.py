@@ -1,0 +1,161 @@
+"""A schema that contradicts itself is refused, by name of what is wrong and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rukh.errors import InputError
+from rukh.records import TextEntity, VisualObject
+from rukh.schema import Relation, RelationSchema
+
+
+def relation(name: str, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "descriptions": [f"The head {name} the tail."], **fields}
+
+
+def schema(*relations: dict[str, Any], **fields: Any) -> RelationSchema:
+    return RelationSchema.parse({"name": "s", "relations": list(relations), **fields}, "s.yaml")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"relations": [relation("a"), relation("a")]}, ["'a'", "2 times"]),
+        ({"relations": [relation("a", descriptions=[])]}, ["'a'", "no description"]),
+        ({"relations": [relation("a", descriptions=["fine.", " "])]}, ["description 1", "'a'"]),
+        (
+            {"relations": [relation("a", descriptions="text")]},
+            ["relations[0].descriptions", "text"],
+        ),
+        ({"relations": [relation("a", inverse="lieks"), relation("likes")]}, ["'a'", "'likes'?"]),
+        ({"relations": [relation("a", inverse="n"), relation("n")], "nota": "n"}, ["'a'", "'n'"]),
+        ({"relations": [relation("a", inverse="a")]}, ["'a'", "symmetric: true"]),
+        (
+            {"relations": [relation("a", inverse="b", symmetric=True), relation("b")]},
+            ["'a'", "symmetric and has an inverse"],
+        ),
+        (
+            {"relations": [relation("a", inverse="b"), relation("b", symmetric=True)]},
+            ["inverse of 'a' is 'b'", "inverse of 'b' is 'b'"],
+        ),
+        (
+            {"relations": [relation("a", inverse="b"), relation("b", inverse="c"), relation("c")]},
+            ["inverse of 'a' is 'b'", "inverse of 'b' is 'c'"],
+        ),
+        (
+            {"relations": [relation("a", inverse="c"), relation("b", inverse="c"), relation("c")]},
+            ["inverse of 'b' is 'c'", "inverse of 'c' is 'a'"],
+        ),
+        ({"relations": []}, ["relations", "at least 1"]),
+        ({"relations": [relation("n")], "nota": "n"}, ["at least one relation besides"]),
+        ({"relations": [{"descriptions": ["x."]}]}, ["relations[0].name", "required"]),
+        ({"relations": [relation("a", heads=["PER"])]}, ["relations[0].heads"]),
+        ({"relations": [relation("a")], "nota": 5}, ["nota", "not 5"]),
+        ({"relations": [relation("a")], "type": {}}, ["type"]),
+    ],
+)
+def test_a_violated_constraint_names_what_and_where(data: dict[str, Any], said: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        RelationSchema.parse({"name": "s", **data}, "s.yaml")
+    message = str(caught.value)
+    assert message.startswith("s.yaml: ")
+    for words in said:
+        assert words in message
+
+
+@pytest.mark.parametrize("data", [None, [], "text", 3])
+def test_a_schema_is_a_mapping(data: object) -> None:
+    with pytest.raises(InputError, match=r"s\.yaml: a schema is a mapping"):
+        RelationSchema.parse(data, "s.yaml")
+
+
+def test_no_nota_is_accepted() -> None:
+    closed = schema(relation("a"), relation("b"))
+    assert closed.nota is None
+    assert closed.names == closed.labels == ("a", "b")
+
+
+def test_nota_needs_no_description_and_is_no_name() -> None:
+    opened = schema(relation("a"), {"name": "none"}, nota="none")
+    assert opened.names == ("a",)
+    assert opened.labels == ("none", "a")
+    assert schema(relation("a"), nota="none").labels == ("none", "a")
+
+
+def test_reverse_is_itself_the_inverse_or_nota() -> None:
+    made = schema(
+        relation("parent", inverse="child"),
+        relation("child"),
+        relation("couple", symmetric=True),
+        relation("lives"),
+        {"name": "none"},
+        nota="none",
+    )
+    assert made.reverse("parent") == "child"
+    assert made.reverse("child") == "parent"
+    assert made.reverse("couple") == "couple"
+    assert made.reverse("lives") is made.reverse("none") is made.reverse(None) is None
+    with pytest.raises(InputError, match=r"'copule'.*did you mean 'couple'"):
+        made.reverse("copule")
+
+
+def test_types_allow_what_they_list_and_what_is_not_known() -> None:
+    lives = Relation(name="lives", descriptions=("x.",), head=("PER",), tail=("LOC", "GPE"))
+    assert lives.allows("PER", "GPE") and lives.allows(None, "LOC") and lives.allows(None, None)
+    assert not lives.allows("LOC", "PER") and not lives.allows("PER", "ORG")
+    assert Relation(name="any", descriptions=("x.",)).allows("X", "Y")
+
+
+def test_a_schema_allows_a_pair_that_any_relation_but_nota_allows() -> None:
+    made = schema(relation("lives", head=["PER"], tail=["LOC"]), {"name": "none"}, nota="none")
+    ann = TextEntity(id="a", start=0, end=3, type="PER")
+    rome = VisualObject(id="r", box=(0, 0, 1, 1), type="LOC")
+    assert made.allows(ann, rome)
+    assert not made.allows(rome, ann)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: b: c", "[[[", "a: !!python/object/apply:os.getcwd []", "a: 2020-13-45", "\x00"],
+)
+def test_bad_yaml_names_the_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"broken\.yaml: not YAML: "):
+        RelationSchema.load(path)
+
+
+def test_a_file_that_is_missing_or_not_text_names_itself(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.yaml: cannot read schema: No such file"):
+        RelationSchema.load(tmp_path / "gone.yaml")
+    (tmp_path / "bytes.yaml").write_bytes(b"name: \xff\xfe")
+    with pytest.raises(InputError, match=r"bytes\.yaml: not UTF-8"):
+        RelationSchema.load(tmp_path / "bytes.yaml")
+
+
+def test_a_file_is_read_and_its_constraints_name_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "name: mine\nrelations:\n- name: a\n  descriptions: [The head likes the tail.]\n"
+    )
+    assert RelationSchema.load(path).names == ("a",)
+    path.write_text("name: mine\nrelations:\n- name: a\n")
+    with pytest.raises(InputError, match=r"mine\.yaml: relation 'a' has no description"):
+        RelationSchema.load(str(path))
+
+
+@pytest.mark.parametrize("name", ["mnrr", "", "x" * 300])
+def test_an_unknown_name_suggests_the_shipped_ones(name: str) -> None:
+    with pytest.raises(InputError, match=r"no schema named .*mnre"):
+        RelationSchema.load(name)
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_shipped_schema(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mnre").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert RelationSchema.load("mnre").name == "mnre"

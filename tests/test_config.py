@@ -1,0 +1,261 @@
+"""Configurations: every mistake is named by its dotted key; overrides and variables hold."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rukh.config import apply_overrides, load_config
+from rukh.errors import InputError
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Lora(Section):
+    rank: int = 8
+
+
+class Constant(Section):
+    kind: Literal["constant"] = "constant"
+    factor: float = 1.0
+
+
+class Linear(Section):
+    kind: Literal["linear"] = "linear"
+    warmup: float = 0.1
+
+
+class Training(Section):
+    epochs: int = Field(default=3, ge=1)
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    shuffle: bool = True
+    lora: Lora | None = None
+    schedule: Annotated[Constant | Linear, Field(discriminator="kind")] = Constant()
+    limit: int | float = 1
+
+
+class Source(Section):
+    path: Path
+    format: Literal["mnre", "jsonl"] = "mnre"
+
+
+class Config(Section):
+    data: tuple[Source, ...] = ()
+    training: Training = Training()
+    note: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        if self.note == "contradiction":
+            raise ValueError("note contradicts itself")
+        return self
+
+
+def load(folder: Path, text: str, *overrides: str) -> Config:
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_config(path, Config, overrides)
+
+
+def complaint(folder: Path, text: str, *overrides: str) -> str:
+    with pytest.raises(InputError) as caught:
+        load(folder, text, *overrides)
+    assert caught.value.exit_code == 2
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.removeprefix(f"{folder / 'config.yaml'}").removeprefix(":").strip()
+
+
+def test_reads_into_a_frozen_object(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        """
+        data: [{path: some/train.txt}, {path: more.jsonl, format: jsonl}]
+        training:
+          epochs: 2
+          learning_rate: 3e-5   # a string in YAML 1.1
+          betas: [0.9, 1]
+          lora: {rank: 4}
+          schedule: {kind: linear, warmup: .5}
+        """,
+    )
+    assert config == Config(
+        data=(Source(path=Path("some/train.txt")), Source(path=Path("more.jsonl"), format="jsonl")),
+        training=Training(
+            epochs=2,
+            learning_rate=3e-5,
+            betas=(0.9, 1.0),
+            lora=Lora(rank=4),
+            schedule=Linear(warmup=0.5),
+        ),
+    )
+    with pytest.raises(ValidationError, match="frozen"):
+        config.note = "changed"
+
+
+def test_empty_file_is_all_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path, "# nothing\n") == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("trainin: {}", "trainin: no such key; did you mean 'training'?"),
+        ("training: {epoch: 2}", "training.epoch: no such key; did you mean 'epochs'?"),
+        ("training: {lora: {zzz: 2}}", "training.lora.zzz: no such key; known: rank"),
+        (
+            "training: {schedule: {kind: linear, warmups: 1}}",
+            "training.schedule.warmups: no such key; did you mean 'warmup'?",
+        ),
+        # The misspelt key is told of, not the one that is missing because of it.
+        ("data: [{paht: x}]", "data[0].paht: no such key (and 1 more); did you mean 'path'?"),
+        ("data: [{format: mnre}]", "data[0].path: a value is needed"),
+        (
+            "training: {epochs: many}",
+            "training.epochs: Input should be a valid integer, not 'many'",
+        ),
+        ("training: {epochs: true}", "training.epochs: Input should be a valid integer, not True"),
+        ('training: {epochs: "3"}', "training.epochs: Input should be a valid integer, not '3'"),
+        (
+            "training: {epochs: 0}",
+            "training.epochs: Input should be greater than or equal to 1, not 0",
+        ),
+        ("training: {shuffle: 1}", "training.shuffle: Input should be a valid boolean, not 1"),
+        ("data: [{path: x, format: csv}]", "data[0].format: Input should be 'mnre' or 'jsonl', "),
+        ("training: {betas: [1, x]}", "training.betas[1]: Input should be a valid number, not 'x'"),
+        ("training: {limit: x}", "training.limit: Input should be a valid integer, not 'x'"),
+        ("training: 3", "training: Input should be an object, not 3"),
+        ("note: 2020-01-01x\nnote: b", "2: not YAML: key 'note' stands twice"),
+        ("note: contradiction", "note contradicts itself"),
+        ("[1, 2]", "a configuration is a mapping, not [1, 2]"),
+        ("note: ok\ntraining: {", "2: not YAML: "),
+        ("note: \x07", "not YAML: "),
+        ("note: 2020-13-45", "not YAML: "),
+        ("note: !!python/name:os.system", "1: not YAML: could not determine a constructor"),
+        ("? [a, b]\n: 1", "1: not YAML: found unhashable key"),
+        ("training: {lora: {3: x}}", "training.lora.3: no such key; known: rank"),
+        ("[" * 5000, "not YAML: "),
+        ("3: x", "3: no such key; known: data, note, training"),
+    ],
+)
+def test_mistakes_name_the_dotted_key(tmp_path: Path, text: str, expected: str) -> None:
+    assert complaint(tmp_path, text).startswith(expected)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.yaml: cannot read: No such file"):
+        load_config(tmp_path / "absent.yaml", Config)
+    (tmp_path / "latin.yaml").write_bytes(b"note: \xe9")
+    with pytest.raises(InputError, match="not UTF-8"):
+        load_config(tmp_path / "latin.yaml", Config)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("${RUKH_DATA}/a", "/set/a"),
+        ("${RUKH_DATA:-../data}/a", "/set/a"),
+        ("${RUKH_ABSENT:-../data}/a", "../data/a"),
+        ("${RUKH_EMPTY:-../data}/a", "../data/a"),
+        ("${RUKH_ABSENT:-}a", "a"),
+        ("${RUKH_DATA}${RUKH_DATA}", "/set/set"),
+        ("$RUKH_DATA costs 5 $", "$RUKH_DATA costs 5 $"),
+    ],
+)
+def test_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: str
+) -> None:
+    monkeypatch.setenv("RUKH_DATA", "/set")
+    monkeypatch.setenv("RUKH_EMPTY", "")
+    monkeypatch.delenv("RUKH_ABSENT", raising=False)
+    config = load(tmp_path, f"note: '{text}'\ndata: [{{path: '{text}'}}]")
+    assert config.note == expected
+    assert config.data[0].path == Path(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("${RUKH_ABSENT}", "data[0].path: the environment variable RUKH_ABSENT is not set; set it"),
+        ("${HOME}", "data[0].path: cannot expand '${HOME}'; write ${RUKH_NAME}"),
+        ("${HOME:-x}", "data[0].path: cannot expand '${HOME:-x}'"),
+        ("${RUKH_DATA", "data[0].path: cannot expand '${RUKH_DATA'"),
+        ("${}", "data[0].path: cannot expand '${}'"),
+    ],
+)
+def test_variables_that_are_not_expanded(tmp_path: Path, text: str, expected: str) -> None:
+    assert "RUKH_ABSENT" not in os.environ
+    assert complaint(tmp_path, f"data: [{{path: '{text}'}}]").startswith(expected)
+
+
+def test_an_overridden_variable_need_not_be_set(tmp_path: Path) -> None:
+    assert load(tmp_path, "note: ${RUKH_ABSENT}", "note=mine").note == "mine"
+
+
+def test_overrides_are_yaml_and_the_last_one_holds(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        "training: {epochs: 9, shuffle: true}\nnote: x",
+        "training.epochs=3",
+        "training.epochs=4",
+        "training.learning_rate=1e-5",
+        "training.betas=[0.5, 0.6]",
+        "training.lora.rank=2",
+        "training.shuffle=false",
+        "note=",
+    )
+    assert config.training == Training(
+        epochs=4, learning_rate=1e-5, betas=(0.5, 0.6), lora=Lora(rank=2), shuffle=False
+    )
+    assert config.note is None
+    assert load(tmp_path, "", "note=a=b").note == "a=b"
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("training.epoch=3", "training.epoch: no such key; did you mean 'epochs'?"),
+        ("training.epochs=x", "training.epochs: Input should be a valid integer, not 'x'"),
+        ("training.epochs", "override 'training.epochs' is not of the form key.sub=value"),
+        ("training..epochs=3", "override 'training..epochs=3' is not of the form key.sub=value"),
+        ("=3", "override '=3' is not of the form key.sub=value"),
+        ("note.x=3", "note: override 'note.x=3' needs a section, but this is 'text'"),
+        ("note=[", "override 'note=[':1: not YAML"),
+    ],
+)
+def test_wrong_overrides(tmp_path: Path, override: str, expected: str) -> None:
+    assert complaint(tmp_path, "note: text", override).startswith(expected)
+
+
+keys = st.text("abc", min_size=1, max_size=2)
+trees = st.recursive(st.integers(), lambda below: st.dictionaries(keys, below, max_size=3))
+
+
+def leaves(tree: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    if not isinstance(tree, dict):
+        return {path: tree}
+    return {k: v for name, below in tree.items() for k, v in leaves(below, (*path, name)).items()}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(keys, trees, max_size=3), st.lists(keys, min_size=1, max_size=4))
+def test_overriding_sets_that_key_and_no_other(data: dict[str, Any], path: list[str]) -> None:
+    before = repr(data)
+    expected = {k: v for k, v in leaves(data).items() if k[: len(path)] != tuple(path)}
+    override = f"{'.'.join(path)}=-1"
+    if any(k == tuple(path[: len(k)]) for k in expected):  # a value where a section is needed
+        with pytest.raises(InputError, match="needs a section"):
+            apply_overrides(data, [override])
+    else:
+        changed = apply_overrides(data, [override])
+        assert leaves(changed) == {**expected, tuple(path): -1}
+    assert repr(data) == before

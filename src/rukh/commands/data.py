@@ -1,0 +1,81 @@
+"""``rukh data``: check files of any format, convert them, and print what rukh's own looks like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rukh.errors import InputError
+
+app = typer.Typer(no_args_is_help=True, help="Check, convert and describe data files.")
+
+Format = Annotated[str, typer.Option("--format", help="jsonl, mnre, opennre or more.")]
+Boxes = Annotated[Path | None, typer.Option(help="MORE's box dictionary, if not beside the file.")]
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="The data file.")],
+    format: Format = "jsonl",
+    boxes: Boxes = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Write the result as JSON here; - is standard output.")
+    ] = None,
+) -> None:
+    """Report every bad line (number, field, and why) and go on; exit 2 if there was one."""
+    from rukh.files import write_json
+    from rukh.readers import scan
+
+    posts, problems = 0, []
+    quiet = str(json) == "-"
+    for line, result in scan(file, format, boxes=boxes):
+        if isinstance(result, InputError):
+            typer.echo(str(result), err=quiet)
+            problems.append(
+                {"line": line, "field": result.field, "why": result.problem, "fix": result.fix}
+            )
+        else:
+            posts += 1
+    typer.echo(f"{file}: {posts:,} good, {len(problems):,} bad", err=quiet)
+    if json is not None:
+        report = {"file": str(file), "format": format, "good": posts, "bad": len(problems)}
+        write_json(report | {"problems": problems}, json)
+    if problems:
+        raise typer.Exit(2)
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="IN", help="The file to convert.")],
+    out: Annotated[Path, typer.Option(help="The file to write, whole or not at all.")],
+    format: Format = "jsonl",
+    to: Annotated[str, typer.Option(help="The format to write.")] = "jsonl",
+    images: Annotated[
+        Path | None, typer.Option(help="The folder of the pictures, if not the file's own.")
+    ] = None,
+    captions: Annotated[Path | None, typer.Option(help="Captions to join, by picture.")] = None,
+    boxes: Boxes = None,
+) -> None:
+    """Convert a data file; token offsets become character offsets, and back."""
+    from tqdm import tqdm
+
+    from rukh.readers import read, read_captions, write
+
+    if out.exists() and file.exists() and out.samefile(file):
+        raise InputError("the output is the input itself", where=str(out), fix="name another --out")
+    known = None if captions is None else read_captions(captions)
+    posts = read(file, format, images=images, captions=known, boxes=boxes)
+    with tqdm(posts, unit=" posts", delay=2, leave=False) as progress:
+        write(progress, out, to)
+    typer.echo(f"{progress.n:,} posts written to {out}")
+
+
+@app.command()
+def spec() -> None:
+    """Print the JSON Schema of rukh's own JSONL."""
+    from rukh.files import write_json
+    from rukh.readers.jsonl import json_schema
+
+    write_json(json_schema(), "-")

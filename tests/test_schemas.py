@@ -42,8 +42,8 @@ LABELS = {
         "/per/per/alumi",
         "/per/per/alternate_names",
         "/org/org/alternate_names",
-    ]
-    + COMMON,
+        *COMMON,
+    ],
     "umre": [
         "none",
         "/per/loc/place_of_governance",
@@ -60,8 +60,8 @@ LABELS = {
         "/per/per/relatives",
         "/per/per/alumni",
         "/org/misc/present_in",
-    ]
-    + COMMON,
+        *COMMON,
+    ],
 }
 SYMMETRIC = {
     "mnre": {

@@ -36,9 +36,12 @@ checkpoints
 metrics
 tagging
 candidates
+scoring journal
 extraction
 evaluation report
-training tagger_training
+training
+model_card
+tagger_training relation_training
 commands
 cli
 """

@@ -26,8 +26,8 @@ class InputError(RukhError, ValueError):
         fix: What would mend it.
 
     Example:
-        >>> print(InputError("end 9 is past the text", where="posts.jsonl:3", field="entities[0].end"))
-        posts.jsonl:3: entities[0].end: end 9 is past the text
+        >>> print(InputError("9 is past the text", where="posts.jsonl:3", field="end"))
+        posts.jsonl:3: end: 9 is past the text
     """
 
     exit_code = 2

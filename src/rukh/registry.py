@@ -49,6 +49,4 @@ def resolve(kind: str, name: str) -> Any:
     for entry in entry_points(group=f"rukh.{kind}"):
         if entry.name == name:
             return entry.load()
-    raise InputError(
-        f"no {kind.rstrip('s')} named {name!r}", fix=suggestion(name, names(kind))
-    )
+    raise InputError(f"no {kind.rstrip('s')} named {name!r}", fix=suggestion(name, names(kind)))

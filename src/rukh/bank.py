@@ -1,0 +1,85 @@
+"""The relation bank: a schema's descriptions, embedded once and cached by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rukh.errors import InputError
+from rukh.files import atomic_open
+from rukh.schema import RelationSchema
+from rukh.weights import cache
+
+
+@dataclass(frozen=True)
+class RelationBank:
+    """``R`` relations with ``M`` prototypes in all.
+
+    Attributes:
+        names: The relations that can be retrieved, in the schema's order (NOTA is none of them).
+        descriptions: The ``M`` descriptions.
+        vectors: ``(M, d)`` their embeddings.
+        prototypes: ``(R, K)`` which vectors belong to a relation, -1 where it has fewer than K.
+    """
+
+    names: tuple[str, ...]
+    descriptions: tuple[str, ...]
+    vectors: Tensor
+    prototypes: Tensor
+
+    @classmethod
+    def build(
+        cls, schema: RelationSchema, embed: Callable[[list[str]], Tensor], key: str | None = None
+    ) -> RelationBank:
+        """Embed a schema's descriptions.
+
+        Args:
+            schema: The relations.
+            embed: Texts to ``(M, d)``.
+            key: What ``embed`` is (an encoder's name); where given, vectors are kept in the cache
+                folder under the hash of key and descriptions. None caches nothing.
+        """
+        owned = [
+            [text for text in schema.relation(name).descriptions if text.strip()]
+            for name in schema.names
+        ]
+        descriptions = [text for texts in owned for text in texts]
+        width = max(map(len, owned))
+        table, first = [], 0
+        for texts in owned:
+            row = list(range(first, first + len(texts)))
+            table.append(row + [-1] * (width - len(row)))
+            first += len(texts)
+        vectors = embed(descriptions) if key is None else _cached(descriptions, embed, key)
+        return cls(schema.names, tuple(descriptions), vectors, torch.tensor(table))
+
+    def index(self, name: str | None, nota: str | None) -> int:
+        """Class index of a label: 0 for NOTA (or None), else its place in ``names`` plus one."""
+        if name is None or name == nota:
+            return 0
+        try:
+            return self.names.index(name) + 1
+        except ValueError:
+            raise InputError(f"relation {name!r} is not in the schema") from None
+
+
+def _cached(texts: list[str], embed: Callable[[list[str]], Tensor], key: str) -> Tensor:
+    from safetensors.torch import load, save
+
+    digest = hashlib.sha256(json.dumps([key, texts]).encode()).hexdigest()
+    path = cache() / "banks" / f"{digest}.safetensors"
+    try:
+        return load(path.read_bytes())["vectors"]
+    except Exception:  # absent or damaged: the cache is only a short cut
+        vectors = embed(texts)
+    try:
+        with atomic_open(path, "wb") as stream:
+            stream.write(save({"vectors": vectors.contiguous()}))
+    except (InputError, OSError):
+        pass  # a read-only home is no reason to fail
+    return vectors

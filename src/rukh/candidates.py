@@ -1,0 +1,35 @@
+"""Which pairs of a post are asked."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+from rukh.errors import InputError
+from rukh.records import MAX_PAIRS, Post
+from rukh.schema import RelationSchema
+
+
+def asked(post: Post, schema: RelationSchema) -> list[tuple[str, str]]:
+    """The ordered pairs to ask of a post, as argument ids.
+
+    Those that the post names, in their order, duplicates kept; where it names none (``pairs`` is
+    None), every ordered pair of its arguments that some relation's types allow.
+
+    Raises:
+        InputError: More than 65,536 pairs would have to be formed.
+    """
+    if post.pairs is not None:
+        return [(pair.head, pair.tail) for pair in post.pairs]
+    count = len(post.arguments) * (len(post.arguments) - 1)
+    if count > MAX_PAIRS:
+        raise InputError(
+            f"{len(post.arguments)} arguments make {count} pairs, more than {MAX_PAIRS}",
+            where=f"post {post.id!r}",
+            field="pairs",
+            fix="name the pairs to be asked",
+        )
+    return [
+        (head.id, tail.id)
+        for head, tail in permutations(post.arguments, 2)
+        if schema.allows(head, tail)
+    ]

@@ -1,0 +1,71 @@
+"""``rukh evaluate``: measure a model on labelled data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Labelled posts.")],
+    model: Annotated[str, typer.Option(help="A shipped model, or a folder.")] = "mnre",
+    format: Annotated[str, typer.Option(help="The data's format.")] = "jsonl",
+    schema: Annotated[
+        str | None, typer.Option(help="Relations to choose from; by default the model's own.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Least probability at which a relation is told."),
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the pictures.")] = None,
+    captions: Annotated[Path | None, typer.Option(help="Captions of the pictures.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N records.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Write all figures as JSON; - is standard output.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a report in Markdown.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the report's figures as PNG.")] = None,
+) -> None:
+    """Measure a model on labelled data, in the given order and in both."""
+    import shlex
+    import sys
+
+    from rukh.evaluation import evaluate_posts
+    from rukh.extraction import Extractor
+    from rukh.files import atomic_open, write_json
+    from rukh.readers import group_posts, read, read_captions
+    from rukh.report import draw, markdown
+    from rukh.weights import cache
+
+    told = read_captions(captions) if captions is not None else None
+    posts = group_posts(read(data, format, images=images, captions=told, limit=limit))
+    extractor = Extractor.from_pretrained(
+        model, schema=schema, threshold=threshold, feature_folder=cache() / "features"
+    )
+    if captions is not None and not extractor.model.config.pair.caption_words:
+        typer.echo(f"warning: model {model} reads no captions", err=True)
+    result = evaluate_posts(extractor, posts)
+    if str(json) != "-":
+        low, high = result["micro_f1_order_free_ci"]
+        typer.echo(
+            f"{result['pairs']} pairs of {result['posts']} posts, {result['positives']} with a "
+            f"relation, in {result['seconds']} s\n"
+            f"order-free micro-F1  {100 * result['micro_f1_order_free']:.1f} "
+            f"[{100 * low:.1f}, {100 * high:.1f}]\n"
+            f"given-order micro-F1 {100 * result['micro_f1']:.1f} "
+            f"(precision {100 * result['micro_precision']:.1f}, "
+            f"recall {100 * result['micro_recall']:.1f}), "
+            f"macro-F1 {100 * result['macro_f1']:.1f}, accuracy {100 * result['accuracy']:.1f}\n"
+            f"pictures used {result['images_used']}, missing {result['images_missing']}, "
+            f"broken {result['images_broken']}; captions used {result['captions_used']}"
+        )
+    if json is not None:
+        write_json(result, json)
+    if report is not None:
+        command = shlex.join(["rukh", *sys.argv[1:]])
+        with atomic_open(report) as stream:
+            stream.write(markdown(result, f"{model} on {data.name}", command))
+    if plot is not None:
+        draw(result, plot, f"{model} on {data.name}")

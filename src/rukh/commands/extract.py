@@ -1,0 +1,126 @@
+"""``rukh extract``: posts in, triples out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rukh.extraction import Extractor
+    from rukh.records import Post, Triple
+
+
+def extract(
+    input: Annotated[Path, typer.Argument(help="Posts, one record a line.")],
+    model: Annotated[str, typer.Option(help="A shipped model, or a folder.")] = "mnre",
+    schema: Annotated[
+        str | None, typer.Option(help="Relations to choose from; by default the model's own.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Least probability at which a relation is told."),
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=0, help="Add the K best relations of each pair.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Write triples here, as JSON lines; resumable.")
+    ] = None,
+    format: Annotated[str, typer.Option(help="The input's format.")] = "jsonl",
+    images: Annotated[Path | None, typer.Option(help="Folder of the pictures.")] = None,
+    captions: Annotated[Path | None, typer.Option(help="Captions of the pictures.")] = None,
+    table: Annotated[bool, typer.Option("--table", help="Print a table to read.")] = False,
+) -> None:
+    """Extract relations from posts.
+
+    Without --out and --table, triples go to standard output as JSON lines. An interrupted run
+    with --out goes on where it stopped when the same command is given again.
+    """
+    import sys
+    from itertools import islice
+
+    from tqdm import tqdm
+
+    from rukh.extraction import CHUNK, Extractor
+    from rukh.files import sha256
+    from rukh.journal import Journal
+    from rukh.readers import read, read_captions
+    from rukh.weights import model_folder
+
+    told = read_captions(captions) if captions is not None else None
+    # Reading the whole file first costs little and finds a bad line before hours of work.
+    total = sum(1 for _ in read(input, format, images=images, captions=told))
+    extractor = Extractor.from_pretrained(model, schema=schema, threshold=threshold)
+    journal = None
+    if out is not None:
+        if out.exists() and out.samefile(input):
+            raise typer.BadParameter("it is the input", param_hint="--out")
+        journal = Journal(
+            out,
+            {
+                "input": sha256(input),
+                "captions": None if captions is None else sha256(captions),
+                "weights": sha256(model_folder(model) / "model.safetensors"),
+                "schema": extractor.schema.model_dump(mode="json"),
+                "options": [format, str(images), extractor.threshold, top_k],
+            },
+        )
+    done = journal.done if journal else 0
+    posts = islice(read(input, format, images=images, captions=told), done, None)
+    triples_told = silent = 0
+    with tqdm(total=total, initial=done, unit="post", disable=None, file=sys.stderr) as progress:
+        while chunk := list(islice(posts, CHUNK)):
+            answers = list(extractor.stream(chunk, top_k=top_k))
+            rows = [triple for triples in answers for triple in triples]
+            lines = [row.model_dump_json(exclude=None if top_k else {"ranking"}) for row in rows]
+            done += len(chunk)
+            silent += sum(not post.arguments for post in chunk)
+            triples_told += sum(row.relation not in (None, extractor.schema.nota) for row in rows)
+            if table:
+                for post, triples in zip(chunk, answers, strict=True):
+                    _print(post, triples, extractor)
+            elif journal is None:
+                sys.stdout.writelines(line + "\n" for line in lines)
+            if journal is not None:
+                journal.commit(lines, done)
+            progress.update(len(chunk))
+    if journal is not None:
+        journal.finish()
+    _summary(total, triples_told, silent, extractor, out)
+
+
+def _summary(posts: int, told: int, silent: int, extractor: Extractor, out: Path | None) -> None:
+    """One line to standard error, and one for whatever could not be used."""
+    where = f", written to {out}" if out else ""
+    typer.echo(f"{posts} posts, {told} relations told{where}", err=True)
+    if silent:
+        typer.echo(f"warning: {silent} posts have no arguments, so nothing was asked", err=True)
+    features = extractor.features
+    for problem, names in (
+        ("are missing", features.missing if features else {}),
+        ("cannot be read", features.broken if features else {}),
+    ):
+        if names:
+            first, why = next(iter(names.items()))
+            typer.echo(f"warning: {len(names)} pictures {problem}; {first}: {why}", err=True)
+
+
+def _print(post: Post, triples: list[Triple], extractor: Extractor) -> None:
+    """One post and its answers, to be read by a person."""
+    import shutil
+    import textwrap
+
+    width = min(shutil.get_terminal_size((100, 24)).columns, 110)
+    title = f"{post.id}  {post.text}" + (
+        f"  [{post.image}]" if isinstance(post.image, Path) else ""
+    )
+    typer.echo(textwrap.fill(" ".join(title.split()), width, subsequent_indent="  "))
+    for triple in triples:
+        head, tail = post.surface(triple.head), post.surface(triple.tail)
+        gate = "" if triple.gate is None else f"  picture trusted {triple.gate:.2f}"
+        relation = triple.relation or "(none)"
+        typer.echo(f"    {head}  --{relation}-->  {tail}   {triple.score:.2f}{gate}")
+        if triple.description:
+            why = f"because: {triple.description}"
+            typer.echo(textwrap.fill(why, width, initial_indent=" " * 8, subsequent_indent=" " * 8))
+    typer.echo("")

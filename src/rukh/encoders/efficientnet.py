@@ -1,0 +1,148 @@
+"""EfficientNet-Lite: a small convolutional network without squeeze-and-excitation.
+
+Tan and Le, "EfficientNet" (ICML 2019); the Lite variants are TensorFlow's for mobile processors.
+Attributes bear the names of the published PyTorch state dict, so that it loads as it stands.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rukh.errors import WeightsError
+
+# Kernel, stride, expansion, channels and repeats of each stage of Lite0.
+_STAGES = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
+_STEM, _HEAD = 32, 1280
+
+
+class Variant(NamedTuple):
+    """How far a variant widens and deepens Lite0, and the side of its pictures in pixels."""
+
+    width: float
+    depth: float
+    size: int
+
+
+VARIANTS = {
+    "efficientnet-lite0": Variant(1.0, 1.0, 224),
+    "efficientnet-lite2": Variant(1.1, 1.2, 260),
+}
+
+
+class _Conv(nn.Conv2d):
+    """A convolution padded as TensorFlow's "SAME": the odd pixel goes right and below."""
+
+    def __init__(self, ins: int, outs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(ins, outs, kernel, stride, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        high, wide = (
+            max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:]
+        )
+        if high or wide:
+            x = functional.pad(x, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
+        return super().forward(x)
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+class _Block(nn.Module):
+    """Expand, filter each channel in space, project back; added to its input where shapes allow."""
+
+    def __init__(self, ins: int, outs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        wide = ins * expansion
+        self.expands = expansion > 1
+        if self.expands:
+            self._expand_conv, self._bn0 = _Conv(ins, wide, 1), _norm(wide)
+        self._depthwise_conv = _Conv(wide, wide, kernel, stride, groups=wide)
+        self._bn1 = _norm(wide)
+        self._project_conv, self._bn2 = _Conv(wide, outs, 1), _norm(outs)
+        self.adds = stride == 1 and ins == outs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = functional.relu6(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        return x + y if self.adds else y
+
+
+class EfficientNetLite(nn.Module):
+    """The network up to its last feature map; it classifies nothing.
+
+    Attributes:
+        size: Side of the pictures it was trained on, in pixels.
+        dim: Channels of its feature map.
+    """
+
+    dim = _HEAD
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        self.size = variant.size
+        self._conv_stem, self._bn0 = _Conv(3, _STEM, 3, 2), _norm(_STEM)
+        blocks, ins = [], _STEM
+        for kernel, stride, expansion, channels, repeats in _STAGES:
+            outs = _round_eight(channels * variant.width)
+            # The first and the last stage, like stem and head, are as deep in every variant.
+            deep = repeats if channels in (16, 320) else math.ceil(repeats * variant.depth)
+            for index in range(deep):
+                blocks.append(_Block(ins, outs, kernel, 1 if index else stride, expansion))
+                ins = outs
+        self._blocks = nn.ModuleList(blocks)
+        self._conv_head, self._bn1 = _Conv(ins, _HEAD, 1), _norm(_HEAD)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Feature map ``(B, 1280, H/32, W/32)`` of pixels ``(B, 3, H, W)``, rounded up."""
+        x = functional.relu6(self._bn0(self._conv_stem(pixels)))
+        for block in self._blocks:
+            x = block(x)
+        return functional.relu6(self._bn1(self._conv_head(x)))
+
+    @classmethod
+    def load(cls, path: Path) -> EfficientNetLite:
+        """The network of a published state dict (``.pth``), which is read without unpickling.
+
+        Raises:
+            WeightsError: Not such a state dict; names the first key that does not fit.
+        """
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = {key: value for key, value in state.items() if not key.startswith("_fc.")}
+            last = state["_conv_head.weight"].shape[1]
+        except Exception as error:  # not a file of torch, a pickle of code, another network
+            reason = " ".join(str(error).split())[:200]
+            raise WeightsError(f"{path} is no state dict of EfficientNet-Lite: {reason}") from None
+        for variant in VARIANTS.values():
+            if _round_eight(_STAGES[-1][3] * variant.width) == last:
+                network = cls(variant)
+                try:
+                    network.load_state_dict(state)
+                except RuntimeError as error:
+                    reason = " ".join(str(error).split())[:200]
+                    raise WeightsError(f"{path} does not fit: {reason}") from None
+                return network.eval()
+        raise WeightsError(f"{path} is a variant that rukh does not know; known: {[*VARIANTS]}")
+
+
+def _round_eight(channels: float) -> int:
+    """Nearest multiple of 8, at least 8, and no less than 90 % of what was asked."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded

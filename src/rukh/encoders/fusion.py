@@ -1,0 +1,89 @@
+"""Fusion of words and picture: N transformer layers over ``[X_T; X_I]``, and the visual gate.
+
+ROC concatenates text and image states and runs N transformer encoder layers over them. rukh adds
+a gate, which says how far this picture is to be trusted for this text, and a visibility under
+which levitated markers see the words, the picture and their own pair, and are seen by no other.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def visibility(groups: Tensor) -> Tensor:
+    """Who sees whom.
+
+    Args:
+        groups: ``(B, S)``: -1 nothing there, 0 seen by all, k > 0 a marker of the k-th pair.
+
+    Returns:
+        ``(B, S, S)`` bool; ``[b, i, j]`` says whether position i sees position j. Where all
+        groups are 0 or -1 every row of a matrix is the same.
+
+    Example:
+        >>> visibility(torch.tensor([[0, 1, 2]]))[0].int().tolist()
+        [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
+    """
+    seen = groups[:, None, :]
+    return (seen == 0) | ((seen > 0) & (seen == groups[:, :, None]))
+
+
+class VisualGate(nn.Module):
+    """How far a picture is trusted for a text: one number in (0, 1) a post.
+
+    A gate of 0 leaves the learned state of an absent picture, so that distrust and absence are
+    the same thing to all that follows.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.score = nn.Sequential(nn.Linear(3 * dim, dim // 4), nn.GELU(), nn.Linear(dim // 4, 1))
+
+    def forward(self, text: Tensor, picture: Tensor) -> Tensor:
+        """Mean states of words and patches, ``(B, d)`` each, to ``(B,)``."""
+        both = torch.cat([text, picture, text * picture], -1)
+        gate: Tensor = torch.sigmoid(self.score(both)).squeeze(-1)
+        return gate
+
+
+class Fusion(nn.Module):
+    """N pre-norm transformer encoder layers that begin as the identity.
+
+    The output projections start at zero: at the first step the pretrained states pass through
+    unchanged, and the layers grow as training needs them.
+
+    Args:
+        dim: Width ``d``.
+        layers: N; 0 leaves the states as they are.
+        heads: Attention heads.
+    """
+
+    def __init__(self, dim: int, layers: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                dim, heads, 4 * dim, dropout, "gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(layers)
+        )
+        for layer in self.layers:
+            for last in (layer.self_attn.out_proj, layer.linear2):  # type: ignore[union-attr]
+                nn.init.zeros_(last.weight)  # type: ignore[union-attr, arg-type]
+                nn.init.zeros_(last.bias)  # type: ignore[union-attr, arg-type]
+
+    def forward(self, states: Tensor, groups: Tensor) -> Tensor:
+        """``(B, S, d)`` and ``(B, S)`` groups (see :func:`visibility`) to ``(B, S, d)``."""
+        if not self.layers:
+            return states
+        padding: Tensor | None = groups < 0
+        mask: Tensor | None = None
+        if (groups > 0).any():
+            hidden = ~visibility(groups)
+            # A padding position that saw nothing would give NaN; it sees itself.
+            hidden &= ~torch.eye(hidden.shape[1], dtype=torch.bool)
+            mask, padding = hidden.repeat_interleave(self.heads, 0), None
+        for layer in self.layers:
+            states = layer(states, src_mask=mask, src_key_padding_mask=padding)
+        return states

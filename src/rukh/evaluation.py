@@ -1,0 +1,88 @@
+"""Measuring an extractor on labelled posts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+from torch import Tensor
+
+from rukh.errors import InputError
+from rukh.extraction import CHUNK, Extractor, both_orders
+from rukh.metrics import OrderedDecision, evaluate_predictions
+from rukh.records import Post
+
+
+def decisions(extractor: Extractor, probabilities: Tensor) -> list[OrderedDecision]:
+    """The best relation of each row of ``(Q, 1 + R)``, or NOTA where it misses the threshold.
+
+    A schema without NOTA is closed: there the best relation is always told.
+    """
+    nota = extractor.schema.nota
+    best, which = probabilities[:, 1:].max(-1)
+    names = extractor.bank.names
+    return [
+        OrderedDecision(names[k] if nota is None or s >= extractor.threshold else nota, s)
+        for s, k in zip(best.tolist(), which.tolist(), strict=True)
+    ]
+
+
+def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any]:
+    """All figures of one evaluation; see :func:`rukh.metrics.evaluate_predictions`.
+
+    Every labelled pair is asked in both orders. Pictures and captions that a post names or could
+    have had, and that are not there, are counted, not raised.
+
+    Returns:
+        The metrics, and ``seconds, images_used, images_missing, images_broken, captions_used,
+        unlabelled``.
+
+    Raises:
+        InputError: No labelled pair, or a label outside the schema.
+    """
+    start = time.perf_counter()
+    gold: list[str] = []
+    names: list[str] = []
+    forward: list[OrderedDecision] = []
+    backward: list[OrderedDecision] = []
+    counts = dict.fromkeys(
+        ("images_used", "images_missing", "images_broken", "captions_used", "unlabelled"), 0
+    )
+    rest = iter(posts)
+    while chunk := list(islice(rest, CHUNK)):
+        labelled = [[p for p in post.pairs or () if p.relation is not None] for post in chunk]
+        typed = extractor.typed(chunk)
+        answers = extractor.answer(typed, [both_orders(pairs) for pairs in labelled])
+        for post, pairs, answer in zip(chunk, labelled, answers, strict=True):
+            told = decisions(extractor, answer.probabilities)
+            gold += [_known(extractor, post, str(pair.relation)) for pair in pairs]
+            names += [post.id] * len(pairs)
+            forward += told[::2]
+            backward += told[1::2]
+            counts["unlabelled"] += len(post.pairs or ()) - len(pairs)
+            counts["captions_used"] += bool(post.caption)
+            counts["images_used"] += answer.gate is not None
+        _count_pictures(extractor, chunk, counts)
+    if not gold:
+        raise InputError("no labelled pair to evaluate on")
+    return {
+        **evaluate_predictions(gold, forward, backward, names, extractor.schema),
+        "seconds": round(time.perf_counter() - start, 2),
+        **counts,
+    }
+
+
+def _known(extractor: Extractor, post: Post, label: str) -> str:
+    if label not in extractor.schema.labels:
+        extractor.schema.relation(label)  # says what is wrong, with a suggestion
+    return label
+
+
+def _count_pictures(extractor: Extractor, posts: Sequence[Post], counts: dict[str, int]) -> None:
+    features = extractor.features
+    for post in posts:
+        if features is not None and post.image is not None:
+            counts["images_missing"] += str(post.image) in features.missing
+            counts["images_broken"] += str(post.image) in features.broken

@@ -1,0 +1,194 @@
+"""The extractor: posts in, triples out. Every surface calls this one class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rukh.candidates import asked
+from rukh.encoders.vision import PatchMap
+from rukh.features import FeatureCache
+from rukh.model import RelationModel
+from rukh.records import Pair, Post, Scored, Triple
+from rukh.schema import RelationSchema
+from rukh.scoring import PostScores, score_posts
+from rukh.tagging import Tagger, TokenTagger
+
+CHUNK = 256
+"""Posts that are read, encoded and answered together, and the unit of resuming."""
+
+
+class Answers(NamedTuple):
+    """What a model says of one post.
+
+    Attributes:
+        pairs: The ``Q`` ordered pairs that were asked, as argument ids.
+        probabilities: ``(Q, 1 + R)``, calibrated, NOTA first.
+        match: ``(Q, R)`` index of each relation's best description in the bank.
+        gate: Trust in the picture, or None.
+    """
+
+    pairs: list[tuple[str, str]]
+    probabilities: Tensor
+    match: Tensor
+    gate: float | None
+
+
+class Extractor:
+    """Names the relations between the arguments of posts.
+
+    Args:
+        model: The two towers.
+        tagger: Types entities that come without a type. None: the one that the model names.
+        schema: The relations to choose from. None: the model's own.
+        threshold: The least probability at which a relation is told. None: the model's own.
+        feature_folder: Where to keep the patch states of pictures; None keeps them in memory.
+
+    Attributes:
+        features: The pictures' cache; its ``missing`` and ``broken`` say which could not be read.
+            None until a post has a picture.
+
+    Example:
+        >>> extractor = Extractor.from_pretrained("mnre")
+        >>> post = Post(id="1", text="Ann Lee was born in Rome", entities=[
+        ...     {"id": "a", "start": 0, "end": 7}, {"id": "r", "start": 20, "end": 24}],
+        ...     pairs=[{"head": "a", "tail": "r"}])
+        >>> [(t.head, t.tail) for t in extractor.extract([post])]
+        [('a', 'r')]
+    """
+
+    def __init__(
+        self,
+        model: RelationModel,
+        *,
+        tagger: Tagger | None = None,
+        schema: RelationSchema | None = None,
+        threshold: float | None = None,
+        feature_folder: Path | None = None,
+    ) -> None:
+        self.model = model.eval()
+        self.schema = schema or model.schema
+        self.bank = model.bank(self.schema)
+        self.threshold = model.config.threshold if threshold is None else threshold
+        self.features: FeatureCache | None = None
+        self._tagger = tagger
+        self._feature_folder = feature_folder
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path = "mnre",
+        *,
+        schema: str | Path | RelationSchema | None = None,
+        threshold: float | None = None,
+        feature_folder: Path | None = None,
+    ) -> Extractor:
+        """Load a shipped model by name, or a folder that ``rukh train`` wrote.
+
+        Raises:
+            WeightsError: There is no such model, or its base encoder is not installed.
+            InputError: The schema is broken, or asks a classifier for relations it never saw.
+        """
+        if isinstance(schema, str | Path):
+            schema = RelationSchema.load(schema)
+        model = RelationModel.from_pretrained(source)
+        return cls(model, schema=schema, threshold=threshold, feature_folder=feature_folder)
+
+    def typed(self, posts: Sequence[Post]) -> list[Post]:
+        """The posts with a type for every text entity, given or by the tagger."""
+        untyped = any(e.type is None for post in posts for e in post.entities)
+        if untyped and self._tagger is None and self.model.config.tagger is not None:
+            self._tagger = TokenTagger.from_pretrained(self.model.config.tagger)
+        return self._tagger.type_posts(posts) if untyped and self._tagger else list(posts)
+
+    def answer(
+        self, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
+    ) -> list[Answers]:
+        """Ask pairs of typed posts; each post is encoded once for all its pairs."""
+        pictures = self._pictures(posts)
+        scored: list[PostScores] = score_posts(self.model, self.bank, posts, pairs, pictures)
+        return [
+            Answers(list(asks), self.model.probabilities(s.logits), s.match, s.gate)
+            for asks, s in zip(pairs, scored, strict=True)
+        ]
+
+    def extract(self, posts: Iterable[Post], *, top_k: int = 0) -> list[Triple]:
+        """All triples of all posts, in the order of posts and pairs; see :meth:`stream`."""
+        return [triple for triples in self.stream(posts, top_k=top_k) for triple in triples]
+
+    def stream(self, posts: Iterable[Post], *, top_k: int = 0) -> Iterator[list[Triple]]:
+        """The triples of each post, in order.
+
+        Where a post names its pairs, each is answered as it was asked, also by NOTA. Where it
+        names none, every pair that the types allow is asked in both orders, and what is told are
+        the relations that reach the threshold, of each two arguments the better order.
+
+        Args:
+            posts: May be endless; they are read in chunks.
+            top_k: How many relations of each pair's ranking to add; 0 adds none.
+        """
+        rest = iter(posts)
+        while chunk := list(islice(rest, CHUNK)):
+            typed = self.typed(chunk)
+            pairs = [asked(post, self.schema) for post in typed]
+            for post, answers in zip(typed, self.answer(typed, pairs), strict=True):
+                triples = [
+                    self._triple(post.id, answers, i, top_k) for i in range(len(answers.pairs))
+                ]
+                yield triples if post.pairs is not None else self._accepted(triples)
+
+    def _pictures(self, posts: Sequence[Post]) -> list[PatchMap | None]:
+        out: list[PatchMap | None] = [None] * len(posts)
+        sources = {i: post.image for i, post in enumerate(posts) if post.image is not None}
+        if sources and self.model.vision is not None:
+            if self.features is None:
+                self.features = FeatureCache(self._feature_folder, self.model.vision)
+            maps = self.features.get(list(sources.values()))
+            for i, found in zip(sources, maps, strict=True):
+                out[i] = found
+        return out
+
+    def _triple(self, post_id: str, answers: Answers, i: int, top_k: int) -> Triple:
+        probabilities = answers.probabilities[i]
+        k = int(probabilities[1:].argmax())
+        score = float(probabilities[1 + k])
+        head, tail = answers.pairs[i]
+        ranking = None
+        if top_k:
+            names = (self.schema.nota, *self.bank.names)
+            best = torch.argsort(probabilities, descending=True, stable=True)[:top_k].tolist()
+            ranking = tuple(
+                Scored(relation=names[b], score=round(float(probabilities[b]), 6)) for b in best
+            )
+        told = score >= self.threshold
+        return Triple(
+            post_id=post_id,
+            head=head,
+            tail=tail,
+            relation=self.bank.names[k] if told else self.schema.nota,
+            score=round(score if told else float(probabilities[0]), 6),
+            description=self.bank.descriptions[int(answers.match[i, k])] if told else None,
+            gate=None if answers.gate is None else round(answers.gate, 6),
+            ranking=ranking,
+        )
+
+    def _accepted(self, triples: Sequence[Triple]) -> list[Triple]:
+        """Triples that tell a relation, one for each two arguments: the better order's."""
+        best: dict[frozenset[str], Triple] = {}
+        for triple in triples:
+            if triple.relation in (None, self.schema.nota):
+                continue
+            key = frozenset((triple.head, triple.tail))
+            if key not in best or triple.score > best[key].score:
+                best[key] = triple
+        return [t for t in triples if best.get(frozenset((t.head, t.tail))) is t]
+
+
+def both_orders(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
+    """Each pair in its own order, then in the other: ``2 Q`` asks for ``Q`` pairs."""
+    return [o for pair in pairs for o in ((pair.head, pair.tail), (pair.tail, pair.head))]

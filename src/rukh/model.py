@@ -1,0 +1,164 @@
+"""The model: both towers, the schema they were trained on, and what a decision needs.
+
+A saved model is a folder: ``config.json``, ``model.safetensors`` (only what differs from the base
+encoders, fp16), ``schema.yaml``, and ``README.md``, its model card.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, ValidationError
+from torch import Tensor, nn
+
+from rukh.bank import RelationBank
+from rukh.encoders.adapt import load_trained_state, trained_state
+from rukh.encoders.text import TextEncoder
+from rukh.encoders.vision import load_vision_encoder
+from rukh.errors import InputError, WeightsError
+from rukh.files import atomic_folder, atomic_open, read_json, write_json
+from rukh.inputs import PairInputs
+from rukh.pair import Encoded, PairConfig, PairEncoder
+from rukh.records import Record, as_input_error
+from rukh.registry import resolve
+from rukh.relation import Head, RelationConfig, Scores, truncate_descriptions
+from rukh.schema import RelationSchema
+from rukh.weights import model_folder
+
+
+class ModelConfig(Record):
+    """All that is stored beside the weights.
+
+    Attributes:
+        task: Tells a relation model's folder from a tagger's.
+        pair, relation: Options of the two towers.
+        tagger: Name or path of the tagger that types entities without a type; None types nothing.
+        captions: The one caption source that it was trained for, or None.
+        visual_dim: Width of the vision encoder's patch states.
+        temperature: Divides the logits before they become probabilities (calibration).
+        threshold: The least probability of the best relation at which it is told.
+        figures: What training measured.
+    """
+
+    task: Literal["relations"] = "relations"
+    pair: PairConfig = PairConfig()
+    relation: RelationConfig = RelationConfig()
+    tagger: str | None = "tagger"
+    captions: str | None = None
+    visual_dim: int = Field(default=1, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    figures: dict[str, Any] = {}
+
+
+class RelationModel(nn.Module):
+    """The two towers and where they meet.
+
+    Args:
+        config: Options; ``visual_dim`` must fit the vision encoder.
+        schema: The relations it is trained on.
+        text: A text encoder; loaded by the config's name where None.
+
+    Example:
+        >>> model = RelationModel.from_pretrained("mnre")
+        >>> model.schema.nota
+        'None'
+    """
+
+    def __init__(
+        self, config: ModelConfig, schema: RelationSchema, text: TextEncoder | None = None
+    ) -> None:
+        super().__init__()
+        self.config, self.schema = config, schema
+        text = text or TextEncoder.load(config.pair.text_encoder)
+        self.pair = PairEncoder(config.pair, text, config.visual_dim)
+        self.head: Head = resolve("heads", config.relation.head)(
+            config.pair.dim, text.dim, config.relation, schema
+        )
+
+    @cached_property
+    def vision(self) -> Any:
+        """The frozen vision encoder, loaded when first needed; None where the model has none."""
+        name = self.config.pair.vision_encoder
+        return None if name is None else load_vision_encoder(name)
+
+    def bank(self, schema: RelationSchema | None = None) -> RelationBank:
+        """Embed a schema (the model's own where None) with the relation tower."""
+        schema = truncate_descriptions(schema or self.schema, self.config.relation.descriptions)
+        name = self.config.pair.text_encoder
+        if self.config.relation.encoder == "shared":
+            return RelationBank.build(schema, self.pair.text.sentences)
+        with torch.no_grad():
+            # The tower's own encoder has been tuned; the base is loaded anew, and only if the
+            # cache does not know these descriptions.
+            return RelationBank.build(
+                schema, lambda texts: TextEncoder.load(name).eval().sentences(texts), key=name
+            )
+
+    def encode(self, inputs: PairInputs) -> Encoded:
+        """Embed all asked pairs of a batch; see :class:`~rukh.pair.PairEncoder`."""
+        encoded: Encoded = self.pair(inputs, self.schema.types)
+        return encoded
+
+    def forward(self, inputs: PairInputs, bank: RelationBank) -> tuple[Scores, Encoded]:
+        """Score all asked pairs of a batch against a bank: logits ``(Q, 1 + R)``, NOTA first."""
+        encoded = self.encode(inputs)
+        return self.head(encoded, bank), encoded
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Calibrated probabilities of logits, both ``(Q, 1 + R)``, NOTA first."""
+        return (logits / self.config.temperature).softmax(-1)
+
+    def save(self, folder: Path, card: str) -> None:
+        """Write a model folder, as a whole or not at all."""
+        import yaml
+        from safetensors.torch import save
+
+        state = {name: value.half().contiguous() for name, value in trained_state(self).items()}
+        with atomic_folder(folder) as part:
+            with atomic_open(part / "model.safetensors", "wb") as stream:
+                stream.write(save(state))
+            write_json(self.config.model_dump(mode="json"), part / "config.json")
+            schema = self.schema.model_dump(mode="json", exclude_defaults=True)
+            text = yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=100)
+            (part / "schema.yaml").write_text(text, encoding="utf-8")
+            (part / "README.md").write_text(card, encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> RelationModel:
+        """Load a shipped model by name, or a folder.
+
+        Raises:
+            WeightsError: No such model, not a relation model, or its base encoder is missing.
+            InputError: Its config or schema is broken.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        folder = model_folder(source)
+        data = read_json(folder / "config.json")
+        if not isinstance(data, dict) or data.get("task") != "relations":
+            raise WeightsError(f"{folder} holds no relation model")
+        try:
+            config = ModelConfig.model_validate(data)
+        except ValidationError as error:
+            raise as_input_error(error, str(folder / "config.json")) from None
+        schema = RelationSchema.load(folder / "schema.yaml")
+        # Adapters are merged on loading, so the module itself needs none.
+        plain = config.model_copy(update={"pair": config.pair.model_copy(update={"lora_rank": 0})})
+        model = cls(plain, schema)
+        model.config = config
+        try:
+            state = load_file(folder / "model.safetensors")
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"cannot read weights: {error}", where=str(folder / "model.safetensors")
+            ) from None
+        load_trained_state(model, state)
+        stored = trained_state(model).keys() - state.keys()
+        if lacking := sorted(n for n in stored if not n.startswith("pair.text.")):
+            raise WeightsError(f"{folder} lacks the weights of {lacking[0]!r}; it is damaged")
+        return model.eval()

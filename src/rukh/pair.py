@@ -1,0 +1,221 @@
+"""The pair tower: a post's words, picture and arguments in, one vector for each pair out.
+
+ROC, section 3 ("pair encoder"): the text with type hints and the picture are encoded, concatenated
+and fused; the states at the head's and the tail's positions make the pair embedding. What the
+paper leaves open (markers, gate, geometry, the form of the head) is an option of
+:class:`PairConfig`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from rukh.encoders.adapt import add_lora, tune_top_layers
+from rukh.encoders.fusion import Fusion, VisualGate, visibility
+from rukh.encoders.regions import BoxGeometry, box_relation, pool_regions
+from rukh.encoders.text import TextEncoder
+from rukh.inputs import PairInputs
+from rukh.markers import ROLE_WORDS, Markers
+from rukh.records import Record
+
+DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
+"""Upper ends of the buckets of a distance in pieces, either sign."""
+
+
+class PairConfig(Record):
+    """Options of the pair tower.
+
+    Attributes:
+        text_encoder: Name or path of the text encoder.
+        vision_encoder: Name or path of the vision encoder; None reads no pictures.
+        markers: How arguments are pointed out; see :mod:`rukh.markers`.
+        type_hints: Whether markers carry the arguments' types.
+        tuned_layers: Top layers of the text encoder that are trained.
+        lora_rank: Low-rank adapters instead of tuned layers where above 0.
+        fusion_layers, fusion_heads, dropout: The fusion.
+        dim: Width of the pair embedding, and of fusion.
+        positions: Whether the head is told the distance between its arguments.
+        caption_words: Words of the caption that are read; 0 reads none.
+        max_pieces: Positions of one row; a longer text is cut to the words near its arguments.
+    """
+
+    text_encoder: str = "all-MiniLM-L6-v2"
+    vision_encoder: str | None = "efficientnet-lite0"
+    markers: Markers = "post"
+    type_hints: bool = True
+    tuned_layers: int = Field(default=4, ge=0)
+    lora_rank: int = Field(default=0, ge=0)
+    fusion_layers: int = Field(default=1, ge=0, le=12)
+    fusion_heads: int = Field(default=6, ge=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    dim: int = Field(default=384, ge=8)
+    positions: bool = True
+    caption_words: int = Field(default=0, ge=0, le=200)
+    max_pieces: int = Field(default=256, ge=64)
+
+
+class Encoded(NamedTuple):
+    """What the tower makes of ``Q`` pairs.
+
+    Attributes:
+        embedding: ``(Q, dim)``, L2-normalised.
+        hidden: ``(Q, dim)``, before the last layer; NOTA's logit is read from it.
+        gate: ``(B,)`` trust in each row's picture; NaN where there is none.
+    """
+
+    embedding: Tensor
+    hidden: Tensor
+    gate: Tensor
+
+
+class PairEncoder(nn.Module):
+    """The pair tower.
+
+    Args:
+        config: Its options.
+        text: The text encoder.
+        visual_dim: Width of the vision encoder's patch states.
+    """
+
+    edges: Tensor
+
+    def __init__(self, config: PairConfig, text: TextEncoder, visual_dim: int) -> None:
+        super().__init__()
+        self.config, self.text, self.visual_dim = config, text, visual_dim
+        self.limit = min(config.max_pieces, text.max_length)
+        if config.lora_rank:
+            add_lora(text.model, config.lora_rank)
+        else:
+            tune_top_layers(text.model, config.tuned_layers)
+        dim = config.dim
+        self.role = nn.Parameter(self._word_vectors(list(ROLE_WORDS)).clone())
+        same = text.dim == dim
+        self.text_in: nn.Module = nn.Identity() if same else nn.Linear(text.dim, dim)
+        self.type_in = nn.Linear(text.dim, dim)
+        self.region_out: nn.Module = nn.Identity() if same else nn.Linear(dim, text.dim)
+        self.patch_in = nn.Sequential(nn.LayerNorm(visual_dim), nn.Linear(visual_dim, dim))
+        self.geometry = BoxGeometry(dim)
+        self.absent = nn.Parameter(torch.randn(dim) * 0.02)
+        self.modality = nn.Parameter(torch.randn(dim) * 0.02)
+        self.gate = VisualGate(dim)
+        self.fusion = Fusion(dim, config.fusion_layers, config.fusion_heads, config.dropout)
+        side = 32
+        self.distance = nn.Embedding(2 * len(DISTANCES) + 3, side)
+        self.kind = nn.Embedding(4, side)
+        relation_width = box_relation(torch.zeros(1, 4), torch.zeros(1, 4)).shape[-1]
+        self.box = nn.Linear(relation_width, side)
+        wide = 3 * dim + 3 * side
+        self.head = nn.Sequential(
+            nn.LayerNorm(wide), nn.Linear(wide, dim), nn.GELU(), nn.Dropout(config.dropout)
+        )
+        self.out = nn.Linear(dim, dim)
+        self.register_buffer("edges", torch.tensor(DISTANCES), persistent=False)
+
+    def _word_vectors(self, names: Sequence[str]) -> Tensor:
+        """Mean word embedding of each name, ``(K, d_text)``; zeros for an empty name."""
+        out = torch.zeros(len(names), self.text.dim)
+        for i, name in enumerate(names):
+            if ids := self.text.pieces(name).ids:
+                out[i] = self.text.embed(torch.tensor(ids)).detach().mean(0)
+        return out
+
+    def forward(self, inputs: PairInputs, type_words: Mapping[str, str]) -> Encoded:
+        """Embed every asked pair of a batch.
+
+        Args:
+            inputs: ``B`` rows with ``Q`` pairs; see :class:`~rukh.inputs.PairInputs`.
+            type_words: Words for a type, where the schema gives them.
+        """
+        words = [type_words.get(n, n.replace("_", " ").lower()) for n in inputs.type_names]
+        table = torch.cat([self._word_vectors(words), torch.zeros(1, self.text.dim)])
+        if not self.config.type_hints:
+            table = torch.zeros_like(table)
+        content, place, patches = self._see(inputs, table)
+        states = self._read(inputs, table, content + place)
+        gate, content, visual = self._trust(inputs, states, content, patches)
+        regions = content + place + self.modality
+        groups = torch.cat(
+            [
+                inputs.groups,
+                torch.where(inputs.has_object, 0, -1),
+                torch.zeros_like(inputs.groups[:, :1]),
+                torch.where(inputs.has_patch, 0, -1),
+            ],
+            1,
+        )
+        fused = self.fusion(torch.cat([states, regions, visual], 1), groups)
+        h = fused[inputs.row[:, None], inputs.head].mean(1)
+        t = fused[inputs.row[:, None], inputs.tail].mean(1)
+        hidden = self.head(torch.cat([h, t, h * t, self._relative(inputs)], -1))
+        return Encoded(nn.functional.normalize(self.out(hidden), dim=-1), hidden, gate)
+
+    def _see(self, inputs: PairInputs, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What each object's region shows ``(B, R, d)``, where it stands and of what type it is
+        ``(B, R, d)``, and the patches ``(B, P, d)``.
+        """
+        place = self.geometry(inputs.boxes) + self.type_in(table[inputs.object_types])
+        content = self.absent.expand(*inputs.boxes.shape[:2], -1)
+        shown = self.patch_in(inputs.patches)
+        if inputs.patches.shape[1] and inputs.boxes.shape[1]:
+            pooled = pool_regions(shown, inputs.patch_boxes, inputs.has_patch, inputs.boxes)
+            content = torch.where(inputs.has_patch.any(1)[:, None, None], pooled, content)
+        return content, place, shown + self.geometry(inputs.patch_boxes)
+
+    def _read(self, inputs: PairInputs, table: Tensor, regions: Tensor) -> Tensor:
+        """Text states ``(B, T, d)``."""
+        marker = inputs.roles > 0
+        embeds = self.text.embed(inputs.ids)
+        hints = self.role[inputs.roles] + table[inputs.types]
+        if (inputs.objects >= 0).any():
+            # A levitated marker of an object starts from what its region shows.
+            index = inputs.objects.clamp_min(0)[..., None].expand(-1, -1, regions.shape[-1])
+            shown = self.region_out(regions.gather(1, index))
+            hints = hints + torch.where(inputs.objects[..., None] >= 0, shown, 0.0)
+        embeds = torch.where(marker[..., None], hints, embeds)
+        mask = inputs.groups >= 0
+        if (inputs.groups > 0).any():
+            mask = visibility(inputs.groups)
+            mask = mask | torch.eye(mask.shape[1], dtype=torch.bool)
+        states: Tensor = self.text_in(self.text(embeds, mask, inputs.positions, inputs.segments))
+        return states
+
+    def _trust(
+        self, inputs: PairInputs, states: Tensor, content: Tensor, patches: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The gate ``(B,)``, gated region contents ``(B, R, d)``, the picture ``(B, 1 + P, d)``.
+
+        The picture's first state is its mean patch; at a gate of 0 every state is the absent one.
+        """
+        seen = inputs.has_patch.any(1)
+        if not seen.any():
+            gate = torch.full((len(states),), float("nan"))
+            return gate, content, (self.absent + self.modality).expand(len(states), 1, -1)
+        word = (inputs.groups == 0)[..., None]
+        text = (states * word).sum(1) / word.sum(1).clamp_min(1)
+        there = inputs.has_patch[..., None]
+        picture = (patches * there).sum(1) / there.sum(1).clamp_min(1)
+        gate = self.gate(text, picture)
+        trust = torch.where(seen, gate, 0.0)[:, None, None]
+        visual = torch.cat([picture[:, None], patches], 1)
+        return (
+            torch.where(seen, gate, float("nan")),
+            self.absent + trust * (content - self.absent),
+            self.absent + trust * (visual - self.absent) + self.modality,
+        )
+
+    def _relative(self, inputs: PairInputs) -> Tensor:
+        """How the two arguments stand to each other, ``(Q, 3 * 32)``."""
+        size = torch.bucketize(inputs.distance.abs(), self.edges) + 1
+        middle = len(DISTANCES) + 1
+        bucket = torch.where(inputs.distance == 0, middle, middle + inputs.distance.sign() * size)
+        distance = self.distance(bucket.clamp(0, 2 * middle))
+        if not self.config.positions:
+            distance = torch.zeros_like(distance)
+        visual = (inputs.kind == 3)[:, None]
+        box = torch.where(visual, self.box(box_relation(inputs.head_box, inputs.tail_box)), 0.0)
+        return torch.cat([distance, self.kind(inputs.kind), box], -1)

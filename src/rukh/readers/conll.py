@@ -1,0 +1,49 @@
+"""Tagged sentences in CoNLL's two columns (token, tab, BIO label), as Twitter-2015/2017 come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from rukh.errors import InputError
+
+
+class TaggedSentence(NamedTuple):
+    """Tokens with one BIO label each; ``MISC`` also where the source writes ``OTHER``."""
+
+    tokens: list[str]
+    labels: list[str]
+
+
+def read_tagged(path: Path) -> Iterator[TaggedSentence]:
+    """Sentences of a file; blank lines and ``IMGID:`` lines part them.
+
+    Raises:
+        InputError: A line that is not ``token<TAB>label``, or a label outside BIO.
+    """
+    tokens: list[str] = []
+    labels: list[str] = []
+    try:
+        with open(path, encoding="utf-8", newline="\n") as stream:
+            for number, raw in enumerate(stream, 1):
+                line = raw.rstrip("\r\n")
+                if line.startswith("IMGID:") or not line.strip():
+                    if tokens:
+                        yield TaggedSentence(tokens, labels)
+                        tokens, labels = [], []
+                    continue
+                token, tab, label = line.rpartition("\t")
+                if not tab or not (label == "O" or label[:2] in {"B-", "I-"}):
+                    raise InputError(
+                        f"not a token, a tab and a BIO label: {line[:80]!r}",
+                        where=f"{path}:{number}",
+                    )
+                tokens.append(token.strip() or "\N{REPLACEMENT CHARACTER}")
+                labels.append(label.replace("OTHER", "MISC"))
+    except OSError as error:
+        raise InputError(f"cannot read: {error.strerror}", where=str(path)) from None
+    except UnicodeDecodeError:
+        raise InputError("not UTF-8 text", where=str(path)) from None
+    if tokens:
+        yield TaggedSentence(tokens, labels)

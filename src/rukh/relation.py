@@ -1,0 +1,159 @@
+"""The relation tower, and the two heads behind one interface: retrieval and classification.
+
+ROC, section 3 ("relation encoder"): descriptions are embedded, and the pair embedding retrieves
+the nearest relation. The classifier head on the same pair tower is the baseline.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from rukh.bank import RelationBank
+from rukh.errors import InputError
+from rukh.pair import Encoded
+from rukh.records import Record
+from rukh.schema import RelationSchema
+
+
+class RelationConfig(Record):
+    """Options of the relation tower.
+
+    Attributes:
+        head: ``retrieval``, or ``classifier`` for the baseline.
+        encoder: ``frozen``: the base encoder embeds descriptions once, a trained projection maps
+            them. ``shared``: the pair tower's own text encoder embeds them.
+        reduction: How a relation's prototypes become one score.
+        temperature: Where the learned temperature starts.
+        refresh_steps: With a shared encoder, steps after which the bank is embedded anew.
+        descriptions: The most descriptions a relation that are used; 0 uses all.
+    """
+
+    head: str = "retrieval"
+    encoder: Literal["frozen", "shared"] = "frozen"
+    reduction: Literal["mean", "max", "logsumexp"] = "logsumexp"
+    temperature: float = Field(default=0.07, gt=0)
+    refresh_steps: int = Field(default=50, ge=1)
+    descriptions: int = Field(default=0, ge=0)
+
+
+class Scores(NamedTuple):
+    """``Q`` pairs against ``R`` relations.
+
+    Attributes:
+        logits: ``(Q, 1 + R)``, NOTA first.
+        match: ``(Q, R)`` index of the best prototype of each relation in the bank.
+    """
+
+    logits: Tensor
+    match: Tensor
+
+
+class Head(Protocol):
+    """Scores pair embeddings against a bank."""
+
+    def __call__(self, pairs: Encoded, bank: RelationBank) -> Scores:
+        """Logits over NOTA and the bank's relations."""
+
+
+def similarity(
+    pairs: Tensor, prototypes: Tensor, table: Tensor, reduction: str, scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Scaled cosine of pairs and relations.
+
+    Args:
+        pairs: ``(Q, d)``, normalised.
+        prototypes: ``(M, d)``, normalised.
+        table: ``(R, K)`` prototypes of each relation, -1 for none.
+        reduction: ``mean`` and ``max`` of a relation's cosines; ``logsumexp`` is the logarithm of
+            their mean exponential, a soft maximum, which like the others does not grow with the
+            number of descriptions.
+        scale: Inverse temperature.
+
+    Returns:
+        ``(Q, R)`` logits and ``(Q, R)`` the best prototype's index.
+    """
+    there = table >= 0
+    each = scale * (pairs @ prototypes.T)[:, table.clamp_min(0)]
+    hidden = each.masked_fill(~there, -math.inf)
+    best, place = hidden.max(-1)
+    match = table.expand(len(pairs), -1, -1).gather(2, place[..., None]).squeeze(-1)
+    if reduction == "max":
+        return best, match
+    count = there.sum(-1)
+    if reduction == "mean":
+        return each.masked_fill(~there, 0.0).sum(-1) / count, match
+    return hidden.logsumexp(-1) - count.log(), match
+
+
+class RetrievalHead(nn.Module):
+    """Retrieval: scaled cosine to the projected descriptions, and NOTA's own logit.
+
+    NOTA is conditioned on the pair alone and appended to whatever bank, so that it holds for
+    schemas that training never showed.
+
+    Args:
+        dim: Width of pair embeddings.
+        text_dim: Width of the bank's vectors.
+        config: See :class:`RelationConfig`.
+    """
+
+    def __init__(
+        self, dim: int, text_dim: int, config: RelationConfig, schema: RelationSchema
+    ) -> None:
+        super().__init__()
+        self.reduction = config.reduction
+        self.project = nn.Linear(text_dim, dim)
+        if text_dim == dim:
+            # Begin in the sentence encoder's own space, where like descriptions already lie close.
+            nn.init.eye_(self.project.weight)
+            nn.init.zeros_(self.project.bias)
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
+        self.nota = nn.Linear(dim, 1)
+
+    def forward(self, pairs: Encoded, bank: RelationBank) -> Scores:
+        """See :class:`Head`."""
+        prototypes = nn.functional.normalize(self.project(bank.vectors), dim=-1)
+        # CLIP's bound: a sharper temperature than 0.01 only makes training unstable.
+        scale = self.log_scale.clamp(max=math.log(100)).exp()
+        logits, match = similarity(
+            pairs.embedding, prototypes, bank.prototypes, self.reduction, scale
+        )
+        return Scores(torch.cat([self.nota(pairs.hidden), logits], 1), match)
+
+
+class ClassifierHead(nn.Module):
+    """The field's habit: one weight vector a label. It knows only the schema it was made for."""
+
+    def __init__(
+        self, dim: int, text_dim: int, config: RelationConfig, schema: RelationSchema
+    ) -> None:
+        super().__init__()
+        self.names = schema.names
+        self.labels = nn.Linear(dim, 1 + len(self.names))
+
+    def forward(self, pairs: Encoded, bank: RelationBank) -> Scores:
+        """See :class:`Head`. Raises InputError for another schema's bank."""
+        if bank.names != self.names:
+            raise InputError(
+                "a classifier cannot take relations that it was not trained on",
+                fix="use a model whose head is retrieval",
+            )
+        logits = self.labels(pairs.hidden)
+        return Scores(logits, bank.prototypes[:, 0].expand(len(logits), -1))
+
+
+def truncate_descriptions(schema: RelationSchema, count: int) -> RelationSchema:
+    """The schema with at most ``count`` descriptions a relation; 0 keeps all."""
+    if not count:
+        return schema
+    relations: Sequence[object] = [
+        relation.model_copy(update={"descriptions": relation.descriptions[:count]})
+        for relation in schema.relations
+    ]
+    return schema.model_copy(update={"relations": tuple(relations)})

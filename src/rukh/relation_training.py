@@ -1,0 +1,315 @@
+"""Training the relation model (``task: relations`` in a config file)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from rukh.batching import length_buckets
+from rukh.encoders.vision import PatchMap, load_vision_encoder
+from rukh.errors import InputError
+from rukh.evaluation import evaluate_posts
+from rukh.extraction import Extractor, both_orders
+from rukh.features import FeatureCache
+from rukh.losses import info_nce
+from rukh.markers import Row
+from rukh.metrics import OrderedDecision, best_threshold, micro, take_better
+from rukh.model import ModelConfig, RelationModel
+from rukh.model_card import relation_card
+from rukh.pair import PairConfig
+from rukh.readers import group_posts, read, read_captions
+from rukh.records import Post, Record
+from rukh.relation import RelationConfig
+from rukh.schema import RelationSchema
+from rukh.scoring import batch_inputs, rows_of, score_posts
+from rukh.tagging import TokenTagger
+from rukh.training import TrainingConfig, fit
+from rukh.weights import cache
+
+
+class DataConfig(Record):
+    """Where the data stands.
+
+    Attributes:
+        train: The training file; a fold of it decides everything that is to be decided.
+        format: Its format, a reader's name.
+        images: Folder of the pictures, or None.
+        captions: Caption file of the training pictures, or None.
+        val: Scored once, when training is over; None scores nothing.
+        val_captions: Caption file of its pictures.
+        val_images: Folder of its pictures.
+        fold: Share of the training posts in the fold.
+    """
+
+    train: Path
+    format: str = "mnre"
+    images: Path | None = None
+    captions: Path | None = None
+    val: Path | None = None
+    val_images: Path | None = None
+    val_captions: Path | None = None
+    fold: float = Field(default=0.1, gt=0, lt=0.5)
+
+
+class LossConfig(Record):
+    """Attributes:
+    smoothing: Label smoothing.
+    nota_weight: Weight of pairs without a relation.
+    """
+
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    nota_weight: float = Field(default=1.0, gt=0)
+
+
+class RelationTrainingConfig(Record):
+    """A relation model to be trained.
+
+    Attributes:
+        data, pair, relation, loss, training: See their classes.
+        relations: The schema, a shipped name or a YAML file.
+        tagger: Types entities that the data does not type; None leaves them without.
+        order: ``both`` shows every pair in both orders, the reverse of a pair that is not
+            symmetric being NOTA or its declared inverse. ``given`` shows only the order of the
+            data, which gives labels away in MNRE; for comparison only.
+        caption_source: Name of the caption source, stored in the model.
+    """
+
+    task: Literal["relations"]
+    data: DataConfig
+    relations: str = "mnre"
+    tagger: str | None = "tagger"
+    order: Literal["both", "given"] = "both"
+    caption_source: str | None = None
+    pair: PairConfig = PairConfig()
+    relation: RelationConfig = RelationConfig()
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+def split_fold(posts: Sequence[Post], share: float, seed: int = 0) -> tuple[list[int], list[int]]:
+    """Indices of the posts to train on and of the held-out fold.
+
+    Posts that share a picture or a sentence, however indirectly, fall on the same side.
+    """
+    parent = list(range(len(posts)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[object, int] = {}
+    for i, post in enumerate(posts):
+        keys: list[object] = [("text", post.text)]
+        if post.image is not None:
+            keys.append(("image", post.image))
+        for key in keys:
+            parent[root(i)] = root(first.setdefault(key, i))
+    groups: dict[int, list[int]] = {}
+    for i in range(len(posts)):
+        groups.setdefault(root(i), []).append(i)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(groups), generator=generator).tolist()
+    members = list(groups.values())
+    fold: list[int] = []
+    for g in order:
+        if len(fold) >= share * len(posts):
+            break
+        fold += members[g]
+    held = set(fold)
+    return [i for i in range(len(posts)) if i not in held], sorted(fold)
+
+
+class RelationTask:
+    """Both towers under InfoNCE; see :class:`rukh.training.Task`."""
+
+    def __init__(self, config: RelationTrainingConfig) -> None:
+        self.config = config
+        torch.manual_seed(config.training.seed)
+        schema = RelationSchema.load(config.relations)
+        posts = load_posts(config.data.train, config.data, config.data.images, config.data.captions)
+        if not posts:
+            raise InputError("no posts to train on", where=str(config.data.train))
+        if config.tagger is not None:
+            posts = TokenTagger.from_pretrained(config.tagger).type_posts(posts)
+        name = config.pair.vision_encoder
+        vision = None if name is None else load_vision_encoder(name)
+        self.model = RelationModel(
+            ModelConfig(
+                pair=config.pair,
+                relation=config.relation,
+                tagger=config.tagger,
+                captions=config.caption_source,
+                visual_dim=1 if vision is None else vision.dim,
+            ),
+            schema,
+        )
+        self.posts = posts
+        self.pictures: list[PatchMap | None] = [None] * len(posts)
+        if vision is not None:
+            sources = {i: post.image for i, post in enumerate(posts) if post.image is not None}
+            maps = FeatureCache(cache() / "features", vision).get(list(sources.values()))
+            for i, found in zip(sources, maps, strict=True):
+                self.pictures[i] = found
+        self.bank = self.model.bank()
+        train, self.fold = split_fold(posts, config.data.fold)
+        self.rows = [item for i in train for item in self._rows(i)]
+        weights = torch.ones(1 + len(self.bank.names))
+        weights[0] = config.loss.nota_weight
+        self.weights = weights
+        self._since_refresh = 0
+
+    def _pairs(self, post: Post) -> tuple[list[tuple[str, str]], list[int]]:
+        """A post's labelled pairs in the orders to be shown, and their targets."""
+        schema = self.model.schema
+        asked: list[tuple[str, str]] = []
+        targets: list[int] = []
+        for pair in post.pairs or ():
+            if pair.relation is None:
+                continue
+            asked.append((pair.head, pair.tail))
+            targets.append(self.bank.index(pair.relation, schema.nota))
+            if self.config.order == "both":
+                asked.append((pair.tail, pair.head))
+                targets.append(self.bank.index(schema.reverse(pair.relation), schema.nota))
+        return asked, targets
+
+    def _rows(self, i: int) -> list[tuple[int, Row, list[int]]]:
+        asked, targets = self._pairs(self.posts[i])
+        if not asked:
+            return []
+        _, rows = rows_of(self.model, self.posts[i], asked)
+        return [(i, row, [targets[ask.pair] for ask in row.asks]) for row in rows]
+
+    def pretrained(self) -> set[str]:
+        """See :class:`rukh.training.Task`."""
+        return {n for n, _ in self.model.named_parameters() if n.startswith("pair.text.")}
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """See :class:`rukh.training.Task`."""
+        self._since_refresh = 0
+        lengths = [len(row) for _, row, _ in self.rows]
+        seed = self.config.training.seed * 1000 + epoch
+        return length_buckets(lengths, self.config.training.batch_size, seed)
+
+    def loss(self, batch: list[int]) -> Tensor:
+        """See :class:`rukh.training.Task`."""
+        shared = self.config.relation.encoder == "shared"
+        if shared and self._since_refresh % self.config.relation.refresh_steps == 0:
+            self._refresh()
+        self._since_refresh += 1
+        chosen = [self.rows[b] for b in batch]
+        inputs = batch_inputs(
+            self.model,
+            [row for _, row, _ in chosen],
+            [self.posts[i] for i, _, _ in chosen],
+            [self.pictures[i] for i, _, _ in chosen],
+        )
+        scores, _ = self.model(inputs, self.bank)
+        target = torch.tensor([t for _, _, targets in chosen for t in targets])
+        return info_nce(scores.logits, target, self.weights, self.config.loss.smoothing)
+
+    def _refresh(self) -> None:
+        training = self.model.training
+        self.model.eval()
+        with torch.no_grad():
+            self.bank = self.model.bank()
+        self.model.train(training)
+
+    def validate(self) -> dict[str, float]:
+        """See :class:`rukh.training.Task`."""
+        if self.config.relation.encoder == "shared":
+            self._refresh()
+        figures = self._judge()
+        return {k: v for k, v in figures.items() if k != "temperature"}
+
+    def _judge(self) -> dict[str, float]:
+        """Figures on the fold at its best threshold, both orders asked; and the temperature."""
+        schema, names = self.model.schema, self.bank.names
+        posts = [self.posts[i] for i in self.fold]
+        given = [[p for p in post.pairs or () if p.relation is not None] for post in posts]
+        both = [both_orders(pairs) for pairs in given]
+        scored = score_posts(
+            self.model, self.bank, posts, both, [self.pictures[i] for i in self.fold]
+        )
+        gold = [str(p.relation) for pairs in given for p in pairs]
+        logits = torch.cat([s.logits for s in scored])
+        forward_target = torch.tensor([self.bank.index(g, schema.nota) for g in gold])
+        backward_target = torch.tensor(
+            [self.bank.index(schema.reverse(g), schema.nota) for g in gold]
+        )
+        temperature = fit_temperature(
+            logits, torch.stack([forward_target, backward_target], 1).flatten()
+        )
+        probabilities = (logits / temperature).softmax(-1)[:, 1:]
+        best, which = probabilities.max(-1)
+        decisions = [
+            OrderedDecision(names[k], s) for s, k in zip(best.tolist(), which.tolist(), strict=True)
+        ]
+        better = [
+            take_better(a, b, schema) for a, b in zip(decisions[::2], decisions[1::2], strict=True)
+        ]
+        threshold, f1 = best_threshold(
+            [d.score for d in better], [d.relation for d in better], gold, schema.nota
+        )
+        told = [d.relation if d.score >= threshold else schema.nota for d in decisions[::2]]
+        return {
+            "score": f1,
+            "given_order": micro(gold, told, schema.nota).f1,
+            "threshold": threshold,
+            "temperature": temperature,
+        }
+
+    def finish(self) -> dict[str, float]:
+        """Set the trained model's temperature and threshold by the fold; returns its figures."""
+        figures = self._judge()
+        self.model.config = self.model.config.model_copy(
+            update={"temperature": figures["temperature"], "threshold": figures["threshold"]}
+        )
+        return figures
+
+
+def fit_temperature(logits: Tensor, target: Tensor) -> float:
+    """The temperature at which the logits' probabilities fit best (Guo et al., ICML 2017).
+
+    Args:
+        logits: ``(Q, C)``.
+        target: ``(Q,)``.
+    """
+    grid = torch.logspace(-1, 1, 81)
+    losses = torch.stack([torch.nn.functional.cross_entropy(logits / t, target) for t in grid])
+    return round(float(grid[losses.argmin()]), 4)
+
+
+def load_posts(
+    path: Path, data: DataConfig, images: Path | None, captions: Path | None
+) -> list[Post]:
+    """Posts of a file, with their captions, pairs of the same post brought together."""
+    told = read_captions(captions) if captions is not None else None
+    return group_posts(read(path, data.format, images=images, captions=told))
+
+
+def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
+    """Train in ``<out>.run``, write the model to ``out``; returns its figures."""
+    task = RelationTask(config)
+    identity = config.model_dump(mode="json", exclude={"training"})
+    result = fit(task, config.training, out.with_name(out.name + ".run"), identity)
+    if config.relation.encoder == "shared":
+        task._refresh()
+    figures: dict[str, Any] = {"fold": task.finish(), "step": result.best["step"]}
+    if config.data.val is not None:
+        data = config.data
+        posts = load_posts(config.data.val, data, data.val_images, data.val_captions)
+        measured = evaluate_posts(Extractor(task.model), posts)
+        figures["val"] = {
+            k: v for k, v in measured.items() if k not in {"per_relation", "confusion", "seconds"}
+        }
+    task.model.config = task.model.config.model_copy(update={"figures": figures})
+    task.model.save(out, relation_card(config, figures))
+    return figures

@@ -1,0 +1,117 @@
+"""Pairs of posts against a bank: the one path that training's validation, evaluation and
+extraction all take, so that what is measured is what is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rukh.bank import RelationBank
+from rukh.batching import length_buckets
+from rukh.encoders.vision import PatchMap
+from rukh.inputs import PairInputs, collate
+from rukh.markers import Prepared, Row, lay_out, prepare
+from rukh.model import RelationModel
+from rukh.records import Post
+
+POSITIONS_A_BATCH = 4096
+"""Bounds the padded positions of one forward pass, and so its memory."""
+
+
+class PostScores(NamedTuple):
+    """What the model says of one post's ``Q`` pairs.
+
+    Attributes:
+        logits: ``(Q, 1 + R)``, NOTA first.
+        match: ``(Q, R)`` index in the bank of each relation's best description.
+        gate: Trust in the picture, or None where the post has none.
+    """
+
+    logits: Tensor
+    match: Tensor
+    gate: float | None
+
+
+def rows_of(
+    model: RelationModel, post: Post, pairs: Sequence[tuple[str, str]]
+) -> tuple[Prepared, list[Row]]:
+    """Tokenize a post once and lay out the rows that ask its pairs."""
+    config = model.config.pair
+    prepared = prepare(post, model.pair.text, config.caption_words)
+    return prepared, lay_out(prepared, pairs, config.markers, model.pair.text, model.pair.limit)
+
+
+def batch_inputs(
+    model: RelationModel,
+    rows: Sequence[Row],
+    posts: Sequence[Post],
+    pictures: Sequence[PatchMap | None],
+) -> PairInputs:
+    """Tensors of rows with their posts (one entry a row, repeated where a post has several)."""
+    return collate(rows, [post.objects for post in posts], pictures, model.config.visual_dim)
+
+
+@torch.inference_mode()
+def score_posts(
+    model: RelationModel,
+    bank: RelationBank,
+    posts: Sequence[Post],
+    pairs: Sequence[Sequence[tuple[str, str]]],
+    pictures: Sequence[PatchMap | None],
+) -> list[PostScores]:
+    """Score pairs of several posts; each post is encoded once for all its pairs.
+
+    Args:
+        posts: The posts, typed.
+        pairs: For each post the ordered pairs to ask, as argument ids.
+        pictures: For each post its patch states, or None.
+    """
+    rows: list[tuple[int, Row]] = [
+        (i, row)
+        for i, post in enumerate(posts)
+        for row in rows_of(model, post, pairs[i])[1]
+        if pairs[i]
+    ]
+    width = 1 + len(bank.names)
+    out = [
+        PostScores(
+            torch.zeros(len(asked), width),
+            torch.zeros(len(asked), width - 1, dtype=torch.long),
+            None,
+        )
+        for asked in pairs
+    ]
+    batches = [
+        part
+        for batch in length_buckets([len(row) for _, row in rows], 64)
+        for part in _bounded(batch, [len(row) for _, row in rows])
+    ]
+    for batch in batches:
+        where = [rows[b][0] for b in batch]
+        inputs = batch_inputs(
+            model,
+            [rows[b][1] for b in batch],
+            [posts[i] for i in where],
+            [pictures[i] for i in where],
+        )
+        scores, encoded = model(inputs, bank)
+        at = 0
+        for line, b in enumerate(batch):
+            i, row = rows[b]
+            index = [ask.pair for ask in row.asks]
+            out[i].logits[index] = scores.logits[at : at + len(index)]
+            out[i].match[index] = scores.match[at : at + len(index)]
+            if pictures[i] is not None:
+                out[i] = out[i]._replace(gate=float(encoded.gate[line]))
+            at += len(index)
+    return out
+
+
+def _bounded(batch: Sequence[int], lengths: Sequence[int]) -> list[Sequence[int]]:
+    """A batch cut so that no part has more padded positions than allowed."""
+    size = max(1, POSITIONS_A_BATCH // max(lengths[b] for b in batch))
+    return [batch[i : i + size] for i in range(0, len(batch), size)]

@@ -1,0 +1,188 @@
+"""Training the tagger on tagged sentences (``task: tagger`` in a config file)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from rukh.batching import length_buckets
+from rukh.encoders.adapt import add_lora, trained_state, tune_top_layers
+from rukh.encoders.text import TextEncoder
+from rukh.errors import InputError
+from rukh.files import atomic_folder, write_json
+from rukh.model_card import tagger_card
+from rukh.readers.conll import TaggedSentence, read_tagged
+from rukh.records import Record, TextEntity
+from rukh.tagging import TokenTagger
+from rukh.training import TrainingConfig, fit
+
+
+class TaggerConfig(Record):
+    """A tagger to be trained.
+
+    Attributes:
+        train: CoNLL files; one tenth of their sentences is the fold that training is judged by.
+        test: CoNLL files scored once, at the end; their sentences are dropped from ``train``.
+        types: Entity types.
+        text_encoder: Name or path.
+        lora_rank: Rank of low-rank adapters in every linear layer; 0 tunes whole layers instead.
+        tuned_layers: How many top layers are tuned where ``lora_rank`` is 0.
+    """
+
+    task: Literal["tagger"]
+    train: tuple[Path, ...]
+    test: tuple[Path, ...] = ()
+    types: tuple[str, ...] = ("PER", "LOC", "ORG", "MISC")
+    text_encoder: str = "all-MiniLM-L6-v2"
+    lora_rank: int = Field(default=64, ge=0)
+    tuned_layers: int = Field(default=2, ge=0)
+    training: TrainingConfig = TrainingConfig()
+
+
+def gold_spans(sentence: TaggedSentence) -> tuple[str, list[TextEntity]]:
+    """A sentence as text (tokens joined by a space) and its entities."""
+    text = " ".join(sentence.tokens)
+    spans: list[tuple[int, int, str]] = []
+    start, previous = 0, "O"
+    for token, label in zip(sentence.tokens, sentence.labels, strict=True):
+        end = start + len(token)
+        if label.startswith("B-") or (label != "O" and label[2:] != previous[2:]):
+            spans.append((start, end, label[2:]))
+        elif label != "O":
+            spans[-1] = (spans[-1][0], end, label[2:])
+        start, previous = end + 1, label
+    return text, [
+        TextEntity(id=f"e{i}", start=a, end=b, type=name) for i, (a, b, name) in enumerate(spans)
+    ]
+
+
+def span_f1(gold: Sequence[Sequence[TextEntity]], found: Sequence[Sequence[TextEntity]]) -> float:
+    """Micro-F1 of exact spans with their types."""
+    right = total = 0
+    for a, b in zip(gold, found, strict=True):
+        left = {(e.start, e.end, e.type) for e in a}
+        other = {(e.start, e.end, e.type) for e in b}
+        right += len(left & other)
+        total += len(left) + len(other)
+    return 2 * right / total if total else 0.0
+
+
+class TaggerTask:
+    """Token classification: cross-entropy over every piece of the words."""
+
+    def __init__(self, config: TaggerConfig) -> None:
+        torch.manual_seed(config.training.seed)
+        self.config = config
+        encoder = TextEncoder.load(config.text_encoder)
+        if config.lora_rank:
+            add_lora(encoder.model, config.lora_rank)
+        else:
+            tune_top_layers(encoder.model, config.tuned_layers)
+        self.model = TokenTagger(encoder, config.types)
+        self.test = [gold_spans(s) for path in config.test for s in read_tagged(path)]
+        seen = {text for text, _ in self.test}
+        examples = [gold_spans(s) for path in config.train for s in read_tagged(path)]
+        examples = list(
+            {text: (text, spans) for text, spans in examples if text not in seen}.values()
+        )
+        if len(examples) < 10:
+            raise InputError("fewer than 10 sentences to train on", where=str(config.train))
+        order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0)).tolist()
+        cut = len(order) // 10
+        self.fold = [examples[i] for i in order[:cut]]
+        self.items = [self._item(*examples[i]) for i in order[cut:]]
+
+    def _item(self, text: str, spans: Sequence[TextEntity]) -> tuple[list[int], list[int]]:
+        """Piece ids and label ids of a sentence, cut at the encoder's length."""
+        pieces = self.model.encoder.pieces(text)
+        labels = [0] * len(pieces.ids)
+        index = {label: i for i, label in enumerate(self.model.labels)}
+        for entity in spans:
+            for k, (start, end) in enumerate(pieces.offsets):
+                if start < entity.end and end > entity.start:
+                    bio = "B" if start <= entity.start else "I"
+                    labels[k] = index[f"{bio}-{entity.type}"]
+        room = self.model.encoder.max_length - 2
+        return pieces.ids[:room], labels[:room]
+
+    def pretrained(self) -> set[str]:
+        """See :class:`rukh.training.Task`."""
+        return {n for n, _ in self.model.named_parameters() if n.startswith("encoder.")}
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """See :class:`rukh.training.Task`."""
+        lengths = [len(ids) for ids, _ in self.items]
+        seed = self.config.training.seed * 1000 + epoch
+        return length_buckets(lengths, self.config.training.batch_size, seed)
+
+    def loss(self, batch: list[int]) -> Tensor:
+        """See :class:`rukh.training.Task`."""
+        ids, mask = self.model.pad([self.items[i][0] for i in batch])
+        target = torch.full_like(ids, -100)
+        for row, i in enumerate(batch):
+            labels = self.items[i][1]
+            target[row, 1 : 1 + len(labels)] = torch.tensor(labels)
+        logits = self.model(ids, mask)
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten())
+
+    def validate(self) -> dict[str, float]:
+        """See :class:`rukh.training.Task`."""
+        return {"score": self.score(self.fold)}
+
+    def score(self, examples: Sequence[tuple[str, list[TextEntity]]]) -> float:
+        """Span F1 on examples."""
+        found = self.model.find([text for text, _ in examples])
+        return span_f1([spans for _, spans in examples], found)
+
+
+def typing_accuracy(tagger: TokenTagger, examples: Sequence[tuple[str, list[TextEntity]]]) -> float:
+    """How often a gold span is given its gold type."""
+    from rukh.records import Post
+
+    posts = [
+        Post(
+            id=str(i),
+            text=text,
+            entities=tuple(e.model_copy(update={"type": None}) for e in spans),
+        )
+        for i, (text, spans) in enumerate(examples)
+    ]
+    right = [
+        a.type == b.type
+        for post, (_, spans) in zip(tagger.type_posts(posts), examples, strict=True)
+        for a, b in zip(post.entities, spans, strict=True)
+    ]
+    return sum(right) / len(right) if right else 0.0
+
+
+def train_tagger(config: TaggerConfig, out: Path) -> dict[str, Any]:
+    """Train in ``out/run``, then write the tagger to ``out``; returns its figures."""
+    from safetensors.torch import save_file
+
+    task = TaggerTask(config)
+    result = fit(
+        task, config.training, out.with_name(out.name + ".run"), config.model_dump(mode="json")
+    )
+    figures: dict[str, Any] = {"fold_span_f1": result.best["score"]}
+    if task.test:
+        figures["test_span_f1"] = task.score(task.test)
+        figures["test_typing_accuracy"] = typing_accuracy(task.model, task.test)
+    with atomic_folder(out) as folder:
+        state = {k: v.half().contiguous() for k, v in trained_state(task.model).items()}
+        save_file(state, folder / "model.safetensors")
+        write_json(
+            {
+                "task": "tagger",
+                "text_encoder": config.text_encoder,
+                "types": list(config.types),
+                "figures": figures,
+            },
+            folder / "config.json",
+        )
+        (folder / "README.md").write_text(tagger_card(config, figures), encoding="utf-8")
+    return figures

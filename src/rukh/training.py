@@ -1,0 +1,228 @@
+"""One training loop, for the relation model and for the tagger alike.
+
+What is trained is a :class:`Task`; the loop knows only batches, a loss and a validation figure.
+It runs on ``accelerate``, writes checkpoints from which it resumes bit for bit, keeps the weights
+of the best validation, and stops early.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from rukh.checkpoints import load_checkpoint, save_checkpoint
+from rukh.encoders.adapt import trained_state
+from rukh.errors import InputError, MissingDependency
+from rukh.files import atomic_open, read_json, write_json
+from rukh.records import Record
+
+
+class TrainingConfig(Record):
+    """How to train; every key may stand under ``training:`` in a config file.
+
+    Attributes:
+        epochs: The most passes over the data.
+        batch_size: Posts a batch.
+        learning_rate: Peak rate of pretrained weights.
+        head_learning_rate: Peak rate of new weights.
+        weight_decay: AdamW's, on matrices only.
+        warmup: Share of all steps over which the rate rises; then it falls linearly to zero.
+        clip: Largest gradient norm.
+        patience: Validations without a gain after which training stops; 0 never stops early.
+        validations: How often an epoch is validated.
+        checkpoint_steps: Optimizer steps between checkpoints.
+        seed: Decides the order of data, dropout and new weights.
+    """
+
+    epochs: int = Field(default=4, ge=1, le=1000)
+    batch_size: int = Field(default=32, ge=1, le=4096)
+    learning_rate: float = Field(default=5e-5, gt=0)
+    head_learning_rate: float = Field(default=5e-4, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    clip: float = Field(default=1.0, gt=0)
+    patience: int = Field(default=0, ge=0)
+    validations: int = Field(default=1, ge=1, le=100)
+    checkpoint_steps: int = Field(default=100, ge=1)
+    seed: int = Field(default=13, ge=0)
+
+
+class Task(Protocol):
+    """What the loop needs to know of a thing to be trained."""
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
+
+    def pretrained(self) -> set[str]:
+        """Names of the parameters that came pretrained: they take the lower rate."""
+
+    def batches(self, epoch: int) -> Sequence[Any]:
+        """The epoch's batches, in an order that depends on the seed and the epoch alone."""
+
+    def loss(self, batch: Any) -> Tensor:
+        """Scalar loss of one batch."""
+
+    def validate(self) -> dict[str, float]:
+        """Figures on the held-out fold; ``score`` decides which weights are kept."""
+
+
+class Fit(NamedTuple):
+    """The outcome: the best validation's figures, and every validation's."""
+
+    best: dict[str, float]
+    history: list[dict[str, float]]
+
+
+def rate(step: int, steps: int, warmup: float) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, then linear decay to zero."""
+    rise = max(1, math.ceil(steps * warmup)) if warmup else 0
+    return (step + 1) / rise if step < rise else (steps - step) / max(1, steps - rise)
+
+
+def _optimizer(task: Task, config: TrainingConfig) -> torch.optim.AdamW:
+    pretrained = task.pretrained()
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in task.model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((name in pretrained, parameter.dim() > 1), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "peak": config.learning_rate if old else config.head_learning_rate,
+                "lr": 0.0,
+                "weight_decay": config.weight_decay if matrix else 0.0,
+            }
+            for (old, matrix), parameters in groups.items()
+        ]
+    )
+
+
+def fit(task: Task, config: TrainingConfig, run: Path, identity: dict[str, Any]) -> Fit:
+    """Train a task in the folder ``run``, or go on where an interrupted run stopped.
+
+    Afterwards ``run/best.safetensors`` holds the trained weights of the best validation,
+    ``run/history.json`` every validation, and ``task.model`` the best weights.
+
+    Args:
+        identity: What the run is; resuming with another identity is an error, not a mixture.
+
+    Raises:
+        InputError: The folder holds a run of another identity.
+        MissingDependency: ``accelerate`` is not installed.
+    """
+    try:
+        from accelerate import Accelerator
+    except ImportError:
+        raise MissingDependency("accelerate", "train") from None
+    from safetensors.torch import load_file
+    from tqdm import tqdm
+
+    _claim(run, identity | {"training": config.model_dump()})
+    torch.manual_seed(config.seed)
+    accelerator = Accelerator()
+    optimizer = _optimizer(task, config)
+    state = load_checkpoint(run, task.model, optimizer) or {
+        "epoch": 0, "batch": 0, "step": 0, "history": [], "stale": 0,
+    }  # fmt: skip
+    model, optimizer = accelerator.prepare(task.model, optimizer)
+    log = _writer(run, state["step"])
+    length = len(task.batches(0))
+    steps = length * config.epochs
+    marks = {round(length * (i + 1) / config.validations) for i in range(config.validations)}
+    progress = tqdm(total=steps, initial=state["step"], unit="step", smoothing=0.05)
+    stopped = config.patience and state["stale"] >= config.patience
+    while state["epoch"] < config.epochs and not stopped:
+        batches = task.batches(state["epoch"])
+        model.train()
+        while state["batch"] < len(batches):
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * rate(state["step"], steps, config.warmup)
+            loss = task.loss(batches[state["batch"]])
+            accelerator.backward(loss)
+            norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            state["batch"] += 1
+            state["step"] += 1
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise InputError(f"the loss is {value} at step {state['step']}", where=str(run))
+            progress.update()
+            best = max((h["score"] for h in state["history"]), default=float("nan"))
+            progress.set_postfix(loss=f"{value:.3f}", best=f"{best:.4f}", refresh=False)
+            log("train/loss", value, state["step"])
+            log("train/gradient_norm", float(norm), state["step"])
+            if state["batch"] in marks:
+                stopped = _validate(task, config, run, state, log)
+                model.train()
+                if stopped:
+                    break
+            if state["step"] % config.checkpoint_steps == 0:
+                save_checkpoint(run, task.model, optimizer, state)
+        state["epoch"], state["batch"] = state["epoch"] + 1, 0
+        save_checkpoint(run, task.model, optimizer, state)
+    progress.close()
+    with torch.no_grad():
+        own = dict(task.model.named_parameters())
+        for name, weight in load_file(run / "best.safetensors").items():
+            own[name].copy_(weight)
+    task.model.eval()
+    history = state["history"]
+    write_json(history, run / "history.json")
+    return Fit(max(history, key=lambda h: h["score"]), history)
+
+
+def _validate(
+    task: Task, config: TrainingConfig, run: Path, state: dict[str, Any], log: Any
+) -> bool:
+    """Validate; keep the weights if they are the best; whether patience has run out."""
+    from safetensors.torch import save
+    from tqdm import tqdm
+
+    task.model.eval()
+    with torch.no_grad():
+        figures = task.validate() | {"step": state["step"]}
+    best = max((h["score"] for h in state["history"]), default=-math.inf)
+    state["history"].append(figures)
+    state["stale"] = 0 if figures["score"] > best else state["stale"] + 1
+    if figures["score"] > best:
+        with atomic_open(run / "best.safetensors", "wb") as stream:
+            stream.write(save({k: v.contiguous() for k, v in trained_state(task.model).items()}))
+    for key, value in figures.items():
+        log(f"fold/{key}", value, state["step"])
+    tqdm.write("fold " + "  ".join(f"{k} {v:.4g}" for k, v in figures.items()))
+    return bool(config.patience and state["stale"] >= config.patience)
+
+
+def _claim(run: Path, identity: dict[str, Any]) -> None:
+    """Mark a folder as this run's; refuse a folder that holds another's."""
+    path = run / "run.json"
+    identity = json.loads(json.dumps(identity))
+    if not path.exists():
+        write_json(identity, path)
+    elif (other := read_json(path)) != identity:
+        changed = sorted(k for k in {*other, *identity} if other.get(k) != identity.get(k))
+        raise InputError(
+            f"the folder holds a run that differs in: {', '.join(changed)}",
+            where=str(run),
+            fix="give another --out, or remove the folder to start afresh",
+        )
+
+
+def _writer(run: Path, step: int) -> Any:
+    """A function that logs one scalar to TensorBoard, or does nothing where it is absent."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return lambda *_: None
+    writer = SummaryWriter(str(run / "tensorboard"), purge_step=step)
+    return writer.add_scalar

@@ -142,7 +142,7 @@ def prepare(
     left, top = (size - width) // 2, (size - height) // 2
     fitted = image.resize((width, height), Image.Resampling.BICUBIC)
     values = np.asarray(fitted, dtype=np.float32) / 255
-    values = (values - np.float32(mean)) / np.float32(std)
+    values = (values - np.array(mean, np.float32)) / np.array(std, np.float32)
     pixels = np.zeros((3, size, size), dtype=np.float32)
     pixels[:, top : top + height, left : left + width] = values.transpose(2, 0, 1)
     frame = (left / size, top / size, (left + width) / size, (top + height) / size)

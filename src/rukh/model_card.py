@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rukh.relation_training import RelationTrainingConfig
-    from rukh.tagger_training import TaggerConfig
+from pathlib import Path
+from typing import Any
 
 
-def relation_card(config: RelationTrainingConfig, figures: dict[str, Any]) -> str:
-    """The card of a relation model, in Markdown."""
-    pair = config.pair
-    captions = config.caption_source or "none"
+def relation_card(config: dict[str, Any], figures: dict[str, Any]) -> str:
+    """The card of a relation model, in Markdown, from its training configuration."""
+    pair, data = config["pair"], config["data"]
     parts = [
         "# A rukh relation model",
-        f"Relations of the schema `{config.relations}`, trained on `{config.data.train.name}` "
-        f"({config.data.format}) with `{pair.text_encoder}` and `{pair.vision_encoder}`; markers "
-        f"`{pair.markers}`, head `{config.relation.head}`, order `{config.order}`, seed "
-        f"{config.training.seed}. Entity types: tagger `{config.tagger}`. Captions: {captions}.",
+        f"Relations of the schema `{config['relations']}`, trained on `{Path(data['train']).name}` "
+        f"({data['format']}) with `{pair['text_encoder']}` and `{pair['vision_encoder']}`; markers "
+        f"`{pair['markers']}`, head `{config['relation']['head']}`, order `{config['order']}`, "
+        f"seed {config['training']['seed']}. Entity types: tagger `{config['tagger']}`. Captions: "
+        f"{config['caption_source'] or 'none'}.",
         "## Figures",
         _table(figures),
         "`fold` is a tenth of the training posts, kept apart by picture and sentence; the epoch, "
@@ -27,14 +24,15 @@ def relation_card(config: RelationTrainingConfig, figures: dict[str, Any]) -> st
     return "\n\n".join(parts) + "\n"
 
 
-def tagger_card(config: TaggerConfig, figures: dict[str, Any]) -> str:
-    """The card of a tagger, in Markdown."""
-    train = ", ".join(f"`{path.name}`" for path in config.train)
-    test = ", ".join(f"`{path.name}`" for path in config.test) or "nothing"
+def tagger_card(config: dict[str, Any], figures: dict[str, Any]) -> str:
+    """The card of a tagger, in Markdown, from its training configuration."""
+    train = ", ".join(f"`{Path(path).name}`" for path in config["train"])
+    test = ", ".join(f"`{Path(path).name}`" for path in config["test"]) or "nothing"
     parts = [
         "# A rukh tagger",
-        f"Entity types {', '.join(config.types)}, trained on {train} with `{config.text_encoder}`, "
-        f"seed {config.training.seed}. It never saw a relation label.",
+        f"Entity types {', '.join(config['types'])}, trained on {train} with "
+        f"`{config['text_encoder']}`, seed {config['training']['seed']}. It never saw a relation "
+        "label.",
         "## Figures",
         _table(figures),
         f"`fold` is a tenth of the training sentences; the epoch was chosen on it. `test` is "

@@ -311,5 +311,5 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
             k: v for k, v in measured.items() if k not in {"per_relation", "confusion", "seconds"}
         }
     task.model.config = task.model.config.model_copy(update={"figures": figures})
-    task.model.save(out, relation_card(config, figures))
+    task.model.save(out, relation_card(config.model_dump(mode="json"), figures))
     return figures

@@ -184,5 +184,7 @@ def train_tagger(config: TaggerConfig, out: Path) -> dict[str, Any]:
             },
             folder / "config.json",
         )
-        (folder / "README.md").write_text(tagger_card(config, figures), encoding="utf-8")
+        (folder / "README.md").write_text(
+            tagger_card(config.model_dump(mode="json"), figures), encoding="utf-8"
+        )
     return figures

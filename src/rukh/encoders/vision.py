@@ -107,7 +107,8 @@ class HubEncoder(VisionEncoder):
     def __init__(self, model: Any, name: str, preprocessor: dict[str, Any] | None = None) -> None:
         super().__init__()
         model = getattr(model, "vision_model", model)
-        if getattr(model, "pooler", None) is not None:
+        pooler = getattr(model, "pooler", None)
+        if pooler is not None and any(True for _ in pooler.parameters()):
             model.pooler = None  # never used, and random where the weights have none
         self.model, self.name = model, name
         told = preprocessor or {}

@@ -155,7 +155,7 @@ def test_incomplete_weights_are_refused(tmp_path: Path) -> None:
     state = load_file(file)
     state.pop(next(key for key in state if "layernorm" in key and "layer" in key))
     save_file(state, file, metadata={"format": "pt"})
-    with pytest.raises(WeightsError, match="lack 1 of the model's tensors"):
+    with pytest.raises(WeightsError, match="lack 1 tensors of the model"):
         load_vision_encoder(str(tmp_path))
 
 
@@ -208,7 +208,8 @@ class Ruler(VisionEncoder):
 
 
 @pytest.mark.parametrize(
-    ("size", "count"), [((64, 64), 16), ((64, 32), 8), ((32, 64), 8), ((64, 48), 16), ((64, 1), 4)]
+    ("size", "count"),
+    [((64, 64), 16), ((64, 32), 8), ((32, 64), 8), ((64, 48), 16), ((64, 1), 4), ((1, 999), 4)],
 )
 def test_patches_tile_the_picture_and_nothing_else(size: tuple[int, int], count: int) -> None:
     (found,) = encode_pictures(Ruler(), [Image.new("RGB", size, "white")])

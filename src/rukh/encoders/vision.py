@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rukh.encoders.efficientnet import EfficientNetLite
 from rukh.errors import WeightsError
+from rukh.files import read_json
 from rukh.images import Picture, prepare
 from rukh.records import Box
 from rukh.weights import find
@@ -188,8 +189,7 @@ def _load_hub(folder: Path, name: str) -> HubEncoder:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"cannot load {name} from {folder}: {reason}") from None
-    tower = getattr(model, "vision_model", model)
-    if getattr(tower, "main_input_name", None) != "pixel_values":
+    if not hasattr(model, "vision_model") and model.main_input_name != "pixel_values":
         raise WeightsError(f"{name} is a {model.config.model_type} model, no encoder of pictures")
     missing = sorted(key for key in report["missing_keys"] if "pooler." not in key)
     if missing:
@@ -197,7 +197,7 @@ def _load_hub(folder: Path, name: str) -> HubEncoder:
             f"the weights in {folder} lack {len(missing)} tensors of the model: {missing[0]} ..."
         )
     file = folder / "preprocessor_config.json"
-    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    told = read_json(file) if file.is_file() else None
     return HubEncoder(model, name, told).eval()
 
 
@@ -210,14 +210,16 @@ def patch_boxes(encoder: VisionEncoder, frame: Box) -> tuple[Tensor, Tensor]:
     """
     rows, cols = encoder.grid
     x1, y1, x2, y2 = frame
-    xs = ((torch.linspace(0, encoder.cover, cols + 1) - x1) / (x2 - x1)).clamp(0, 1)
-    ys = ((torch.linspace(0, encoder.cover, rows + 1) - y1) / (y2 - y1)).clamp(0, 1)
+    across, down = (
+        torch.linspace(0, encoder.cover, count + 1, dtype=torch.float64) for count in (cols, rows)
+    )
+    xs, ys = ((across - x1) / (x2 - x1)).clamp(0, 1), ((down - y1) / (y2 - y1)).clamp(0, 1)
     top, left = torch.meshgrid(ys[:-1], xs[:-1], indexing="ij")
     bottom, right = torch.meshgrid(ys[1:], xs[1:], indexing="ij")
     boxes = torch.stack([left, top, right, bottom], -1).reshape(-1, 4)
     # Slivers come from rounding, not from the picture: one pixel is far wider.
-    shown = ((boxes[:, 2:] - boxes[:, :2]) > 1e-5).all(-1)
-    return boxes, shown
+    shown = ((boxes[:, 2:] - boxes[:, :2]) > 1e-6).all(-1)
+    return boxes.float(), shown
 
 
 @torch.no_grad()

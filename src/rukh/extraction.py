@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from rukh.candidates import asked
-from rukh.encoders.vision import PatchMap
-from rukh.features import FeatureCache
+from rukh.features import FeatureCache, pictures_of
 from rukh.model import RelationModel
 from rukh.records import Pair, Post, Scored, Triple
 from rukh.schema import RelationSchema
@@ -110,7 +109,10 @@ class Extractor:
         self, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
     ) -> list[Answers]:
         """Ask pairs of typed posts; each post is encoded once for all its pairs."""
-        pictures = self._pictures(posts)
+        seen = any(post.image is not None for post in posts)
+        if seen and self.features is None and self.model.vision is not None:
+            self.features = FeatureCache(self._feature_folder, self.model.vision)
+        pictures = pictures_of(posts, self.features)
         scored: list[PostScores] = score_posts(self.model, self.bank, posts, pairs, pictures)
         return [
             Answers(list(asks), self.model.probabilities(s.logits), s.match, s.gate)
@@ -141,17 +143,6 @@ class Extractor:
                     self._triple(post.id, answers, i, top_k) for i in range(len(answers.pairs))
                 ]
                 yield triples if post.pairs is not None else self._accepted(triples)
-
-    def _pictures(self, posts: Sequence[Post]) -> list[PatchMap | None]:
-        out: list[PatchMap | None] = [None] * len(posts)
-        sources = {i: post.image for i, post in enumerate(posts) if post.image is not None}
-        if sources and self.model.vision is not None:
-            if self.features is None:
-                self.features = FeatureCache(self._feature_folder, self.model.vision)
-            maps = self.features.get(list(sources.values()))
-            for i, found in zip(sources, maps, strict=True):
-                out[i] = found
-        return out
 
     def _triple(self, post_id: str, answers: Answers, i: int, top_k: int) -> Triple:
         probabilities = answers.probabilities[i]

@@ -22,6 +22,7 @@ from rukh.encoders.vision import PatchMap, VisionEncoder, encode_prepared
 from rukh.errors import InputError
 from rukh.files import atomic_open
 from rukh.images import Picture, load_image, prepare, read_picture
+from rukh.records import Post
 
 PREPROCESSING = 1
 """Raised whenever :mod:`rukh.images` comes to make other pixels of the same bytes."""
@@ -149,6 +150,16 @@ class FeatureCache:
         self._memory[key] = blob
         while len(self._memory) > self.limit:
             del self._memory[next(iter(self._memory))]
+
+
+def pictures_of(posts: Sequence[Post], features: FeatureCache | None) -> list[PatchMap | None]:
+    """The patch map of each post's picture; None where it has none or it cannot be read."""
+    out: list[PatchMap | None] = [None] * len(posts)
+    sources = {i: post.image for i, post in enumerate(posts) if post.image is not None}
+    if features is not None and sources:
+        for i, found in zip(sources, features.get(list(sources.values())), strict=True):
+            out[i] = found
+    return out
 
 
 def _name(source: Source) -> str:

@@ -11,11 +11,11 @@ from pydantic import Field
 from torch import Tensor
 
 from rukh.batching import length_buckets
-from rukh.encoders.vision import PatchMap, load_vision_encoder
+from rukh.encoders.vision import load_vision_encoder
 from rukh.errors import InputError
 from rukh.evaluation import evaluate_posts
 from rukh.extraction import Extractor, both_orders
-from rukh.features import FeatureCache
+from rukh.features import FeatureCache, pictures_of
 from rukh.losses import info_nce
 from rukh.markers import Row
 from rukh.metrics import OrderedDecision, best_threshold, micro, take_better
@@ -151,12 +151,10 @@ class RelationTask:
             schema,
         )
         self.posts = posts
-        self.pictures: list[PatchMap | None] = [None] * len(posts)
+        self.features: FeatureCache | None = None
         if vision is not None:
-            sources = {i: post.image for i, post in enumerate(posts) if post.image is not None}
-            maps = FeatureCache(cache() / "features", vision).get(list(sources.values()))
-            for i, found in zip(sources, maps, strict=True):
-                self.pictures[i] = found
+            self.features = FeatureCache(cache() / "features", vision)
+            self.features.fill([post.image for post in posts if post.image is not None])
         self.bank = self.model.bank()
         train, self.fold = split_fold(posts, config.data.fold)
         self.rows = [item for i in train for item in self._rows(i)]
@@ -205,11 +203,9 @@ class RelationTask:
             self._refresh()
         self._since_refresh += 1
         chosen = [self.rows[b] for b in batch]
+        posts = [self.posts[i] for i, _, _ in chosen]
         inputs = batch_inputs(
-            self.model,
-            [row for _, row, _ in chosen],
-            [self.posts[i] for i, _, _ in chosen],
-            [self.pictures[i] for i, _, _ in chosen],
+            self.model, [row for _, row, _ in chosen], posts, pictures_of(posts, self.features)
         )
         scores, _ = self.model(inputs, self.bank)
         target = torch.tensor([t for _, _, targets in chosen for t in targets])
@@ -235,9 +231,7 @@ class RelationTask:
         posts = [self.posts[i] for i in self.fold]
         given = [[p for p in post.pairs or () if p.relation is not None] for post in posts]
         both = [both_orders(pairs) for pairs in given]
-        scored = score_posts(
-            self.model, self.bank, posts, both, [self.pictures[i] for i in self.fold]
-        )
+        scored = score_posts(self.model, self.bank, posts, both, pictures_of(posts, self.features))
         gold = [str(p.relation) for pairs in given for p in pairs]
         logits = torch.cat([s.logits for s in scored])
         forward_target = torch.tensor([self.bank.index(g, schema.nota) for g in gold])

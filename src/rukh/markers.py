@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Literal, NamedTuple, TypeAlias
 
 from rukh.encoders.text import Pieces, TextEncoder
@@ -143,7 +144,7 @@ def lay_out(
     rows: list[Row] = []
     first = 0
     while first < len(pairs):
-        count = _fitting(post, pairs[first:], markers, limit)
+        count = _fitting(post, pairs[first : first + 2 * PAIRS_A_ROW], markers, limit)
         chosen = list(enumerate(pairs[first : first + count], first))
         rows.append(_row(post, chosen, markers, encoder, limit))
         first += count
@@ -158,16 +159,17 @@ def _fitting(post: Prepared, pairs: Sequence[tuple[str, str]], markers: Markers,
     """How many of the first pairs go into one row, at least one."""
     if markers == "pair":
         return 1
+    if markers == "levitated":
+        bound = set(list(dict.fromkeys(map(frozenset, pairs)))[:PAIRS_A_ROW])
+        pairs = list(takewhile(lambda pair: frozenset(pair) in bound, pairs))
     room = limit - 3 - len(post.caption)
-    most = 2 * PAIRS_A_ROW
     # Asking every pair is the common case; only long posts need the slow count.
-    names = _names(pairs[:most])
+    names = _names(pairs)
     words = min(len(post.pieces.ids), sum(_span(post, name) + 2 * CONTEXT for name in names))
-    count = min(len(pairs), most)
-    if words + _marker_count(names, pairs[:count], markers) <= room:
-        return count
+    if words + _marker_count(names, pairs, markers) <= room:
+        return len(pairs)
     count, names, used = 0, [], 0
-    for pair in pairs[:most]:
+    for pair in pairs:
         new = [name for name in dict.fromkeys(pair) if name not in names]
         cost = sum(_span(post, name) + 2 * CONTEXT for name in new)
         total = used + cost + _marker_count(names + new, pairs[: count + 1], markers)

@@ -44,6 +44,8 @@ class DataConfig(Record):
         val_captions: Caption file of its pictures.
         val_images: Folder of its pictures.
         fold: Share of the training posts in the fold.
+        share: Share of the remaining training posts that is used, for low-resource figures and
+            quick comparisons; the fold stays whole.
     """
 
     train: Path
@@ -54,6 +56,7 @@ class DataConfig(Record):
     val_images: Path | None = None
     val_captions: Path | None = None
     fold: float = Field(default=0.1, gt=0, lt=0.5)
+    share: float = Field(default=1.0, gt=0, le=1)
 
 
 class LossConfig(Record):
@@ -157,6 +160,10 @@ class RelationTask:
             self.features.fill([post.image for post in posts if post.image is not None])
         self.bank = self.model.bank()
         train, self.fold = split_fold(posts, config.data.fold)
+        if config.data.share < 1:
+            order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+            kept = order[: max(1, round(config.data.share * len(train)))]
+            train = [train[i] for i in sorted(kept.tolist())]
         self.rows = [item for i in train for item in self._rows(i)]
         weights = torch.ones(1 + len(self.bank.names))
         weights[0] = config.loss.nota_weight

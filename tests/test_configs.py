@@ -1,0 +1,127 @@
+"""Every shipped configuration loads into its class, and MORE's trains and is measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from rukh.config import load_config
+from rukh.errors import InputError
+from rukh.readers import read
+from rukh.records import VisualObject
+from rukh.relation_training import RelationTrainingConfig
+from rukh.schema import RelationSchema
+from rukh.tagger_training import TaggerConfig
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+CLASSES: dict[str, type[BaseModel]] = {"relations": RelationTrainingConfig, "tagger": TaggerConfig}
+
+
+class Task(BaseModel):
+    task: str
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_shipped_configuration_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUKH_DATA", "somewhere")
+    config = load_config(path, CLASSES[load_config(path, Task).task])
+    if isinstance(config, RelationTrainingConfig):
+        assert config.data.train.parts[0] == "somewhere"
+        assert config.order == "both"
+        RelationSchema.load(config.relations)
+    else:
+        assert isinstance(config, TaggerConfig)
+        assert not {*config.train} & {*config.test}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_without_the_data_a_configuration_says_what_to_set(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUKH_DATA", raising=False)
+    with pytest.raises(InputError, match="RUKH_DATA"):
+        load_config(path, CLASSES[load_config(path, Task).task])
+
+
+# What each made-up line of MORE says: who holds what, and where the thing is in the picture.
+PEOPLE = ("Ann", "Bob", "Cleo", "Dan", "Eve")
+SCENES = {
+    "[OBJ0]": ("/per/per/self", (0.25, 0.5, 0.3, 0.8)),
+    "[OBJ1]": ("none", (0.8, 0.3, 0.2, 0.2)),
+}
+
+
+def write_more(folder: Path, split: str, size: int) -> None:
+    """A split of pairs, boxes and pictures in the form of NJUNLP/MORE."""
+    from PIL import Image, ImageDraw
+
+    pictures = folder / "img_org" / split
+    pictures.mkdir(parents=True)
+    lines: list[str] = []
+    boxes: dict[str, dict[str, Any]] = {}
+    for i in range(size):
+        name, person = f"{split}{i}.png", PEOPLE[i % len(PEOPLE)]
+        image = Image.new("RGB", (64, 48), (40 * (i % 5), 90, 160))
+        ImageDraw.Draw(image).ellipse([6, 5, 26, 43], fill="#f6d2b3")
+        image.save(pictures / name)
+        boxes[name] = {thing: box for thing, (_, box) in SCENES.items()}
+        lines += [
+            repr(
+                {
+                    "token": [person, "holds", "a", "hat", f"in{i}"],
+                    "h": {"name": person, "pos": [0, 1]},
+                    "t": {"name": thing},
+                    "img_id": name,
+                    "relation": relation,
+                }
+            )
+            for thing, (relation, _) in SCENES.items()
+        ]
+    (folder / f"{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / f"ent_{split}_dict.json").write_text(json.dumps(boxes), encoding="utf-8")
+
+
+def test_more_trains_and_is_measured(
+    tmp_path: Path, tiny_text: str, tiny_vision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shipped file, with only the encoders made small, through the command line's functions."""
+    from rukh.commands.evaluate import evaluate
+    from rukh.commands.train import train
+
+    monkeypatch.setenv("RUKH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("RUKH_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "data" / "more"
+    write_more(folder, "train", 20)
+    write_more(folder, "valid", 6)
+    post = next(read(folder / "train.txt", "more", images=folder / "img_org/train"))
+    assert isinstance(post.objects[0], VisualObject) and post.image is not None
+    assert post.image.is_file()
+
+    config = next(path for path in CONFIGS if path.stem == "more")
+    out, told = tmp_path / "model", tmp_path / "figures.json"
+    changes = [
+        f"pair.text_encoder={tiny_text}",
+        f"pair.vision_encoder={tiny_vision}",
+        "pair.dim=32",
+        "pair.fusion_heads=4",
+        "tagger=null",
+        "training.epochs=1",
+        "training.batch_size=4",
+    ]
+    train(config, changes, out=out, json=told)
+    val = json.loads(told.read_text())["val"]
+    assert val["pairs"] == 12 and val["positives"] == 6
+    assert val["images_used"] == 6 and val["images_missing"] == 0
+
+    again = tmp_path / "again.json"
+    evaluate(
+        folder / "valid.txt", str(out), format="more", images=folder / "img_org/valid", json=again
+    )
+    measured = json.loads(again.read_text())
+    assert 0 <= measured["micro_f1_order_free"] <= 1
+    for count in ("pairs", "positives", "posts", "images_used", "images_missing"):
+        assert measured[count] == val[count], count

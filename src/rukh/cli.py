@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -76,6 +77,9 @@ for _name, _help in COMMANDS.items():
 
 def main() -> None:
     """Run the command line. Exits with 0 done, 2 bad input, 1 failure, 130 interrupted."""
+    # Libraries' own bars and warnings would stand between the user and ours.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.filterwarnings("ignore", module="PIL")
     try:
         # Not app(...), which would put a handler of its own before Python's traceback.
         typer.main.get_command(app)(prog_name="rukh")

@@ -95,22 +95,19 @@ def collate(
     slots: list[tuple[int, int, int, int]] = []
     distance: list[int] = []
     kind: list[int] = []
-    pair_boxes: list[tuple[Sequence[float], Sequence[float]]] = []
+    pair_boxes: list[list[Sequence[float]]] = []
     nowhere = (0.0, 0.0, 0.0, 0.0)
     for i, row in enumerate(rows):
         for ask in row.asks:
             head, tail = ask.head, ask.tail
-            visual = (head[0] < 0, tail[0] < 0)
+            # A levitated object has markers like a word; they say which object they stand for.
+            things = [-1 - p if p < 0 else row.objects[p] for p in (head[0], tail[0])]
+            visual = [thing >= 0 for thing in things]
             where.append(i)
             # Marker positions say where the marked words stand, in every scheme.
             distance.append(0 if any(visual) else row.positions[tail[0]] - row.positions[head[0]])
             kind.append(2 * visual[0] + visual[1])
-            pair_boxes.append(
-                (
-                    objects[i][-1 - head[0]].box if visual[0] else nowhere,
-                    objects[i][-1 - tail[0]].box if visual[1] else nowhere,
-                )
-            )
+            pair_boxes.append([objects[i][k].box if k >= 0 else nowhere for k in things])
             a, b, c, d = (p if p >= 0 else width - 1 - p for p in (*head, *tail))
             slots.append((a, b, c, d))
     slot = torch.tensor(slots).reshape(-1, 4)

@@ -42,7 +42,12 @@ class TextEncoder(nn.Module):
         self.model, self.tokenizer, self.name = model, tokenizer, name
         config = model.config
         self.dim = int(config.hidden_size)
-        self.max_length = int(config.max_position_embeddings)
+        # RoBERTa and MPNet count positions from behind their padding index.
+        table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+        padding = getattr(table, "padding_idx", None)
+        self.max_length = int(config.max_position_embeddings) - (
+            0 if padding is None else padding + 1
+        )
         self.takes_positions = config.model_type in TAKES_POSITIONS
         self.segments = int(getattr(config, "type_vocab_size", 1) or 1)
         self.start_id = tokenizer.cls_token_id

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from rukh.schema import RelationSchema
 
 CHECKOUT = Path(__file__).parent.parent
-WORDS = """
-    the of and in at to is was a person place head tail works lives born moved sees holds near
-    ann bob cleo dan eve rome oslo kyiv lima cairo acme globex river tower dog cat hat boat
-    subject object per loc org misc
-""".split()
+WORDS = (
+    "the of and in at to is was a person place head tail works lives born moved sees holds near "
+    "ann bob cleo dan eve rome oslo kyiv lima cairo acme globex river tower dog cat hat boat "
+    "subject object per loc org misc"
+)
 
 
 @pytest.fixture(scope="session")
@@ -44,15 +44,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 def save_tokenizer(folder: Path) -> int:
     """A WordPiece tokenizer of some two hundred pieces, for any text; returns how many."""
     import transformers
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     marks = string.ascii_lowercase + string.digits
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *string.punctuation, *marks]
-    pieces += [f"##{mark}" for mark in marks] + WORDS
+    pieces += [f"##{mark}" for mark in marks] + WORDS.split()
     vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="[PAD]",

@@ -1,0 +1,154 @@
+"""What is measured: posts that we make up, on a model whose own weights are random.
+
+Speed does not depend on what weights hold, so that nothing has to be trained first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from rukh.encoders.text import TextEncoder
+from rukh.encoders.vision import load_vision_encoder
+from rukh.extraction import Extractor
+from rukh.markers import Markers
+from rukh.model import ModelConfig, RelationModel
+from rukh.pair import PairConfig
+from rukh.records import Pair, Post, TextEntity
+from rukh.schema import RelationSchema
+from rukh.scoring import score_posts
+
+SCHEMES: tuple[Markers, ...] = ("post", "levitated", "pair")
+ENTITIES = {1: 2, 3: 3, 10: 5}
+"""How many entities make so many pairs."""
+NAMES = "Mira Solberg", "Tomas Okell", "Night Ferry", "Lisbon", "Harbour Proms"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: seconds a post, and how many times those of what it is compared with."""
+
+    what: str
+    pairs: int
+    seconds: float
+    ratio: float
+
+
+def make_posts(count: int, pairs: int, folder: Path | None = None) -> list[Post]:
+    """Posts of one length whatever their pairs, with pictures where there is a folder for them."""
+    posts = []
+    for i in range(count):
+        text = "{} and {} of {} on stage in {} last night , see you at the {} again !".format(
+            *NAMES
+        )
+        starts = [text.index(name) for name in NAMES[: ENTITIES[pairs]]]
+        entities = tuple(
+            TextEntity(id=f"e{k}", start=start, end=start + len(NAMES[k]), type="PER")
+            for k, start in enumerate(starts)
+        )
+        asked = tuple(Pair(head=a.id, tail=b.id) for a, b in combinations(entities, 2))
+        image = None
+        if folder is not None:
+            image = folder / f"{i}.png"
+            Image.effect_noise((480, 300), 20 + i).convert("RGB").save(image)
+        posts.append(Post(id=str(i), text=text, image=image, entities=entities, pairs=asked))
+    return posts
+
+
+def best_of(repeats: int, actions: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """The shortest time of each action, in seconds.
+
+    The actions take turns, so that whatever else the machine does falls on all of them alike.
+    """
+    best = dict.fromkeys(actions, float("inf"))
+    for turn in range(repeats + 1):
+        for name, action in actions.items():
+            start = time.perf_counter()
+            action()
+            if turn:  # the first turn only warms up
+                best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def model_of(text: TextEncoder, markers: Markers, vision: str | None = None) -> RelationModel:
+    """A model with the shipped schema and random heads; the text encoder is shared."""
+    width = 1 if vision is None else load_vision_encoder(vision).dim
+    heads = next(n for n in (6, 4, 2, 1) if text.dim % n == 0)
+    pair = PairConfig(
+        text_encoder=text.name,
+        vision_encoder=vision,
+        markers=markers,
+        dim=text.dim,
+        fusion_heads=heads,
+    )
+    torch.manual_seed(0)
+    config = ModelConfig(pair=pair, tagger=None, visual_dim=width)
+    return RelationModel(config, RelationSchema.load("mnre"), text).eval()
+
+
+def marker_schemes(text: TextEncoder, count: int, repeats: int) -> list[Row]:
+    """The three ways to point arguments out, against `post`."""
+    models = {scheme: model_of(text, scheme) for scheme in SCHEMES}
+    bank = models["post"].bank()
+    rows = []
+    for pairs in ENTITIES:
+        posts = make_posts(count, pairs)
+        asked = [[(p.head, p.tail) for p in post.pairs or ()] for post in posts]
+        nothing = [None] * count
+        seconds = best_of(
+            repeats,
+            {s: partial(score_posts, m, bank, posts, asked, nothing) for s, m in models.items()},
+        )
+        for scheme in SCHEMES:
+            ratio = seconds[scheme] / seconds["post"]
+            rows.append(Row(f"markers `{scheme}`", pairs, seconds[scheme] / count, ratio))
+    return rows
+
+
+def sharing(text: TextEncoder, count: int, repeats: int) -> list[Row]:
+    """A post encoded once for all its pairs, and anew for every pair."""
+    model = model_of(text, "post")
+    bank = model.bank()
+    rows = []
+    for pairs in ENTITIES:
+        posts = make_posts(count, pairs)
+        asked = [[(p.head, p.tail) for p in post.pairs or ()] for post in posts]
+        once = partial(score_posts, model, bank, posts, asked, [None] * count)
+        alone = [(post, [pair]) for post, own in zip(posts, asked, strict=True) for pair in own]
+        anew = partial(
+            score_posts,
+            model,
+            bank,
+            [post for post, _ in alone],
+            [own for _, own in alone],
+            [None] * len(alone),
+        )
+        seconds = best_of(repeats, {"once": once, "anew": anew})
+        for what, name in (("encoded once a post", "once"), ("encoded once a pair", "anew")):
+            ratio = seconds[name] / seconds["once"]
+            rows.append(Row(what, pairs, seconds[name] / count, ratio))
+    return rows
+
+
+def pictures(text: TextEncoder, vision: str, count: int, repeats: int, folder: Path) -> list[Row]:
+    """Extraction from posts whose pictures' maps are kept, and from pictures seen first."""
+    posts = make_posts(count, 3, folder)
+    model = model_of(text, "post", vision)
+    kept = Extractor(model, feature_folder=folder / "maps")
+    kept.extract(posts)
+    seconds = best_of(
+        repeats,
+        {
+            "pictures kept": lambda: kept.extract(posts),
+            "pictures seen first": lambda: Extractor(model).extract(posts),
+        },
+    )
+    least = seconds["pictures kept"]
+    return [Row(what, 3, taken / count, taken / least) for what, taken in seconds.items()]

@@ -15,18 +15,18 @@ from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
 from rukh.bank import RelationBank
-from rukh.encoders.adapt import load_trained_state, trained_state
+from rukh.encoders.adapt import load_trained_state, read_state, trained_state
 from rukh.encoders.text import TextEncoder
 from rukh.encoders.vision import load_vision_encoder
-from rukh.errors import InputError, WeightsError
-from rukh.files import atomic_folder, atomic_open, read_json, write_json
+from rukh.errors import WeightsError
+from rukh.files import atomic_folder, atomic_open, read_json, sha256, write_json
 from rukh.inputs import PairInputs
 from rukh.pair import Encoded, PairConfig, PairEncoder
 from rukh.records import Record, as_input_error
 from rukh.registry import resolve
 from rukh.relation import Head, RelationConfig, Scores, truncate_descriptions
 from rukh.schema import RelationSchema
-from rukh.weights import model_folder
+from rukh.weights import find, known, model_folder
 
 
 class ModelConfig(Record):
@@ -95,7 +95,9 @@ class RelationModel(nn.Module):
             # The tower's own encoder has been tuned; the base is loaded anew, and only if the
             # cache does not know these descriptions.
             return RelationBank.build(
-                schema, lambda texts: TextEncoder.load(name).eval().sentences(texts), key=name
+                schema,
+                lambda texts: TextEncoder.load(name).eval().sentences(texts),
+                key=_content(name),
             )
 
     def encode(self, inputs: PairInputs) -> Encoded:
@@ -132,12 +134,10 @@ class RelationModel(nn.Module):
         """Load a shipped model by name, or a folder.
 
         Raises:
-            WeightsError: No such model, not a relation model, or its base encoder is missing.
+            WeightsError: No such model, not a relation model, its weights are missing, damaged or
+                another configuration's, or its base encoder is missing.
             InputError: Its config or schema is broken.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         folder = model_folder(source)
         data = read_json(folder / "config.json")
         if not isinstance(data, dict) or data.get("task") != "relations":
@@ -151,14 +151,18 @@ class RelationModel(nn.Module):
         plain = config.model_copy(update={"pair": config.pair.model_copy(update={"lora_rank": 0})})
         model = cls(plain, schema)
         model.config = config
-        try:
-            state = load_file(folder / "model.safetensors")
-        except (OSError, SafetensorError) as error:
-            raise InputError(
-                f"cannot read weights: {error}", where=str(folder / "model.safetensors")
-            ) from None
+        state = read_state(folder / "model.safetensors")
         load_trained_state(model, state)
         stored = trained_state(model).keys() - state.keys()
-        if lacking := sorted(n for n in stored if not n.startswith("pair.text.")):
+        merged = "pair.text." if config.pair.lora_rank else "nothing."
+        if lacking := sorted(n for n in stored if not n.startswith(merged)):
             raise WeightsError(f"{folder} lacks the weights of {lacking[0]!r}; it is damaged")
         return model.eval()
+
+
+def _content(name: str) -> str:
+    """What a text encoder is: a known name stands for its weights, a folder's may change."""
+    if known(name) is not None:
+        return name
+    files = [f for f in find(name, kind="text").iterdir() if f.suffix in {".json", ".safetensors"}]
+    return " ".join(sha256(file) for file in sorted(files))

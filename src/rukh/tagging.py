@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from rukh.batching import length_buckets
-from rukh.encoders.adapt import load_trained_state
+from rukh.encoders.adapt import load_trained_state, read_state
 from rukh.encoders.text import Pieces, TextEncoder
 from rukh.errors import WeightsError
 from rukh.files import read_json
 from rukh.records import Post, TextEntity
+from rukh.weights import model_folder
 
 
 class Tagger(Protocol):
@@ -58,16 +59,17 @@ class TokenTagger(nn.Module):
     @classmethod
     def from_pretrained(cls, source: str | Path) -> TokenTagger:
         """Load a shipped tagger by name, or a folder. Raises WeightsError."""
-        from rukh.weights import model_folder
-
         folder = model_folder(source)
-        config: dict[str, Any] = read_json(folder / "config.json")
-        if config.get("task") != "tagger":
-            raise WeightsError(f"{folder} holds no tagger but {config.get('task')!r}")
+        config = read_json(folder / "config.json")
+        if not isinstance(config, dict) or config.get("task") != "tagger":
+            raise WeightsError(f"{folder} holds no tagger")
+        if lacking := {"text_encoder", "types"} - config.keys():
+            raise WeightsError(f"{folder / 'config.json'} lacks {min(lacking)!r}; it is damaged")
         tagger = cls(TextEncoder.load(config["text_encoder"]), config["types"])
-        from safetensors.torch import load_file
-
-        load_trained_state(tagger, load_file(folder / "model.safetensors"))
+        state = read_state(folder / "model.safetensors")
+        load_trained_state(tagger, state)
+        if lacking := {"head.weight", "head.bias"} - state.keys():
+            raise WeightsError(f"{folder} lacks the weights of {min(lacking)!r}; it is damaged")
         return tagger.eval()
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ to the base weights, so that a shipped model needs neither ``peft`` nor a slower
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,6 +53,17 @@ def trained_state(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def read_state(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises WeightsError where it is missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot read weights from {file}: {error}") from None
+
+
 def load_trained_state(module: nn.Module, state: dict[str, Tensor]) -> None:
     """Put a stored state into a freshly built module whose base weights are already in place.
 
@@ -76,6 +88,10 @@ def load_trained_state(module: nn.Module, state: dict[str, Tensor]) -> None:
                 own[name].copy_(value)
         for name, pair in pairs.items():
             weight = own.get(f"{name}.weight")
-            if weight is None or len(pair) != 2:
+            try:
+                product = pair["B"] @ pair["A"]
+            except (KeyError, RuntimeError):  # one half, or of different ranks
+                product = None
+            if weight is None or product is None or product.shape != weight.shape:
                 raise WeightsError(f"low-rank weights for {name!r} fit no layer of the model")
-            weight.add_(pair["B"] @ pair["A"])
+            weight.add_(product)

@@ -13,6 +13,7 @@ from torch import Tensor
 from rukh.candidates import asked
 from rukh.features import FeatureCache, pictures_of
 from rukh.model import RelationModel
+from rukh.pair import Encoded
 from rukh.records import Pair, Post, Scored, Triple
 from rukh.schema import RelationSchema
 from rukh.scoring import PostScores, score_posts
@@ -73,6 +74,9 @@ class Extractor:
         self.model = model.eval()
         self.schema = schema or model.schema
         self.bank = model.bank(self.schema)
+        # A head that cannot take these relations says so here, not at the first post.
+        nothing = torch.zeros(0, model.config.pair.dim)
+        model.head(Encoded(nothing, nothing, nothing), self.bank)
         self.threshold = model.config.threshold if threshold is None else threshold
         self.features: FeatureCache | None = None
         self._tagger = tagger

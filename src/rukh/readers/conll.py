@@ -34,13 +34,13 @@ def read_tagged(path: Path) -> Iterator[TaggedSentence]:
                         tokens, labels = [], []
                     continue
                 token, tab, label = line.rpartition("\t")
-                if not tab or not (label == "O" or label[:2] in {"B-", "I-"}):
+                if not tab or not (label == "O" or (label[:2] in {"B-", "I-"} and label[2:])):
                     raise InputError(
                         f"not a token, a tab and a BIO label: {line[:80]!r}",
                         where=f"{path}:{number}",
                     )
                 tokens.append(token.strip() or "\N{REPLACEMENT CHARACTER}")
-                labels.append(label.replace("OTHER", "MISC"))
+                labels.append(f"{label[:2]}MISC" if label[2:] == "OTHER" else label)
     except OSError as error:
         raise InputError(f"cannot read: {error.strerror}", where=str(path)) from None
     except UnicodeDecodeError:

@@ -51,6 +51,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield part
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         if path.exists():
+            shutil.rmtree(old, ignore_errors=True)  # of a killed process that had our number
             os.replace(path, old)
         os.replace(part, path)
         shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,153 @@
+"""Figures against a count by hand, over a model whose every answer is known."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from conftest import schema_of
+from rukh import cli
+from rukh.errors import InputError
+from rukh.evaluation import decisions, evaluate_posts
+from rukh.extraction import Answers, Extractor
+from rukh.model import RelationModel
+from rukh.readers import write
+from rukh.records import Pair, Post
+
+Make = Callable[..., RelationModel]
+
+
+class Oracle(Extractor):
+    """Answers (relation, probability) from a table instead of by its model."""
+
+    table: dict[tuple[str, str], tuple[str, float]]
+
+    def answer(self, posts: Any, pairs: Any) -> list[Answers]:
+        out = []
+        for post, asks in zip(posts, pairs, strict=True):
+            rows = torch.zeros(len(asks), 1 + len(self.bank.names))
+            for row, ask in zip(rows, asks, strict=True):
+                name, score = self.table[ask]
+                row[self.bank.names.index(name) + 1] = score
+                row[0] = 1 - score
+            out.append(Answers(asks, rows, torch.zeros(1), 0.5 if post.image else None))
+        return out
+
+
+def labelled(*pairs: tuple[str, str, str | None], name: str = "p", **more: Any) -> Post:
+    entities = [{"id": c, "start": i, "end": i + 1, "type": "X"} for i, c in enumerate("abcd")]
+    given = [Pair(head=h, tail=t, relation=r) for h, t, r in pairs]
+    return Post(id=name, text="abcd", entities=entities, pairs=given, **more)
+
+
+def test_figures_by_hand(tiny_model: Make) -> None:
+    oracle = Oracle(tiny_model(), threshold=0.5)
+    oracle.table = {
+        ("a", "b"): ("works_at", 0.9), ("b", "a"): ("employs", 0.6),   # right
+        ("a", "c"): ("near", 0.7), ("c", "a"): ("near", 0.2),          # gold none: false positive
+        ("b", "c"): ("near", 0.4), ("c", "b"): ("works_at", 0.8),      # forward silent; backward
+        ("c", "d"): ("lives_in", 0.3), ("d", "c"): ("lives_in", 0.1),  # gold none, silent: right
+        ("b", "d"): ("lives_in", 0.8), ("d", "b"): ("near", 0.1),      # gold near: wrong
+    }  # fmt: skip
+    posts = [
+        labelled(("a", "b", "works_at"), ("a", "c", "none"), ("a", "d", None), image=b"x"),
+        labelled(("b", "c", "employs"), ("c", "d", "none"), ("b", "d", "near"), name="q",
+                 caption="dog"),
+    ]  # fmt: skip
+    found = evaluate_posts(oracle, iter(posts))
+    # Forward told: works_at (right), near, lives_in; three pairs carry a relation.
+    assert found["micro_precision"] == pytest.approx(1 / 3)
+    assert found["micro_recall"] == pytest.approx(1 / 3)
+    assert found["micro_f1"] == pytest.approx(1 / 3)
+    assert found["accuracy"] == pytest.approx(2 / 5)
+    # Of both orders, (c, b) says works_at, which read from b to c is employs: right, too.
+    assert found["micro_f1_order_free"] == pytest.approx(2 * 2 / (4 + 3))
+    assert (found["pairs"], found["positives"], found["posts"]) == (5, 3, 2)
+    counted = ("unlabelled", "images_used", "captions_used", "images_missing", "images_broken")
+    assert [found[key] for key in counted] == [1, 1, 1, 0, 0]
+    json.dumps(found, allow_nan=False)
+
+
+def test_decisions_without_nota_are_always_told(tiny_model: Make) -> None:
+    rows = torch.tensor([[0.8, 0.05, 0.1, 0.03, 0.02]])
+    oracle = Oracle(tiny_model(), threshold=0.5)
+    assert [d.relation for d in decisions(oracle, rows)] == ["none"]
+    closed = schema_of(nota=None, relations=[r.model_dump() for r in schema_of().relations[1:]])
+    oracle = Oracle(tiny_model(), threshold=0.5, schema=closed)
+    assert [d.relation for d in decisions(oracle, rows)] == ["works_at"]
+
+
+def test_labels_outside_the_schema_and_no_labels(tiny_model: Make) -> None:
+    extractor = Extractor(tiny_model())
+    with pytest.raises(InputError, match="relation 'work_at' is not .* did you mean 'works_at'"):
+        evaluate_posts(extractor, [labelled(("a", "b", "work_at"))])
+    for posts in ([], [labelled(("a", "b", None))], [labelled()]):
+        with pytest.raises(InputError, match="no labelled pair"):
+            evaluate_posts(extractor, posts)
+
+
+def test_pictures_that_cannot_be_read_are_counted(tiny_model: Make, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    posts = [
+        labelled(("a", "b", "near"), name=name, image=tmp_path / name)
+        for name in ("gone.png", "broken.png", "gone.png")
+    ]
+    found = evaluate_posts(Extractor(tiny_model(vision=True)), posts)
+    counted = ("images_used", "images_missing", "images_broken")
+    assert [found[key] for key in counted] == [0, 2, 1]
+
+
+def evaluate(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["rukh", "evaluate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+@pytest.fixture
+def files(tiny_model: Make, tmp_path: Path) -> list[object]:
+    tiny_model().save(tmp_path / "model", "")
+    posts = [labelled(("a", "b", "near"), ("a", "c", "none"), name=f"p{i}") for i in range(3)]
+    write(posts, tmp_path / "posts.jsonl")
+    return ["--data", tmp_path / "posts.jsonl", "--model", tmp_path / "model"]
+
+
+def test_the_command_writes_json(
+    files: list[object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "figures.json"
+    out.write_text("old")
+    report = tmp_path / "report.md"
+    assert evaluate(monkeypatch, *files, "--json", out, "--report", report) == 0
+    said = capsys.readouterr().out
+    first = json.loads(out.read_text())
+    # Posts with the same text are one; its six pairs stay six.
+    assert f"6 pairs of {first['posts']} posts" in said and "order-free micro-F1" in said
+    assert (first["pairs"], first["positives"]) == (6, 3)
+    assert report.read_text().startswith("#")
+    assert evaluate(monkeypatch, *files, "--json", "-") == 0
+    second = json.loads(capsys.readouterr().out)
+    del first["seconds"], second["seconds"]
+    assert first == second
+    assert evaluate(monkeypatch, *files, "--limit", 1, "--json", "-") == 0
+    assert json.loads(capsys.readouterr().out)["pairs"] == 2
+
+
+def test_the_command_names_an_unknown_label(
+    files: list[object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write([labelled(("a", "b", "neer"))], tmp_path / "posts.jsonl")
+    assert evaluate(monkeypatch, *files) == 2
+    assert "'neer'" in capsys.readouterr().err

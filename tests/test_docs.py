@@ -1,0 +1,99 @@
+"""What the documentation says is run, its links lead somewhere, and it leaves no key out."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from rukh.records import Pair, Post, TextEntity, Triple, VisualObject
+from rukh.relation_training import RelationTrainingConfig
+from rukh.tagger_training import TaggerConfig
+
+CHECKOUT = Path(__file__).parents[1]
+PAGES = sorted([CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md")])
+SESSIONS = [page for page in PAGES if "```pycon" in page.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("page", SESSIONS, ids=lambda page: page.stem)
+def test_sessions_say_what_the_code_does(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CHECKOUT)
+    parser, names = doctest.DocTestParser(), {"__name__": "__main__"}
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    blocks = re.findall(r"^```pycon\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    for number, block in enumerate(blocks, 1):
+        test = parser.get_doctest(block, names, f"{page.name}, block {number}", str(page), 0)
+        failed, _ = runner.run(test, clear_globs=False)
+        names = test.globs
+        assert not failed, f"{page.name}, block {number}; see the output above"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if not link.startswith(("https://", "#")):
+            target = page.parent / link.partition("#")[0]
+            if not target.exists() and target.name == "result.png":
+                pytest.skip("the picture is drawn once the model is shipped")
+            assert target.exists(), link
+
+
+def test_files_that_are_named_are_there() -> None:
+    told = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    source = CHECKOUT / "src" / "rukh"
+    names = set(re.findall(r"`([a-z_/]+(?:\.py|/))`", told))
+    assert len(names) > 25
+    for name in names:
+        assert (source / name).exists() or (CHECKOUT / name).exists(), name
+    # And none is left out.
+    modules = {path.name for path in source.glob("*.py")} - {"__init__.py"}
+    assert not modules - {Path(name).name for name in names} - {"errors.py", "config.py"}
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Dotted names of all keys of a configuration."""
+    found = []
+    for name, field in model.model_fields.items():
+        below = field.annotation
+        if isinstance(below, type) and issubclass(below, BaseModel):
+            found += keys(below, f"{prefix}{name}.")
+        else:
+            found.append(prefix + name)
+    return found
+
+
+@pytest.mark.parametrize("config", [RelationTrainingConfig, TaggerConfig])
+def test_every_key_has_its_row_with_its_default(config: type[BaseModel]) -> None:
+    page = (CHECKOUT / "docs" / "training.md").read_text(encoding="utf-8")
+    part = page.split("## Keys of")[1 if config is RelationTrainingConfig else 2]
+    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| (.*?) \|", part, re.M))
+    shared = {key for key in keys(config) if key.startswith("training.")}
+    expected = set(keys(config)) if config is RelationTrainingConfig else {*keys(config)} - shared
+    assert set(rows) == expected
+    for key, told in rows.items():
+        model: type[BaseModel] = config
+        *above, last = key.split(".")
+        for name in above:
+            model = model.model_fields[name].annotation  # type: ignore[assignment]
+        field = model.model_fields[last]
+        if field.is_required():
+            assert told == "required", key
+        else:
+            default = field.default
+            text = ", ".join(default) if isinstance(default, tuple) else str(default)
+            shown = {"None": "none", "True": "true", "False": "false", "": "nothing"}
+            assert told == f"`{shown.get(text, text)}`" or told == shown.get(text), key
+
+
+def test_every_field_of_a_record_is_described() -> None:
+    page = (CHECKOUT / "docs" / "formats.md").read_text(encoding="utf-8")
+    _, going_in, coming_out, *_ = page.split("\n## ")
+    fields = set(Post.model_fields)
+    for prefix, record in (("entities", TextEntity), ("objects", VisualObject), ("pairs", Pair)):
+        fields |= {f"{prefix}[].{name}" for name in record.model_fields}
+    assert set(re.findall(r"^\| `([a-z_.\[\]]+)` \|", going_in, re.M)) == fields
+    told = "".join(re.findall(r"^\| (`.*?) \|", coming_out, re.M))
+    assert set(re.findall(r"`(\w+)`", told)) == set(Triple.model_fields)

@@ -21,7 +21,7 @@ def relation_card(config: dict[str, Any], figures: dict[str, Any]) -> str:
         "`fold` is a tenth of the training posts, kept apart by picture and sentence; the epoch, "
         "the temperature and the threshold were chosen on it. `val` was scored once, afterwards.",
     ]
-    return "\n\n".join(parts) + "\n"
+    return _join(parts, config)
 
 
 def tagger_card(config: dict[str, Any], figures: dict[str, Any]) -> str:
@@ -38,7 +38,11 @@ def tagger_card(config: dict[str, Any], figures: dict[str, Any]) -> str:
         f"`fold` is a tenth of the training sentences; the epoch was chosen on it. `test` is "
         f"{test}, scored once.",
     ]
-    return "\n\n".join(parts) + "\n"
+    return _join(parts, config)
+
+
+def _join(parts: list[str], config: dict[str, Any]) -> str:
+    return "\n\n".join([*parts, config["notes"].strip()]).strip() + "\n"
 
 
 def _table(figures: dict[str, Any]) -> str:

@@ -80,6 +80,7 @@ class RelationTrainingConfig(Record):
             symmetric being NOTA or its declared inverse. ``given`` shows only the order of the
             data, which gives labels away in MNRE; for comparison only.
         caption_source: Name of the caption source, stored in the model.
+        notes: What its model card says of limits and rights, in Markdown.
     """
 
     task: Literal["relations"]
@@ -88,6 +89,7 @@ class RelationTrainingConfig(Record):
     tagger: str | None = "tagger"
     order: Literal["both", "given"] = "both"
     caption_source: str | None = None
+    notes: str = ""
     pair: PairConfig = PairConfig()
     relation: RelationConfig = RelationConfig()
     loss: LossConfig = LossConfig()
@@ -165,6 +167,12 @@ class RelationTask:
             kept = order[: max(1, round(config.data.share * len(train)))]
             train = [train[i] for i in sorted(kept.tolist())]
         self.rows = [item for i in train for item in self._rows(i)]
+        if not self.rows or not any(self._pairs(posts[i])[0] for i in self.fold):
+            raise InputError(
+                "too few posts with labelled pairs: both the training posts and the fold, which "
+                "shares no picture and no sentence with them, need some",
+                where=str(config.data.train),
+            )
         weights = torch.ones(1 + len(self.bank.names))
         weights[0] = config.loss.nota_weight
         self.weights = weights
@@ -217,6 +225,10 @@ class RelationTask:
         scores, _ = self.model(inputs, self.bank)
         target = torch.tensor([t for _, _, targets in chosen for t in targets])
         return info_nce(scores.logits, target, self.weights, self.config.loss.smoothing)
+
+    def checkpointed(self) -> None:
+        """See :class:`rukh.training.Task`."""
+        self._since_refresh = 0
 
     def _refresh(self) -> None:
         training = self.model.training

@@ -13,7 +13,7 @@ from torch import Tensor
 from rukh.batching import length_buckets
 from rukh.encoders.adapt import add_lora, trained_state, tune_top_layers
 from rukh.encoders.text import TextEncoder
-from rukh.errors import InputError
+from rukh.errors import InputError, suggestion
 from rukh.files import atomic_folder, write_json
 from rukh.model_card import tagger_card
 from rukh.readers.conll import TaggedSentence, read_tagged
@@ -32,6 +32,7 @@ class TaggerConfig(Record):
         text_encoder: Name or path.
         lora_rank: Rank of low-rank adapters in every linear layer; 0 tunes whole layers instead.
         tuned_layers: How many top layers are tuned where ``lora_rank`` is 0.
+        notes: What its model card says of limits and rights, in Markdown.
     """
 
     task: Literal["tagger"]
@@ -41,6 +42,7 @@ class TaggerConfig(Record):
     text_encoder: str = "all-MiniLM-L6-v2"
     lora_rank: int = Field(default=64, ge=0)
     tuned_layers: int = Field(default=2, ge=0)
+    notes: str = ""
     training: TrainingConfig = TrainingConfig()
 
 
@@ -84,11 +86,10 @@ class TaggerTask:
         else:
             tune_top_layers(encoder.model, config.tuned_layers)
         self.model = TokenTagger(encoder, config.types)
-        self.test = [gold_spans(s) for path in config.test for s in read_tagged(path)]
+        self.test = self._read(config.test)
         seen = {text for text, _ in self.test}
-        examples = [gold_spans(s) for path in config.train for s in read_tagged(path)]
         examples = list(
-            {text: (text, spans) for text, spans in examples if text not in seen}.values()
+            {text: (text, s) for text, s in self._read(config.train) if text not in seen}.values()
         )
         if len(examples) < 10:
             raise InputError("fewer than 10 sentences to train on", where=str(config.train))
@@ -96,6 +97,21 @@ class TaggerTask:
         cut = len(order) // 10
         self.fold = [examples[i] for i in order[:cut]]
         self.items = [self._item(*examples[i]) for i in order[cut:]]
+
+    def _read(self, paths: Sequence[Path]) -> list[tuple[str, list[TextEntity]]]:
+        """Sentences of files that hold a piece to be read, with their entities."""
+        found = []
+        for path in paths:
+            for text, spans in map(gold_spans, read_tagged(path)):
+                if unknown := {str(e.type) for e in spans} - set(self.config.types):
+                    raise InputError(
+                        f"type {min(unknown)!r} is none of the configuration's",
+                        where=str(path),
+                        fix=suggestion(min(unknown), self.config.types),
+                    )
+                if self.model.encoder.pieces(text).ids:
+                    found.append((text, spans))
+        return found
 
     def _item(self, text: str, spans: Sequence[TextEntity]) -> tuple[list[int], list[int]]:
         """Piece ids and label ids of a sentence, cut at the encoder's length."""
@@ -113,6 +129,9 @@ class TaggerTask:
     def pretrained(self) -> set[str]:
         """See :class:`rukh.training.Task`."""
         return {n for n, _ in self.model.named_parameters() if n.startswith("encoder.")}
+
+    def checkpointed(self) -> None:
+        """See :class:`rukh.training.Task`."""
 
     def batches(self, epoch: int) -> list[list[int]]:
         """See :class:`rukh.training.Task`."""
@@ -162,7 +181,7 @@ def typing_accuracy(tagger: TokenTagger, examples: Sequence[tuple[str, list[Text
 
 def train_tagger(config: TaggerConfig, out: Path) -> dict[str, Any]:
     """Train in ``out/run``, then write the tagger to ``out``; returns its figures."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     task = TaggerTask(config)
     result = fit(
@@ -174,7 +193,7 @@ def train_tagger(config: TaggerConfig, out: Path) -> dict[str, Any]:
         figures["test_typing_accuracy"] = typing_accuracy(task.model, task.test)
     with atomic_folder(out) as folder:
         state = {k: v.half().contiguous() for k, v in trained_state(task.model).items()}
-        save_file(state, folder / "model.safetensors")
+        (folder / "model.safetensors").write_bytes(save(state))
         write_json(
             {
                 "task": "tagger",

@@ -70,6 +70,11 @@ class Task(Protocol):
     def loss(self, batch: Any) -> Tensor:
         """Scalar loss of one batch."""
 
+    def checkpointed(self) -> None:
+        """Called after every checkpoint: a task that derives something from the weights now and
+        then derives it anew before the next batch, as a run that resumes here has to.
+        """
+
     def validate(self) -> dict[str, float]:
         """Figures on the held-out fold; ``score`` decides which weights are kept."""
 
@@ -168,6 +173,7 @@ def fit(task: Task, config: TrainingConfig, run: Path, identity: dict[str, Any])
                     break
             if state["step"] % config.checkpoint_steps == 0:
                 save_checkpoint(run, task.model, optimizer, state)
+                task.checkpointed()
         state["epoch"], state["batch"] = state["epoch"] + 1, 0
         save_checkpoint(run, task.model, optimizer, state)
     progress.close()

@@ -34,9 +34,14 @@ def train(
     class Task(BaseModel):
         task: str
 
-    out = out or Path("runs") / config.stem
+    out = (out or Path("runs") / config.stem).absolute()
     changes = overrides or []
     task = load_config(config, Task, changes).task
+    if out.exists() and not (out / "config.json").is_file() and not _empty(out):
+        # Said before the training: the finished model replaces the folder with all that is in it.
+        raise InputError(
+            "holds something other than a model", where=str(out), fix="give --out a new folder"
+        )
     if task == "relations":
         from rukh.relation_training import RelationTrainingConfig, train_relations
 
@@ -55,3 +60,7 @@ def train(
     if json is not None:
         write_json(figures, json)
     typer.echo(f"the model is in {out}", err=True)
+
+
+def _empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())

@@ -55,12 +55,13 @@ def extract(
     if out is not None:
         if out.exists() and out.samefile(input):
             raise typer.BadParameter("it is the input", param_hint="--out")
+        folder = model_folder(model)
         journal = Journal(
             out,
             {
                 "input": sha256(input),
                 "captions": None if captions is None else sha256(captions),
-                "weights": sha256(model_folder(model) / "model.safetensors"),
+                "model": [sha256(folder / name) for name in ("model.safetensors", "config.json")],
                 "schema": extractor.schema.model_dump(mode="json"),
                 "options": [format, str(images), extractor.threshold, top_k],
             },

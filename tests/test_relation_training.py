@@ -1,0 +1,246 @@
+"""Training the relation model: folds, targets, calibration, and ``rukh train`` under kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import schema_of
+from rukh.errors import InputError
+from rukh.extraction import Extractor
+from rukh.files import sha256
+from rukh.model import RelationModel
+from rukh.readers import read, write
+from rukh.records import Pair, Post
+from rukh.relation_training import (
+    RelationTask,
+    RelationTrainingConfig,
+    fit_temperature,
+    split_fold,
+    train_relations,
+)
+from rukh.training import fit
+
+RUKH = [sys.executable, "-c", "from rukh.cli import main; main()"]
+PEOPLE, PLACES = ("Ann", "Bob", "Cleo", "Dan", "Eve"), ("Rome", "Oslo", "Kyiv", "Lima")
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.none() | st.integers(0, 12)), max_size=40),
+    st.floats(0.05, 0.45),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_fold_shares_nothing_with_the_rest(
+    kinds: list[tuple[int, int | None]], share: float
+) -> None:
+    posts = [
+        Post(id="p", text=f"t{text}", image=None if image is None else Path(f"{image}.png"))
+        for text, image in kinds
+    ]
+    train, fold = split_fold(posts, share)
+    assert sorted(train + fold) == list(range(len(posts)))
+    assert (train, fold) == split_fold(posts, share)
+    assert len(fold) >= share * len(posts)
+    for side in ("text", "image"):
+        seen = {getattr(posts[i], side) for i in train} - {None}
+        assert not seen & {getattr(posts[i], side) for i in fold}
+
+
+def test_chains_are_not_parted_and_the_fold_is_no_larger_than_it_must() -> None:
+    """a-b share a text, b-c a picture, c-d a text: a and d belong together."""
+    chain = [("x", "1"), ("x", "2"), ("y", "2"), ("y", None)]
+    posts = [Post(id="c", text=t, image=None if i is None else Path(i)) for t, i in chain]
+    posts += [Post(id="s", text=f"alone {i}") for i in range(96)]
+    for seed in range(30):
+        _, fold = split_fold(posts, 0.1, seed)
+        assert len({i in fold for i in range(4)}) == 1
+        assert 10 <= len(fold) <= 13
+
+
+def test_the_temperature_that_made_the_labels_is_found() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(20_000, 5) * 2
+    for temperature in (0.5, 1.0, 2.5):
+        target = torch.multinomial((logits / temperature).softmax(-1), 1)[:, 0]
+        assert fit_temperature(logits, target) == pytest.approx(temperature, rel=0.07)
+
+
+def labelled() -> list[Post]:
+    posts = []
+    for i in range(40):
+        head, tail = PEOPLE[i % 5], PLACES[i % 4]
+        verb, relation = (("lives in", "lives_in"), ("sees", "none"), ("near", "near"))[i % 3]
+        text = f"{head} {verb} {tail} {i}"
+        at = text.index(tail)
+        posts.append(
+            Post(
+                id=str(i),
+                text=text,
+                entities=(
+                    {"id": "h", "start": 0, "end": len(head), "type": "PER"},
+                    {"id": "t", "start": at, "end": at + len(tail), "type": "LOC"},
+                ),
+                pairs=(Pair(head="h", tail="t", relation=relation),),
+            )
+        )
+    return posts
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiny_text: str) -> Path:
+    write(labelled(), tmp_path / "posts.jsonl")
+    schema = schema_of().model_dump(mode="json", exclude_defaults=True)
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(schema))
+    data = {
+        "task": "relations",
+        "data": {"train": str(tmp_path / "posts.jsonl"), "format": "jsonl", "fold": 0.2},
+        "relations": str(tmp_path / "schema.yaml"),
+        "tagger": None,
+        "pair": {"text_encoder": tiny_text, "vision_encoder": None, "dim": 32, "fusion_heads": 4,
+                 "tuned_layers": 1},
+        "training": {"epochs": 4, "batch_size": 4, "checkpoint_steps": 3, "validations": 2,
+                     "learning_rate": 1e-3, "head_learning_rate": 3e-3},
+    }  # fmt: skip
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(data))
+    return tmp_path / "config.yaml"
+
+
+def loaded(config: Path, **changes: object) -> RelationTrainingConfig:
+    return RelationTrainingConfig.model_validate(yaml.safe_load(config.read_text()) | changes)
+
+
+def test_both_orders_have_targets(config: Path) -> None:
+    task = RelationTask(loaded(config))
+    post = Post(
+        id="p",
+        text="a b c",
+        entities=[{"id": c, "start": 2 * i, "end": 2 * i + 1} for i, c in enumerate("abc")],
+        pairs=[
+            Pair(head="a", tail="b", relation="works_at"),
+            Pair(head="a", tail="c", relation="lives_in"),
+            Pair(head="b", tail="c", relation="near"),
+            Pair(head="c", tail="a", relation="none"),
+            Pair(head="c", tail="b"),
+        ],
+    )
+    asked, targets = task._pairs(post)
+    names = ("none", *task.bank.names)
+    told = {pair: names[target] for pair, target in zip(asked, targets, strict=True)}
+    assert told == {
+        ("a", "b"): "works_at", ("b", "a"): "employs", ("a", "c"): "lives_in", ("c", "a"): "none",
+        ("b", "c"): "near", ("c", "b"): "near",
+    } | {("c", "a"): "none", ("a", "c"): told["a", "c"]}  # fmt: skip
+    assert len(asked) == 8  # the unlabelled pair is not shown
+    given_only = RelationTask(loaded(config, order="given"))
+    assert given_only._pairs(post)[0] == [("a", "b"), ("a", "c"), ("b", "c"), ("c", "a")]
+
+
+def test_no_labels_are_no_training(config: Path, tmp_path: Path) -> None:
+    for posts in (labelled()[:1], [p.model_copy(update={"pairs": ()}) for p in labelled()]):
+        write(posts, tmp_path / "posts.jsonl")
+        with pytest.raises(InputError, match=r"posts\.jsonl: too few posts with labelled pairs"):
+            RelationTask(loaded(config))
+    write([], tmp_path / "posts.jsonl")
+    with pytest.raises(InputError, match="no posts to train on"):
+        RelationTask(loaded(config))
+
+
+class Stop(Exception):
+    """Stands for whatever ends a run."""
+
+
+@pytest.mark.parametrize("encoder", ["frozen", "shared"])
+def test_a_stopped_run_ends_as_the_undisturbed_one(
+    config: Path, tmp_path: Path, encoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = loaded(config, relation={"encoder": encoder, "refresh_steps": 2})
+    whole = RelationTask(changed)
+    fit(whole, changed.training, tmp_path / "whole", {})
+    left = 8
+    plain = RelationTask.loss
+
+    def loss(task: RelationTask, batch: list[int]) -> torch.Tensor:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise Stop
+        return plain(task, batch)
+
+    monkeypatch.setattr(RelationTask, "loss", loss)
+    with pytest.raises(Stop):
+        fit(RelationTask(changed), changed.training, tmp_path / "torn", {})
+    fit(RelationTask(changed), changed.training, tmp_path / "torn", {})
+    for name in ("history.json", "best.safetensors"):
+        assert sha256(tmp_path / "torn" / name) == sha256(tmp_path / "whole" / name)
+
+
+def test_what_was_measured_is_what_the_saved_model_says(config: Path, tmp_path: Path) -> None:
+    changed = loaded(config)
+    data = changed.data.model_copy(update={"val": changed.data.train})
+    figures = train_relations(changed.model_copy(update={"data": data}), tmp_path / "model")
+    assert figures["fold"]["score"] > 0.3  # three patterns of words can be learnt
+    assert figures["val"]["micro_f1_order_free"] > 0.5
+    model = RelationModel.from_pretrained(tmp_path / "model")
+    assert model.config.figures == json.loads(json.dumps(figures))
+    assert model.config.threshold == figures["fold"]["threshold"]
+    assert model.config.temperature == figures["fold"]["temperature"]
+    found = Extractor(model).extract(read(tmp_path / "posts.jsonl"))
+    gold = [pair.relation for post in labelled() for pair in post.pairs or ()]
+    right = sum(t.relation == g for t, g in zip(found, gold, strict=True))
+    assert right / len(gold) == pytest.approx(figures["val"]["accuracy"], abs=0.051)
+    assert "fold.score" in (tmp_path / "model/README.md").read_text()
+
+
+def test_training_that_was_killed_gives_the_same_model(config: Path, tmp_path: Path) -> None:
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    # Folders of the same name: the model's card and figures must not differ by it.
+    for place in ("whole", "torn"):
+        (tmp_path / place).mkdir()
+
+    def command(place: str) -> list[str]:
+        return [*RUKH, "train", str(config), "--out", str(tmp_path / place / "model")]
+
+    subprocess.run(command("whole"), env=env, check=True, capture_output=True)
+    state = tmp_path / "torn/model.run/checkpoint/state.json"
+    kills = []
+    for mark in (3, 12):
+        running = subprocess.Popen(
+            command("torn"), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while running.poll() is None:
+            try:
+                step = json.loads(state.read_text())["step"]
+            except (OSError, ValueError):
+                step = 0
+            if step >= mark:
+                running.send_signal(signal.SIGKILL)
+                kills.append(step)
+                break
+            time.sleep(0.002)
+        assert running.wait() == -signal.SIGKILL
+        assert not (tmp_path / "torn/model").exists()
+    subprocess.run(command("torn"), env=env, check=True, capture_output=True)
+    for name in ("model.safetensors", "config.json", "README.md", "schema.yaml"):
+        assert sha256(tmp_path / "torn/model" / name) == sha256(tmp_path / "whole/model" / name)
+    other = [*command("torn"), "training.seed=5"]
+    refused = subprocess.run(other, env=env, capture_output=True, text=True)
+    assert refused.returncode == 2 and "differs in: training" in refused.stderr
+
+
+def test_a_folder_of_other_things_is_not_replaced(config: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*RUKH, "train", str(config), "--out", str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "something other than a model" in done.stderr
+    assert config.exists()

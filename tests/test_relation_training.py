@@ -164,7 +164,7 @@ class Stop(Exception):
 def test_a_stopped_run_ends_as_the_undisturbed_one(
     config: Path, tmp_path: Path, encoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed = loaded(config, relation={"encoder": encoder, "refresh_steps": 2})
+    changed = loaded(config, relation={"encoder": encoder, "refresh_steps": 5})
     whole = RelationTask(changed)
     fit(whole, changed.training, tmp_path / "whole", {})
     left = 8

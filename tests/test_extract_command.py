@@ -1,0 +1,93 @@
+"""``rukh extract``: what goes where, and what resumes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rukh import cli
+from rukh.journal import Journal
+from rukh.model import RelationModel
+from rukh.readers import write
+from rukh.records import Post, Triple
+
+
+@pytest.fixture
+def run(
+    tiny_model: Callable[..., RelationModel],
+    posts: list[Post],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., int]:
+    """Runs the command over the shared posts and one without arguments; gives the exit code."""
+    tiny_model(vision=True).save(tmp_path / "model", "")
+    gone = posts[1].model_copy(update={"id": "gone", "image": tmp_path / "gone.png"})
+    write([*posts, gone, Post(id="bare", text="no arguments")], tmp_path / "posts.jsonl")
+
+    def run_here(*arguments: object, source: str = "posts.jsonl") -> int:
+        command = ["rukh", "extract", tmp_path / source, "--model", tmp_path / "model", *arguments]
+        monkeypatch.setattr(sys, "argv", list(map(str, command)))
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return int(stop.value.code or 0)
+
+    return run_here
+
+
+def test_lines_to_standard_output_or_a_file(
+    run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--threshold", 0) == 0
+    said = capsys.readouterr()
+    triples = [Triple.model_validate_json(line) for line in said.out.splitlines()]
+    assert triples and "ranking" not in said.out
+    assert f"7 posts, {len(triples)} relations told" in said.err
+    assert "warning: 1 posts have no arguments" in said.err
+    assert "warning: 1 pictures are missing" in said.err and "gone.png" in said.err
+    assert run("--threshold", 0, "--out", tmp_path / "out.jsonl") == 0
+    assert (tmp_path / "out.jsonl").read_text() == said.out
+    assert capsys.readouterr().out == ""
+
+
+def test_rankings_and_the_table(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--threshold", 0, "--top-k", 2) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(len(line["ranking"]) == 2 for line in lines)
+    assert run("--threshold", 0, "--table") == 0
+    table = capsys.readouterr().out
+    assert "words Ann Lee works at Acme of Rome." in table
+    assert table.count("because: ") == len(lines) and "picture trusted 0." in table
+
+
+def test_a_part_of_other_options_is_begun_anew(
+    run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = Journal(tmp_path / "out", {"other": "run"})
+    journal.commit(["junk"], 5)
+    journal.close()
+    assert run("--threshold", 0, "--out", tmp_path / "out") == 0
+    assert "junk" not in (tmp_path / "out").read_text()
+    capsys.readouterr()
+
+
+def test_empty_and_bad_input(
+    run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    assert run("--out", tmp_path / "out", source="empty.jsonl") == 0
+    assert (tmp_path / "out").read_bytes() == b""
+    (tmp_path / "bad.jsonl").write_text('{"id": "1", "text": "x"}\n{"id": 2}\n')
+    assert run("--out", tmp_path / "bad", source="bad.jsonl") == 2
+    assert "bad.jsonl:2" in capsys.readouterr().err
+    assert not (tmp_path / "bad").exists() and not list(tmp_path.glob(".bad*"))
+    assert run("--out", tmp_path / "posts.jsonl") == 2
+    assert "it is the input" in capsys.readouterr().err
+    assert (tmp_path / "posts.jsonl").read_text().count("\n") == 7
+    assert run("--out", tmp_path) == 2
+    assert "is a folder" in capsys.readouterr().err

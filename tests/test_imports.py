@@ -31,10 +31,10 @@ pair
 bank
 relation
 losses
+tagging
 model
 checkpoints
 metrics
-tagging
 candidates
 scoring journal
 extraction

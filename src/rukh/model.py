@@ -18,7 +18,7 @@ from rukh.bank import RelationBank
 from rukh.encoders.adapt import load_trained_state, read_state, trained_state
 from rukh.encoders.text import TextEncoder
 from rukh.encoders.vision import load_vision_encoder
-from rukh.errors import WeightsError
+from rukh.errors import InputError, WeightsError
 from rukh.files import atomic_folder, atomic_open, read_json, sha256, write_json
 from rukh.inputs import PairInputs
 from rukh.pair import Encoded, PairConfig, PairEncoder
@@ -26,6 +26,7 @@ from rukh.records import Record, as_input_error
 from rukh.registry import resolve
 from rukh.relation import Head, RelationConfig, Scores, truncate_descriptions
 from rukh.schema import RelationSchema
+from rukh.tagging import TokenTagger
 from rukh.weights import find, known, model_folder
 
 
@@ -37,6 +38,8 @@ class ModelConfig(Record):
         pair, relation: Options of the two towers.
         tagger: Name or path of the tagger that types entities without a type; None types nothing.
         captions: The one caption source that it was trained for, or None.
+        initial_sha256: Hash of the weights that ``pair.initial`` stands for; the layers below
+            the tuned ones are read from there.
         visual_dim: Width of the vision encoder's patch states.
         temperature: Divides the logits before they become probabilities (calibration).
         threshold: The least probability of the best relation at which it is told.
@@ -48,10 +51,31 @@ class ModelConfig(Record):
     relation: RelationConfig = RelationConfig()
     tagger: str | None = "tagger"
     captions: str | None = None
+    initial_sha256: str | None = None
     visual_dim: int = Field(default=1, ge=1)
     temperature: float = Field(default=1.0, gt=0)
     threshold: float = Field(default=0.5, ge=0, le=1)
     figures: dict[str, Any] = {}
+
+
+def load_text_encoder(config: PairConfig) -> TextEncoder:
+    """The text encoder that a pair tower starts from."""
+    if config.initial is None:
+        return TextEncoder.load(config.text_encoder)
+    encoder = TokenTagger.from_pretrained(config.initial).encoder
+    if encoder.name != config.text_encoder:
+        raise InputError(
+            f"tagger {config.initial!r} is built on {encoder.name!r}, not {config.text_encoder!r}",
+            field="pair.initial",
+        )
+    return encoder
+
+
+def initial_sha256(config: PairConfig) -> str | None:
+    """Hash of the weights that ``config.initial`` stands for, or None."""
+    if config.initial is None:
+        return None
+    return sha256(model_folder(config.initial) / "model.safetensors")
 
 
 class RelationModel(nn.Module):
@@ -73,7 +97,7 @@ class RelationModel(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.schema = config, schema
-        text = text or TextEncoder.load(config.pair.text_encoder)
+        text = text or load_text_encoder(config.pair)
         self.pair = PairEncoder(config.pair, text, config.visual_dim)
         self.head: Head = resolve("heads", config.relation.head)(
             config.pair.dim, text.dim, config.relation, schema
@@ -147,6 +171,11 @@ class RelationModel(nn.Module):
         except ValidationError as error:
             raise as_input_error(error, str(folder / "config.json")) from None
         schema = RelationSchema.load(folder / "schema.yaml")
+        if config.initial_sha256 not in (None, initial_sha256(config.pair)):
+            raise WeightsError(
+                f"{folder} was trained from another tagger {config.pair.initial!r} than the one "
+                "that is here"
+            )
         # Adapters are merged on loading, so the module itself needs none.
         plain = config.model_copy(update={"pair": config.pair.model_copy(update={"lora_rank": 0})})
         model = cls(plain, schema)

@@ -32,6 +32,8 @@ class PairConfig(Record):
 
     Attributes:
         text_encoder: Name or path of the text encoder.
+        initial: Name or path of a tagger whose tuned text encoder the tower starts from; None
+            starts from the base encoder itself.
         vision_encoder: Name or path of the vision encoder; None reads no pictures.
         markers: How arguments are pointed out; see :mod:`rukh.markers`.
         type_hints: Whether markers carry the arguments' types.
@@ -45,6 +47,7 @@ class PairConfig(Record):
     """
 
     text_encoder: str = "all-MiniLM-L6-v2"
+    initial: str | None = None
     vision_encoder: str | None = "efficientnet-lite0"
     markers: Markers = "post"
     type_hints: bool = True

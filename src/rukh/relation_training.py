@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from rukh.batching import length_buckets
+from rukh.encoders.adapt import trained_state
 from rukh.encoders.vision import load_vision_encoder
 from rukh.errors import InputError
 from rukh.evaluation import evaluate_posts
@@ -19,7 +20,7 @@ from rukh.features import FeatureCache, pictures_of
 from rukh.losses import info_nce
 from rukh.markers import Row
 from rukh.metrics import OrderedDecision, best_threshold, micro, take_better
-from rukh.model import ModelConfig, RelationModel
+from rukh.model import ModelConfig, RelationModel, initial_sha256
 from rukh.model_card import relation_card
 from rukh.pair import PairConfig
 from rukh.readers import group_posts, read, read_captions
@@ -151,6 +152,7 @@ class RelationTask:
                 relation=config.relation,
                 tagger=config.tagger,
                 captions=config.caption_source,
+                initial_sha256=initial_sha256(config.pair),
                 visual_dim=1 if vision is None else vision.dim,
             ),
             schema,
@@ -311,8 +313,12 @@ def load_posts(
 def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
     """Train in ``<out>.run``, write the model to ``out``; returns its figures."""
     task = RelationTask(config)
-    identity = config.model_dump(mode="json", exclude={"training"})
+    identity = config.model_dump(mode="json", exclude={"training", "notes"})
     result = fit(task, config.training, out.with_name(out.name + ".run"), identity)
+    with torch.no_grad():
+        # What is judged from here on is what is saved: half precision.
+        for parameter in trained_state(task.model).values():
+            parameter.copy_(parameter.half())
     if config.relation.encoder == "shared":
         task._refresh()
     figures: dict[str, Any] = {"fold": task.finish(), "step": result.best["step"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from rukh.encoders.fusion import Fusion, VisualGate, visibility
@@ -21,11 +22,12 @@ def test_fusion_begins_as_the_identity_and_then_is_not() -> None:
     torch.manual_seed(0)
     fusion = Fusion(16, 2, 4, 0.1).eval()
     states, groups = torch.randn(2, 5, 16), torch.tensor([[0, 0, 0, 1, 1], [0, 0, 1, -1, -1]])
-    torch.testing.assert_close(fusion(states, groups), states)
+    full = torch.zeros(groups.shape)
+    torch.testing.assert_close(fusion(states, groups, full), states)
     for parameter in fusion.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    assert not torch.allclose(fusion(states, groups), states, atol=1e-2)
-    assert Fusion(16, 0, 4, 0.1)(states, groups) is states
+    assert not torch.allclose(fusion(states, groups, full), states, atol=1e-2)
+    assert Fusion(16, 0, 4, 0.1)(states, groups, full) is states
 
 
 def test_what_is_hidden_changes_nothing_with_and_without_gradient() -> None:
@@ -33,19 +35,36 @@ def test_what_is_hidden_changes_nothing_with_and_without_gradient() -> None:
     fusion = Fusion(16, 2, 4, 0.1).eval()
     for parameter in fusion.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    states = torch.randn(1, 6, 16)
+    states, full = torch.randn(1, 6, 16), torch.zeros(1, 6)
     for groups in (torch.tensor([[0, 0, 0, -1, -1, -1]]), torch.tensor([[0, 0, 0, 1, 2, -1]])):
         other = states.clone()
         other[:, 4:] = torch.randn(1, 2, 16)
         with torch.inference_mode():
-            quick = fusion(states, groups)
-        slow = fusion(states, groups)
+            quick = fusion(states, groups, full)
+        slow = fusion(states, groups, full)
         # PyTorch takes another path through the layer where no gradient is wanted.
         torch.testing.assert_close(quick[:, :3], slow[:, :3], atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(slow[:, :3], fusion(other, groups)[:, :3], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            slow[:, :3], fusion(other, groups, full)[:, :3], atol=1e-5, rtol=1e-4
+        )
         assert slow.isfinite().all()
 
 
-def test_the_gate_is_a_share() -> None:
-    gate = VisualGate(8)(torch.randn(5, 8) * 10, torch.randn(5, 8) * 10)
-    assert gate.shape == (5,) and ((gate > 0) & (gate < 1)).all()
+@pytest.mark.parametrize("last", [0, 1])
+def test_trust_weighs_attention_and_none_hides(last: int) -> None:
+    torch.manual_seed(0)
+    fusion = Fusion(16, 1, 4, 0.0).eval()
+    for parameter in fusion.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    states = torch.randn(1, 4, 16)
+    groups = torch.tensor([[0, 0, 0, last]])  # with a marker the layer takes a mask of its own
+    trusts = (0.0, 0.5, 1.0)
+    logs = [torch.tensor([[1, 1, trust, 1]]).log() for trust in trusts]
+    none, half, full = (fusion(states, groups, log)[:, :2] for log in logs)
+    hidden = torch.tensor([[0, 0, -1, last]])
+    torch.testing.assert_close(none, fusion(states, hidden, torch.zeros(1, 4))[:, :2])
+    assert not torch.allclose(half, full, atol=1e-4) and not torch.allclose(half, none, atol=1e-4)
+
+
+def test_the_gate_is_one_number_a_post() -> None:
+    assert VisualGate(8)(torch.randn(5, 8), torch.randn(5, 8)).shape == (5,)

@@ -140,7 +140,7 @@ class PairEncoder(nn.Module):
             table = torch.zeros_like(table)
         content, place, patches = self._see(inputs, table)
         states = self._read(inputs, table, content + place)
-        gate, content, visual = self._trust(inputs, states, content, patches)
+        logit, content, visual = self._trust(inputs, states, content, patches)
         regions = content + place + self.modality
         groups = torch.cat(
             [
@@ -151,10 +151,13 @@ class PairEncoder(nn.Module):
             ],
             1,
         )
-        fused = self.fusion(torch.cat([states, regions, visual], 1), groups)
+        trust = torch.zeros_like(groups, dtype=states.dtype)
+        trust[:, trust.shape[1] - patches.shape[1] :] = nn.functional.logsigmoid(logit)[:, None]
+        fused = self.fusion(torch.cat([states, regions, visual], 1), groups, trust)
         h = fused[inputs.row[:, None], inputs.head].mean(1)
         t = fused[inputs.row[:, None], inputs.tail].mean(1)
         hidden = self.head(torch.cat([h, t, h * t, self._relative(inputs)], -1))
+        gate = torch.where(inputs.has_patch.any(1), logit.sigmoid(), float("nan"))
         return Encoded(nn.functional.normalize(self.out(hidden), dim=-1), hidden, gate)
 
     def _see(self, inputs: PairInputs, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -190,26 +193,21 @@ class PairEncoder(nn.Module):
     def _trust(
         self, inputs: PairInputs, states: Tensor, content: Tensor, patches: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The gate ``(B,)``, gated region contents ``(B, R, d)``, the picture ``(B, 1 + P, d)``.
-
-        The picture's first state is its mean patch; at a gate of 0 every state is the absent one.
+        """The gate's logit ``(B,)``, gated region contents ``(B, R, d)``, and the picture
+        ``(B, 1 + P, d)``: its gated mean, in the place of an absent one, then its patches.
         """
-        seen = inputs.has_patch.any(1)
-        if not seen.any():
-            gate = torch.full((len(states),), float("nan"))
-            return gate, content, (self.absent + self.modality).expand(len(states), 1, -1)
+        absent = self.absent.expand(len(states), -1)
+        if not inputs.patches.shape[1]:
+            return absent.new_zeros(len(absent)), content, (absent + self.modality)[:, None]
         word = (inputs.groups == 0)[..., None]
         text = (states * word).sum(1) / word.sum(1).clamp_min(1)
         there = inputs.has_patch[..., None]
         picture = (patches * there).sum(1) / there.sum(1).clamp_min(1)
-        gate = self.gate(text, picture)
-        trust = torch.where(seen, gate, 0.0)[:, None, None]
-        visual = torch.cat([picture[:, None], patches], 1)
-        return (
-            torch.where(seen, gate, float("nan")),
-            self.absent + trust * (content - self.absent),
-            self.absent + trust * (visual - self.absent) + self.modality,
-        )
+        logit = self.gate(text, picture)
+        trust = torch.where(inputs.has_patch.any(1), logit.sigmoid(), 0.0)[:, None]
+        mean = absent + trust * (picture - absent)
+        visual = torch.cat([mean[:, None], patches], 1) + self.modality
+        return logit, self.absent + trust[..., None] * (content - self.absent), visual
 
     def _relative(self, inputs: PairInputs) -> Tensor:
         """How the two arguments stand to each other, ``(Q, 3 * 32)``."""

@@ -30,10 +30,10 @@ def visibility(groups: Tensor) -> Tensor:
 
 
 class VisualGate(nn.Module):
-    """How far a picture is trusted for a text: one number in (0, 1) a post.
+    """How far a picture is trusted for a text: the logit of one number in (0, 1) a post.
 
-    A gate of 0 leaves the learned state of an absent picture, so that distrust and absence are
-    the same thing to all that follows.
+    At a trust of 0 the picture's states become the learned one of an absent picture and its
+    patches are seen by nothing, so that distrust and absence are the same to all that follows.
     """
 
     def __init__(self, dim: int) -> None:
@@ -41,10 +41,10 @@ class VisualGate(nn.Module):
         self.score = nn.Sequential(nn.Linear(3 * dim, dim // 4), nn.GELU(), nn.Linear(dim // 4, 1))
 
     def forward(self, text: Tensor, picture: Tensor) -> Tensor:
-        """Mean states of words and patches, ``(B, d)`` each, to ``(B,)``."""
+        """Mean states of words and patches, ``(B, d)`` each, to logits ``(B,)``."""
         both = torch.cat([text, picture, text * picture], -1)
-        gate: Tensor = torch.sigmoid(self.score(both)).squeeze(-1)
-        return gate
+        logit: Tensor = self.score(both).squeeze(-1)
+        return logit
 
 
 class Fusion(nn.Module):
@@ -73,17 +73,25 @@ class Fusion(nn.Module):
                 nn.init.zeros_(last.weight)  # type: ignore[union-attr, arg-type]
                 nn.init.zeros_(last.bias)  # type: ignore[union-attr, arg-type]
 
-    def forward(self, states: Tensor, groups: Tensor) -> Tensor:
-        """``(B, S, d)`` and ``(B, S)`` groups (see :func:`visibility`) to ``(B, S, d)``."""
-        if not self.layers:
-            return states
-        padding: Tensor | None = groups < 0
+    def forward(self, states: Tensor, groups: Tensor, trust: Tensor) -> Tensor:
+        """Fused states.
+
+        Args:
+            states: ``(B, S, d)``.
+            groups: ``(B, S)``, see :func:`visibility`; somewhere 0 in every row.
+            trust: ``(B, S)`` logarithm of how far each position is trusted, 0 for fully; it is
+                added to the logits of all attention paid to that position.
+
+        Returns:
+            ``(B, S, d)``.
+        """
+        bias = trust.masked_fill(groups < 0, float("-inf"))
         mask: Tensor | None = None
         if (groups > 0).any():
-            hidden = ~visibility(groups)
-            # A padding position that saw nothing would give NaN; it sees itself.
-            hidden &= ~torch.eye(hidden.shape[1], dtype=torch.bool)
-            mask, padding = hidden.repeat_interleave(self.heads, 0), None
+            mask = bias[:, None].masked_fill(~visibility(groups), float("-inf"))
+            mask = mask.repeat_interleave(self.heads, 0)
         for layer in self.layers:
-            states = layer(states, src_mask=mask, src_key_padding_mask=padding)
+            states = layer(
+                states, src_mask=mask, src_key_padding_mask=bias if mask is None else None
+            )
         return states

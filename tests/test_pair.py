@@ -58,7 +58,7 @@ def embed(
 ) -> dict[tuple[str, str, str], Tensor]:
     inputs, index = inputs_of(model, posts, pairs, pictures)
     with torch.inference_mode():
-        encoded = model.encode(inputs)
+        encoded = model.pair(inputs, model.schema.types)
     return {
         (posts[i].id, *pairs[i][k]): vector
         for (i, k), vector in zip(index, encoded.embedding, strict=True)
@@ -104,21 +104,13 @@ def test_batch_mates_and_padding_do_not_matter(model: RelationModel, posts: list
         same(together, found)
 
 
-@pytest.mark.parametrize("scheme", ["levitated", "pair"])
+@pytest.mark.parametrize("scheme", ["post", "levitated", "pair"])
 def test_other_pairs_do_not_matter(tiny_model: Make, posts: list[Post], scheme: Markers) -> None:
     model = tiny_model(vision=True, markers=scheme)
     for post, shown in zip(posts, PICTURES, strict=True):
         together = embed(model, [post], [every(post)], [shown])
         for pair in every(post):
             same(together, embed(model, [post], [[pair]], [shown]))
-
-
-def test_other_pairs_of_the_same_arguments_do_not_matter(
-    tiny_model: Make, posts: list[Post]
-) -> None:
-    model = tiny_model(vision=True, markers="post")
-    one = embed(model, [posts[0]], [[("a", "org"), ("org", "r"), ("r", "a")]])
-    same(one, embed(model, [posts[0]], [every(posts[0])]))
 
 
 def test_words_do_not_see_levitated_markers(tiny_model: Make, posts: list[Post]) -> None:
@@ -140,7 +132,7 @@ def test_words_do_not_see_levitated_markers(tiny_model: Make, posts: list[Post])
 def test_absent_pictures_have_no_gate(model: RelationModel, posts: list[Post]) -> None:
     inputs, _ = inputs_of(model, posts, [every(post) for post in posts], PICTURES)
     with torch.inference_mode():
-        gate = model.encode(inputs).gate
+        gate = model.pair(inputs, model.schema.types).gate
     shown = inputs.has_patch.any(1)
     assert shown.any() and not shown.all()
     assert (gate.isnan() == ~shown).all()
@@ -224,7 +216,7 @@ def test_gradients_reach_every_trained_parameter(
     )
     inputs, _ = inputs_of(model, posts, [every(post) for post in posts], PICTURES)
     model.train()
-    encoded: Encoded = model.encode(inputs)
+    encoded: Encoded = model.pair(inputs, model.schema.types)
     scores = model.head(encoded, model.bank())
     weights = torch.randn(scores.logits.shape, generator=torch.Generator().manual_seed(1))
     (scores.logits * weights).sum().backward()

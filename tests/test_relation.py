@@ -99,7 +99,7 @@ def test_the_temperature_is_bounded(tiny_model: Callable[..., RelationModel]) ->
 def test_a_classifier_refuses_another_bank(tiny_model: Callable[..., RelationModel]) -> None:
     model = tiny_model(relation={"head": "classifier"})
     bank = model.bank()
-    fewer = RelationBank(bank.names[:-1], bank.descriptions, bank.vectors, bank.prototypes[:-1])
+    fewer = RelationBank(bank.names[:-1], bank.descriptions, bank.vectors, bank.prototypes[:-1], {})
     with pytest.raises(InputError, match="cannot take relations.*use a model whose head is"):
         model.head(encoded(1), fewer)
 

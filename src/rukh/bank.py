@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -25,12 +25,14 @@ class RelationBank:
         descriptions: The ``M`` descriptions.
         vectors: ``(M, d)`` their embeddings.
         prototypes: ``(R, K)`` which vectors belong to a relation, -1 where it has fewer than K.
+        types: The schema's words for entity types.
     """
 
     names: tuple[str, ...]
     descriptions: tuple[str, ...]
     vectors: Tensor
     prototypes: Tensor
+    types: Mapping[str, str]
 
     @classmethod
     def build(
@@ -45,8 +47,9 @@ class RelationBank:
                 folder under the hash of key and descriptions. None caches nothing.
         """
         owned = [
-            [text for text in schema.relation(name).descriptions if text.strip()]
-            for name in schema.names
+            [text for text in relation.descriptions if text.strip()]
+            for relation in schema.relations
+            if relation.name != schema.nota
         ]
         descriptions = [text for texts in owned for text in texts]
         width = max(map(len, owned))
@@ -56,7 +59,7 @@ class RelationBank:
             table.append(row + [-1] * (width - len(row)))
             first += len(texts)
         vectors = embed(descriptions) if key is None else _cached(descriptions, embed, key)
-        return cls(schema.names, tuple(descriptions), vectors, torch.tensor(table))
+        return cls(schema.names, tuple(descriptions), vectors, torch.tensor(table), schema.types)
 
     def index(self, name: str | None, nota: str | None) -> int:
         """Class index of a label: 0 for NOTA (or None), else its place in ``names`` plus one."""

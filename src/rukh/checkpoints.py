@@ -6,7 +6,6 @@ moments, the random generator's state, and where in the data the run stood.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +67,3 @@ def load_checkpoint(
             optimizer.state[own[name]][slot] = value
     torch.set_rng_state(tensors["rng"])
     return state
-
-
-def remove_checkpoint(run: Path) -> None:
-    """Forget a finished run's checkpoint; the best weights stay."""
-    shutil.rmtree(run / "checkpoint", ignore_errors=True)

@@ -46,6 +46,9 @@ class Journal:
             raise InputError(f"cannot write: {error.strerror}", where=str(out)) from None
         try:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The other run may have finished, and given the part its final name, just before.
+            if not os.path.samestat(os.stat(self.part), os.fstat(self._stream.fileno())):
+                raise OSError
         except OSError:
             self._stream.close()
             raise InputError("another run is writing this file", where=str(out)) from None

@@ -136,17 +136,23 @@ def lay_out(
     """The rows that ask all ``pairs`` (argument ids, ordered) of a post.
 
     A text that fits in ``limit`` positions is one row in schemes ``post`` and ``levitated`` (up to
-    64 pairs). A longer one is cut to the words nearest its arguments; where even those are too
-    many, the pairs are shared out over several rows.
+    64 pairs). In scheme ``post`` all its arguments are marked, asked or not, so that an answer
+    does not depend on what else is asked. A longer text is cut to the words nearest the arguments
+    that are asked; where even those are too many, the pairs are shared out over several rows.
     """
     if markers == "levitated" and not encoder.takes_positions:
         markers = "post"
     rows: list[Row] = []
+    everything = list(post.arguments)
+    size = len(post.pieces.ids) + len(post.caption) + 3
+    if markers == "post" and pairs and size + 2 * len(everything) <= limit:
+        return [_row(post, list(enumerate(pairs)), everything, markers, encoder, limit)]
     first = 0
     while first < len(pairs):
         count = _fitting(post, pairs[first : first + 2 * PAIRS_A_ROW], markers, limit)
         chosen = list(enumerate(pairs[first : first + count], first))
-        rows.append(_row(post, chosen, markers, encoder, limit))
+        names = _names(pairs[first : first + count])
+        rows.append(_row(post, chosen, names, markers, encoder, limit))
         first += count
     return rows
 
@@ -219,13 +225,13 @@ def _kept(post: Prepared, names: Sequence[str], room: int) -> list[int]:
 def _row(
     post: Prepared,
     pairs: Sequence[tuple[int, tuple[str, str]]],
+    names: Sequence[str],
     markers: Markers,
     encoder: TextEncoder,
     limit: int,
 ) -> Row:
     row = Row()
     plain = [pair for _, pair in pairs]
-    names = _names(plain)
     caption = post.caption[: max(0, limit // 2)]
     extra = _marker_count(names, plain, markers) + 3 + len(caption)
     keep = _kept(post, names, limit - extra)

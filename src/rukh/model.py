@@ -18,7 +18,7 @@ from rukh.bank import RelationBank
 from rukh.encoders.adapt import load_trained_state, read_state, trained_state
 from rukh.encoders.text import TextEncoder
 from rukh.encoders.vision import load_vision_encoder
-from rukh.errors import InputError, WeightsError
+from rukh.errors import InputError, RukhError, WeightsError
 from rukh.files import atomic_folder, atomic_open, read_json, sha256, write_json
 from rukh.inputs import PairInputs
 from rukh.pair import Encoded, PairConfig, PairEncoder
@@ -124,14 +124,12 @@ class RelationModel(nn.Module):
                 key=_content(name),
             )
 
-    def encode(self, inputs: PairInputs) -> Encoded:
-        """Embed all asked pairs of a batch; see :class:`~rukh.pair.PairEncoder`."""
-        encoded: Encoded = self.pair(inputs, self.schema.types)
-        return encoded
-
     def forward(self, inputs: PairInputs, bank: RelationBank) -> tuple[Scores, Encoded]:
-        """Score all asked pairs of a batch against a bank: logits ``(Q, 1 + R)``, NOTA first."""
-        encoded = self.encode(inputs)
+        """Score all asked pairs of a batch against a bank: logits ``(Q, 1 + R)``, NOTA first.
+
+        A type reads as the bank's schema words it, else as the model's own schema does.
+        """
+        encoded: Encoded = self.pair(inputs, {**self.schema.types, **bank.types})
         return self.head(encoded, bank), encoded
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -139,11 +137,17 @@ class RelationModel(nn.Module):
         return (logits / self.config.temperature).softmax(-1)
 
     def save(self, folder: Path, card: str) -> None:
-        """Write a model folder, as a whole or not at all."""
+        """Write a model folder, as a whole or not at all.
+
+        Raises:
+            RukhError: The model was loaded, and its low-rank adapters merged.
+        """
         import yaml
         from safetensors.torch import save
 
         state = {name: value.half().contiguous() for name, value in trained_state(self).items()}
+        if self.config.pair.lora_rank and not any(".lora_" in name for name in state):
+            raise RukhError("the model's low-rank adapters were merged when it was loaded")
         with atomic_folder(folder) as part:
             with atomic_open(part / "model.safetensors", "wb") as stream:
                 stream.write(save(state))

@@ -133,7 +133,8 @@ def fit(task: Task, config: TrainingConfig, run: Path, identity: dict[str, Any])
 
     _claim(run, identity | {"training": config.model_dump()})
     torch.manual_seed(config.seed)
-    accelerator = Accelerator()
+    # Batches are made on the CPU; running on a GPU is not supported yet.
+    accelerator = Accelerator(cpu=True)
     optimizer = _optimizer(task, config)
     state = load_checkpoint(run, task.model, optimizer) or {
         "epoch": 0, "batch": 0, "step": 0, "history": [], "stale": 0,

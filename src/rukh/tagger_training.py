@@ -185,7 +185,10 @@ def train_tagger(config: TaggerConfig, out: Path) -> dict[str, Any]:
 
     task = TaggerTask(config)
     result = fit(
-        task, config.training, out.with_name(out.name + ".run"), config.model_dump(mode="json")
+        task,
+        config.training,
+        out.with_name(out.name + ".run"),
+        config.model_dump(mode="json", exclude={"training", "notes"}),
     )
     figures: dict[str, Any] = {"fold_span_f1": result.best["score"]}
     if task.test:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -206,7 +207,8 @@ def _validate(
             stream.write(save({k: v.contiguous() for k, v in trained_state(task.model).items()}))
     for key, value in figures.items():
         log(f"fold/{key}", value, state["step"])
-    tqdm.write("fold " + "  ".join(f"{k} {v:.4g}" for k, v in figures.items()))
+    told = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
+    tqdm.write(f"fold {told}", file=sys.stderr)
     return bool(config.patience and state["stale"] >= config.patience)
 
 

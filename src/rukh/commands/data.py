@@ -7,22 +7,18 @@ from typing import Annotated
 
 import typer
 
+from rukh.commands import options
 from rukh.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="Check, convert and describe data files.")
-
-Format = Annotated[str, typer.Option("--format", help="jsonl, mnre, opennre or more.")]
-Boxes = Annotated[Path | None, typer.Option(help="MORE's box dictionary, if not beside the file.")]
 
 
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="The data file.")],
-    format: Format = "jsonl",
-    boxes: Boxes = None,
-    json: Annotated[
-        Path | None, typer.Option(help="Write the result as JSON here; - is standard output.")
-    ] = None,
+    format: options.Format = "jsonl",
+    boxes: options.Boxes = None,
+    json: options.Json = None,
 ) -> None:
     """Report every bad line (number, field, and why) and go on; exit 2 if there was one."""
     from rukh.files import write_json
@@ -50,13 +46,11 @@ def check(
 def convert(
     file: Annotated[Path, typer.Argument(metavar="IN", help="The file to convert.")],
     out: Annotated[Path, typer.Option(help="The file to write, whole or not at all.")],
-    format: Format = "jsonl",
+    format: options.Format = "jsonl",
     to: Annotated[str, typer.Option(help="The format to write.")] = "jsonl",
-    images: Annotated[
-        Path | None, typer.Option(help="The folder of the pictures, if not the file's own.")
-    ] = None,
-    captions: Annotated[Path | None, typer.Option(help="Captions to join, by picture.")] = None,
-    boxes: Boxes = None,
+    images: options.Images = None,
+    captions: options.Captions = None,
+    boxes: options.Boxes = None,
 ) -> None:
     """Convert a data file; token offsets become character offsets, and back."""
     from tqdm import tqdm

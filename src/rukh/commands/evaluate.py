@@ -7,24 +7,20 @@ from typing import Annotated
 
 import typer
 
+from rukh.commands import options
+
 
 def evaluate(
     data: Annotated[Path, typer.Option(help="Labelled posts.")],
-    model: Annotated[str, typer.Option(help="A shipped model, or a folder.")] = "mnre",
-    format: Annotated[str, typer.Option(help="The data's format.")] = "jsonl",
-    schema: Annotated[
-        str | None, typer.Option(help="Relations to choose from; by default the model's own.")
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Least probability at which a relation is told."),
-    ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of the pictures.")] = None,
-    captions: Annotated[Path | None, typer.Option(help="Captions of the pictures.")] = None,
+    model: options.Model = "mnre",
+    format: options.Format = "jsonl",
+    schema: options.Schema = None,
+    threshold: options.Threshold = None,
+    images: options.Images = None,
+    captions: options.Captions = None,
+    boxes: options.Boxes = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N records.")] = None,
-    json: Annotated[
-        Path | None, typer.Option(help="Write all figures as JSON; - is standard output.")
-    ] = None,
+    json: options.Json = None,
     report: Annotated[Path | None, typer.Option(help="Write a report in Markdown.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the report's figures as PNG.")] = None,
 ) -> None:
@@ -40,7 +36,7 @@ def evaluate(
     from rukh.weights import cache
 
     told = read_captions(captions) if captions is not None else None
-    posts = group_posts(read(data, format, images=images, captions=told, limit=limit))
+    posts = group_posts(read(data, format, images=images, captions=told, boxes=boxes, limit=limit))
     extractor = Extractor.from_pretrained(
         model, schema=schema, threshold=threshold, feature_folder=cache() / "features"
     )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rukh.commands import options
+
 if TYPE_CHECKING:
     from rukh.extraction import Extractor
     from rukh.records import Post, Triple
@@ -14,21 +16,17 @@ if TYPE_CHECKING:
 
 def extract(
     input: Annotated[Path, typer.Argument(help="Posts, one record a line.")],
-    model: Annotated[str, typer.Option(help="A shipped model, or a folder.")] = "mnre",
-    schema: Annotated[
-        str | None, typer.Option(help="Relations to choose from; by default the model's own.")
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Least probability at which a relation is told."),
-    ] = None,
+    model: options.Model = "mnre",
+    schema: options.Schema = None,
+    threshold: options.Threshold = None,
     top_k: Annotated[int, typer.Option(min=0, help="Add the K best relations of each pair.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Write triples here, as JSON lines; resumable.")
     ] = None,
-    format: Annotated[str, typer.Option(help="The input's format.")] = "jsonl",
-    images: Annotated[Path | None, typer.Option(help="Folder of the pictures.")] = None,
-    captions: Annotated[Path | None, typer.Option(help="Captions of the pictures.")] = None,
+    format: options.Format = "jsonl",
+    images: options.Images = None,
+    captions: options.Captions = None,
+    boxes: options.Boxes = None,
     table: Annotated[bool, typer.Option("--table", help="Print a table to read.")] = False,
 ) -> None:
     """Extract relations from posts.
@@ -49,7 +47,7 @@ def extract(
 
     told = read_captions(captions) if captions is not None else None
     # Reading the whole file first costs little and finds a bad line before hours of work.
-    total = sum(1 for _ in read(input, format, images=images, captions=told))
+    total = sum(1 for _ in read(input, format, images=images, captions=told, boxes=boxes))
     extractor = Extractor.from_pretrained(model, schema=schema, threshold=threshold)
     journal = None
     if out is not None:
@@ -67,7 +65,7 @@ def extract(
             },
         )
     done = journal.done if journal else 0
-    posts = islice(read(input, format, images=images, captions=told), done, None)
+    posts = islice(read(input, format, images=images, captions=told, boxes=boxes), done, None)
     triples_told = silent = 0
     with tqdm(total=total, initial=done, unit="post", disable=None, file=sys.stderr) as progress:
         while chunk := list(islice(posts, CHUNK)):

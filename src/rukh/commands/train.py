@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rukh.commands import options
+
 
 def train(
     config: Annotated[Path, typer.Argument(help="A YAML file; see configs/.")],
@@ -16,9 +18,7 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the model; by default runs/<config's name>.")
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option(help="Write the figures as JSON; - is standard output.")
-    ] = None,
+    json: options.Json = None,
 ) -> None:
     """Train a model from a YAML configuration.
 

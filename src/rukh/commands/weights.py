@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rukh.commands import options
 from rukh.errors import InputError, WeightsError, suggestion
 
 app = typer.Typer(no_args_is_help=True, help="List, install and fetch pretrained weights.")
@@ -14,9 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="List, install and fetch pretrained
 
 @app.command("list")
 def list_(
-    json: Annotated[
-        Path | None, typer.Option(help="Write the list as JSON here; - is standard output.")
-    ] = None,
+    json: options.Json = None,
 ) -> None:
     """List the weights that rukh knows, where they lie, and their licences."""
     from rukh.files import write_json

@@ -1,0 +1,32 @@
+"""Options that several commands share, so that they are named and explained alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+Model: TypeAlias = Annotated[str, typer.Option(help="A shipped model, or a folder.")]
+Schema: TypeAlias = Annotated[
+    str | None, typer.Option(help="Relations to choose from; by default the model's own.")
+]
+Threshold: TypeAlias = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Least probability at which a relation is told."),
+]
+Format: TypeAlias = Annotated[
+    str, typer.Option("--format", help="The data's format: jsonl, mnre, opennre or more.")
+]
+Images: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Folder of the pictures, if not the file's own.")
+]
+Captions: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Captions to join, by picture: {'img_id', 'text'} a line.")
+]
+Boxes: TypeAlias = Annotated[
+    Path | None, typer.Option(help="MORE's box dictionary, if not beside the file.")
+]
+Json: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Write the result as JSON here; - is standard output.")
+]

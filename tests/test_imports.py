@@ -36,7 +36,7 @@ model
 checkpoints
 metrics
 candidates
-scoring journal
+scoring journal calibration folds
 extraction
 evaluation report
 training

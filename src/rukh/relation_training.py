@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,15 +10,16 @@ from pydantic import Field
 from torch import Tensor
 
 from rukh.batching import length_buckets
+from rukh.calibration import Calibration, calibrate
 from rukh.encoders.adapt import trained_state
 from rukh.encoders.vision import load_vision_encoder
 from rukh.errors import InputError
 from rukh.evaluation import evaluate_posts
 from rukh.extraction import Extractor, both_orders
 from rukh.features import FeatureCache, pictures_of
+from rukh.folds import split_fold
 from rukh.losses import info_nce
 from rukh.markers import Row
-from rukh.metrics import OrderedDecision, best_threshold, micro, take_better
 from rukh.model import ModelConfig, RelationModel, initial_sha256
 from rukh.model_card import relation_card
 from rukh.pair import PairConfig
@@ -95,41 +95,6 @@ class RelationTrainingConfig(Record):
     relation: RelationConfig = RelationConfig()
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
-
-
-def split_fold(posts: Sequence[Post], share: float, seed: int = 0) -> tuple[list[int], list[int]]:
-    """Indices of the posts to train on and of the held-out fold.
-
-    Posts that share a picture or a sentence, however indirectly, fall on the same side.
-    """
-    parent = list(range(len(posts)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    first: dict[object, int] = {}
-    for i, post in enumerate(posts):
-        keys: list[object] = [("text", post.text)]
-        if post.image is not None:
-            keys.append(("image", post.image))
-        for key in keys:
-            parent[root(i)] = root(first.setdefault(key, i))
-    groups: dict[int, list[int]] = {}
-    for i in range(len(posts)):
-        groups.setdefault(root(i), []).append(i)
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(groups), generator=generator).tolist()
-    members = list(groups.values())
-    fold: list[int] = []
-    for g in order:
-        if len(fold) >= share * len(posts):
-            break
-        fold += members[g]
-    held = set(fold)
-    return [i for i in range(len(posts)) if i not in held], sorted(fold)
 
 
 class RelationTask:
@@ -243,63 +208,30 @@ class RelationTask:
         """See :class:`rukh.training.Task`."""
         if self.config.relation.encoder == "shared":
             self._refresh()
-        figures = self._judge()
-        return {k: v for k, v in figures.items() if k != "temperature"}
+        judged = self._judge()
+        return {
+            "score": judged.order_free,
+            "given_order": judged.given_order,
+            "threshold": judged.threshold,
+        }
 
-    def _judge(self) -> dict[str, float]:
-        """Figures on the fold at its best threshold, both orders asked; and the temperature."""
-        schema, names = self.model.schema, self.bank.names
+    def _judge(self) -> Calibration:
+        """What the fold says of the model, both orders asked."""
         posts = [self.posts[i] for i in self.fold]
         given = [[p for p in post.pairs or () if p.relation is not None] for post in posts]
         both = [both_orders(pairs) for pairs in given]
         scored = score_posts(self.model, self.bank, posts, both, pictures_of(posts, self.features))
         gold = [str(p.relation) for pairs in given for p in pairs]
         logits = torch.cat([s.logits for s in scored])
-        forward_target = torch.tensor([self.bank.index(g, schema.nota) for g in gold])
-        backward_target = torch.tensor(
-            [self.bank.index(schema.reverse(g), schema.nota) for g in gold]
-        )
-        temperature = fit_temperature(
-            logits, torch.stack([forward_target, backward_target], 1).flatten()
-        )
-        probabilities = (logits / temperature).softmax(-1)[:, 1:]
-        best, which = probabilities.max(-1)
-        decisions = [
-            OrderedDecision(names[k], s) for s, k in zip(best.tolist(), which.tolist(), strict=True)
-        ]
-        better = [
-            take_better(a, b, schema) for a, b in zip(decisions[::2], decisions[1::2], strict=True)
-        ]
-        threshold, f1 = best_threshold(
-            [d.score for d in better], [d.relation for d in better], gold, schema.nota
-        )
-        told = [d.relation if d.score >= threshold else schema.nota for d in decisions[::2]]
-        return {
-            "score": f1,
-            "given_order": micro(gold, told, schema.nota).f1,
-            "threshold": threshold,
-            "temperature": temperature,
-        }
+        return calibrate(logits, gold, self.bank, self.model.schema)
 
     def finish(self) -> dict[str, float]:
         """Set the trained model's temperature and threshold by the fold; returns its figures."""
-        figures = self._judge()
+        judged = self._judge()
         self.model.config = self.model.config.model_copy(
-            update={"temperature": figures["temperature"], "threshold": figures["threshold"]}
+            update={"temperature": judged.temperature, "threshold": judged.threshold}
         )
-        return figures
-
-
-def fit_temperature(logits: Tensor, target: Tensor) -> float:
-    """The temperature at which the logits' probabilities fit best (Guo et al., ICML 2017).
-
-    Args:
-        logits: ``(Q, C)``.
-        target: ``(Q,)``.
-    """
-    grid = torch.logspace(-1, 1, 81)
-    losses = torch.stack([torch.nn.functional.cross_entropy(logits / t, target) for t in grid])
-    return round(float(grid[losses.argmin()]), 4)
+        return judged._asdict()
 
 
 def load_posts(

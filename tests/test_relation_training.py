@@ -141,7 +141,7 @@ def test_what_was_measured_is_what_the_saved_model_says(config: Path, tmp_path: 
     changed = loaded(config)
     data = changed.data.model_copy(update={"val": changed.data.train})
     figures = train_relations(changed.model_copy(update={"data": data}), tmp_path / "model")
-    assert figures["fold"]["score"] > 0.3  # three patterns of words can be learnt
+    assert figures["fold"]["order_free"] > 0.3  # three patterns of words can be learnt
     assert figures["val"]["micro_f1_order_free"] > 0.5
     model = RelationModel.from_pretrained(tmp_path / "model")
     assert model.config.figures == json.loads(json.dumps(figures))
@@ -150,8 +150,8 @@ def test_what_was_measured_is_what_the_saved_model_says(config: Path, tmp_path: 
     found = Extractor(model).extract(read(tmp_path / "posts.jsonl"))
     gold = [pair.relation for post in labelled() for pair in post.pairs or ()]
     right = sum(t.relation == g for t, g in zip(found, gold, strict=True))
-    assert right / len(gold) == pytest.approx(figures["val"]["accuracy"], abs=0.051)
-    assert "fold.score" in (tmp_path / "model/README.md").read_text()
+    assert right / len(gold) == pytest.approx(figures["val"]["accuracy"])
+    assert "fold.order_free" in (tmp_path / "model/README.md").read_text()
 
 
 def test_training_that_was_killed_gives_the_same_model(config: Path, tmp_path: Path) -> None:

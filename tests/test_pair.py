@@ -14,7 +14,7 @@ from rukh.encoders.vision import PatchMap
 from rukh.inputs import PairInputs
 from rukh.markers import Markers
 from rukh.model import RelationModel
-from rukh.pair import Encoded
+from rukh.pair import Encoded, PairConfig
 from rukh.records import Post
 from rukh.scoring import batch_inputs, rows_of
 
@@ -244,3 +244,8 @@ def test_distances_have_a_bucket_each_way(tiny_model: Make) -> None:
     assert len(distinct) == 7  # beyond 64 all are one, in either direction
     torch.testing.assert_close(relative[5], relative[7])
     torch.testing.assert_close(relative[6], relative[8])
+
+
+def test_heads_that_do_not_divide_the_width_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="fusion_heads 5 does not divide dim 384"):
+        PairConfig(fusion_heads=5)

@@ -159,3 +159,10 @@ def test_a_folder_of_the_same_name_does_not_hide_a_shipped_schema(
     (tmp_path / "mnre").mkdir()
     monkeypatch.chdir(tmp_path)
     assert RelationSchema.load("mnre").name == "mnre"
+
+
+def test_a_label_that_data_may_not_carry_is_told_with_its_place() -> None:
+    schema = RelationSchema.load("mnre")
+    schema.check_label("None", "here")
+    with pytest.raises(InputError, match=r"post 'p': relation '/per/per/peers'.*/per/per/peer"):
+        schema.check_label("/per/per/peers", "post 'p'")

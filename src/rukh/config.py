@@ -177,7 +177,7 @@ def _explain(error: ValidationError, data: Any, model_class: type[BaseModel]) ->
         problem, fix = "a value is needed", None
     else:
         problem, fix = str(first["msg"]).removeprefix("Value error, "), None
-        if field:
+        if field and not isinstance(value, dict):  # a section's own message names its keys
             problem += f", not {_show(value)}"
     more = len({mistake["loc"] for mistake in mistakes}) - 1
     return InputError(

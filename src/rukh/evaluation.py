@@ -57,7 +57,10 @@ def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any
         answers = extractor.answer(typed, [both_orders(pairs) for pairs in labelled])
         for post, pairs, answer in zip(chunk, labelled, answers, strict=True):
             told = decisions(extractor, answer.probabilities)
-            gold += [_known(extractor, post, str(pair.relation)) for pair in pairs]
+            labels = [str(pair.relation) for pair in pairs]
+            for label in labels:
+                extractor.schema.check_label(label, f"post {post.id!r}")
+            gold += labels
             names += [post.id] * len(pairs)
             forward += told[::2]
             backward += told[1::2]
@@ -72,12 +75,6 @@ def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any
         "seconds": round(time.perf_counter() - start, 2),
         **counts,
     }
-
-
-def _known(extractor: Extractor, post: Post, label: str) -> str:
-    if label not in extractor.schema.labels:
-        extractor.schema.relation(label)  # says what is wrong, with a suggestion
-    return label
 
 
 def _count_pictures(extractor: Extractor, posts: Sequence[Post], counts: dict[str, int]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from rukh.encoders.adapt import add_lora, tune_top_layers
@@ -60,6 +60,12 @@ class PairConfig(Record):
     positions: bool = True
     caption_words: int = Field(default=0, ge=0, le=200)
     max_pieces: int = Field(default=256, ge=64)
+
+    @model_validator(mode="after")
+    def _divides(self) -> PairConfig:
+        if self.dim % self.fusion_heads:
+            raise ValueError(f"fusion_heads {self.fusion_heads} does not divide dim {self.dim}")
+        return self
 
 
 class Encoded(NamedTuple):

@@ -153,6 +153,7 @@ class RelationTask:
         for pair in post.pairs or ():
             if pair.relation is None:
                 continue
+            schema.check_label(pair.relation, f"{self.config.data.train}: post {post.id!r}")
             asked.append((pair.head, pair.tail))
             targets.append(self.bank.index(pair.relation, schema.nota))
             if self.config.order == "both":

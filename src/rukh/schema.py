@@ -120,6 +120,15 @@ class RelationSchema(Record):
             fix=suggestion(name, [r.name for r in self.relations]),
         )
 
+    def check_label(self, label: str, where: str) -> None:
+        """Raise InputError, with place and suggestion, for a label that data may not carry."""
+        if label not in self.labels:
+            raise InputError(
+                f"relation {label!r} is not in schema {self.name!r}",
+                where=where,
+                fix=suggestion(label, self.labels),
+            )
+
     def reverse(self, name: str | None) -> str | None:
         """The label of ``(b, a)`` where ``(a, b)`` carries ``name``: itself where symmetric, the
         declared inverse, else NOTA (None stands for NOTA here).

@@ -190,3 +190,42 @@ def test_rates_and_decay_go_to_the_right_weights(
     assert found == {
         "0.weight": (0.1, 0.3), "0.bias": (0.1, 0.0), "2.weight": (0.2, 0.3), "2.bias": (0.2, 0.0),
     }  # fmt: skip
+
+
+def test_what_is_kept_is_the_moving_average(tmp_path: Path) -> None:
+    """Against the weights after every step, told by a twin that validates at each."""
+    config = CONFIG.model_copy(update={"epochs": 1, "average": 0.8})
+
+    class Twin(Toy):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[list[Tensor]] = []
+
+        def validate(self) -> dict[str, float]:
+            self.seen.append([p.detach().clone() for p in self.model.parameters()])
+            return {"score": float(len(self.seen))}
+
+    plain = Twin()
+    every = config.model_copy(update={"average": 0.0, "validations": 5})
+    fit(plain, every, tmp_path / "plain", {})
+    slow = [p.clone() for p in plain.seen[0]]
+    for step, weights in enumerate(plain.seen[1:], 2):
+        decay = min(0.8, step / (step + 9))
+        slow = [decay * a + (1 - decay) * w for a, w in zip(slow, weights, strict=True)]
+    averaged = Twin()
+    fit(averaged, config.model_copy(update={"validations": 1}), tmp_path / "averaged", {})
+    for a, b in zip(slow, averaged.seen[-1], strict=True):
+        torch.testing.assert_close(a, b)
+    for a, b in zip(averaged.model.parameters(), averaged.seen[-1], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_an_average_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"average": 0.9})
+    fit(Toy(), config, tmp_path / "whole", {})
+    for stop in (3, 1, 6):
+        with pytest.raises(Stop):
+            fit(Toy(stop), config, tmp_path / "torn", {})
+    fit(Toy(), config, tmp_path / "torn", {})
+    names = ("best.safetensors", "history.json")
+    assert all(sha256(tmp_path / "whole" / n) == sha256(tmp_path / "torn" / n) for n in names)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -36,6 +37,8 @@ class TrainingConfig(Record):
         weight_decay: AdamW's, on matrices only.
         warmup: Share of all steps over which the rate rises; then it falls linearly to zero.
         clip: Largest gradient norm.
+        average: Decay of a moving average of the weights over steps, which is what is validated
+            and kept; 0 keeps the weights themselves.
         patience: Validations without a gain after which training stops; 0 never stops early.
         validations: How often an epoch is validated.
         checkpoint_steps: Optimizer steps between checkpoints.
@@ -49,6 +52,7 @@ class TrainingConfig(Record):
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1)
     clip: float = Field(default=1.0, gt=0)
+    average: float = Field(default=0.0, ge=0, lt=1)
     patience: int = Field(default=0, ge=0)
     validations: int = Field(default=1, ge=1, le=100)
     checkpoint_steps: int = Field(default=100, ge=1)
@@ -160,6 +164,8 @@ def fit(task: Task, config: TrainingConfig, run: Path, identity: dict[str, Any])
             optimizer.zero_grad(set_to_none=True)
             state["batch"] += 1
             state["step"] += 1
+            if config.average:
+                _average(optimizer, min(config.average, state["step"] / (state["step"] + 9)))
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise InputError(f"the loss is {value} at step {state['step']}", where=str(run))
@@ -169,7 +175,8 @@ def fit(task: Task, config: TrainingConfig, run: Path, identity: dict[str, Any])
             log("train/loss", value, state["step"])
             log("train/gradient_norm", float(norm), state["step"])
             if state["batch"] in marks:
-                stopped = _validate(task, config, run, state, log)
+                with _averaged(optimizer):
+                    stopped = _validate(task, config, run, state, log)
                 model.train()
                 if stopped:
                     break
@@ -187,6 +194,29 @@ def fit(task: Task, config: TrainingConfig, run: Path, identity: dict[str, Any])
     history = state["history"]
     write_json(history, run / "history.json")
     return Fit(max(history, key=lambda h: h["score"]), history)
+
+
+def _average(optimizer: torch.optim.Optimizer, decay: float) -> None:
+    """Move the average of each weight; it is kept with the optimizer's state, and so resumed."""
+    for parameter, slots in optimizer.state.items():
+        if "average" in slots:
+            slots["average"].lerp_(parameter.detach(), 1 - decay)
+        else:
+            slots["average"] = parameter.detach().clone()
+
+
+@contextmanager
+def _averaged(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Averages in the place of the weights, where there are any, within the block."""
+    weights = {p: p.detach().clone() for p, slots in optimizer.state.items() if "average" in slots}
+    with torch.no_grad():
+        for parameter in weights:
+            parameter.copy_(optimizer.state[parameter]["average"])
+        try:
+            yield
+        finally:
+            for parameter, weight in weights.items():
+                parameter.copy_(weight)
 
 
 def _validate(

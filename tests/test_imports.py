@@ -29,6 +29,7 @@ markers
 inputs
 pair
 bank
+orders
 relation
 losses
 tagging

@@ -168,8 +168,8 @@ def test_the_frozen_tower_is_the_base_encoder(tiny_model: Make, tiny_text: str) 
 
 def test_probabilities_are_tempered(tiny_model: Make) -> None:
     model = changed(tiny_model(), temperature=2.0)
-    found = model.probabilities(torch.tensor([[0.0, 4.0]]))
-    torch.testing.assert_close(found, torch.tensor([[0.0, 2.0]]).softmax(-1))
+    found = model.probabilities(torch.tensor([[0.0, 4.0, 1.0, 1.0, 2.0]]), model.bank())
+    torch.testing.assert_close(found, torch.tensor([[0.0, 2.0, 0.5, 0.5, 1.0]]).softmax(-1))
 
 
 def test_a_classifier_takes_no_other_schema_from_the_start(tiny_model: Make) -> None:

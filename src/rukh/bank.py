@@ -25,6 +25,8 @@ class RelationBank:
         descriptions: The ``M`` descriptions.
         vectors: ``(M, d)`` their embeddings.
         prototypes: ``(R, K)`` which vectors belong to a relation, -1 where it has fewer than K.
+        reverse: ``(R,)`` the relation that holds from tail to head where this one holds from head
+            to tail: itself where it is symmetric, its inverse, -1 where there is none.
         types: The schema's words for entity types.
     """
 
@@ -32,6 +34,7 @@ class RelationBank:
     descriptions: tuple[str, ...]
     vectors: Tensor
     prototypes: Tensor
+    reverse: Tensor
     types: Mapping[str, str]
 
     @classmethod
@@ -59,7 +62,12 @@ class RelationBank:
             table.append(row + [-1] * (width - len(row)))
             first += len(texts)
         vectors = embed(descriptions) if key is None else _cached(descriptions, embed, key)
-        return cls(schema.names, tuple(descriptions), vectors, torch.tensor(table), schema.types)
+        names = schema.names
+        turned = [schema.reverse(name) for name in names]
+        reverse = torch.tensor([-1 if t is None else names.index(t) for t in turned])
+        return cls(
+            names, tuple(descriptions), vectors, torch.tensor(table), reverse, schema.types
+        )
 
     def index(self, name: str | None, nota: str | None) -> int:
         """Class index of a label: 0 for NOTA (or None), else its place in ``names`` plus one."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rukh.bank import RelationBank
 from rukh.metrics import OrderedDecision, best_threshold, micro, take_better
+from rukh.orders import Order, columns, directed
 from rukh.schema import RelationSchema
 
 
@@ -30,20 +31,26 @@ class Calibration(NamedTuple):
 
 
 def calibrate(
-    logits: Tensor, gold: Sequence[str], bank: RelationBank, schema: RelationSchema
+    logits: Tensor,
+    gold: Sequence[str],
+    bank: RelationBank,
+    schema: RelationSchema,
+    order: Order = "both",
 ) -> Calibration:
     """Fit temperature and threshold.
 
     Args:
-        logits: ``(2 Q, 1 + R)``, each pair in its given order and then in the other.
+        logits: ``(2 Q, 1 + R)`` or wider, each pair in its given order and then in the other.
         gold: The ``Q`` labels in the given order.
         bank: The relations of the columns.
         schema: Says what a label is the other way round.
+        order: What the logits stand for.
     """
     nota = schema.nota
-    target = [bank.index(label, nota) for g in gold for label in (g, schema.reverse(g))]
+    target = [column for g in gold for column in columns(g, bank, nota, order)]
     temperature = fit_temperature(logits, torch.tensor(target))
-    best, which = (logits / temperature).softmax(-1)[:, 1:].max(-1)
+    told = directed((logits / temperature).softmax(-1), len(bank.names))
+    best, which = told[:, 1:].max(-1)
     decisions = [
         OrderedDecision(bank.names[k], score)
         for score, k in zip(best.tolist(), which.tolist(), strict=True)
@@ -53,8 +60,8 @@ def calibrate(
     threshold, order_free = best_threshold(
         [d.score for d in better], [d.relation for d in better], gold, nota
     )
-    told = [d.relation if d.score >= threshold else nota for d in forward]
-    return Calibration(temperature, threshold, order_free, micro(gold, told, nota).f1)
+    given = [d.relation if d.score >= threshold else nota for d in forward]
+    return Calibration(temperature, threshold, order_free, micro(gold, given, nota).f1)
 
 
 def fit_temperature(logits: Tensor, target: Tensor) -> float:

@@ -119,7 +119,7 @@ class Extractor:
         pictures = pictures_of(posts, self.features)
         scored: list[PostScores] = score_posts(self.model, self.bank, posts, pairs, pictures)
         return [
-            Answers(list(asks), self.model.probabilities(s.logits), s.match, s.gate)
+            Answers(list(asks), self.model.probabilities(s.logits, self.bank), s.match, s.gate)
             for asks, s in zip(pairs, scored, strict=True)
         ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,6 +54,18 @@ class PairInputs:
     kind: Tensor
     head_box: Tensor
     tail_box: Tensor
+
+    def turned(self) -> PairInputs:
+        """The same batch with every pair asked from tail to head."""
+        return replace(
+            self,
+            head=self.tail,
+            tail=self.head,
+            distance=-self.distance,
+            kind=torch.tensor([0, 2, 1, 3])[self.kind],
+            head_box=self.tail_box,
+            tail_box=self.head_box,
+        )
 
 
 def collate(

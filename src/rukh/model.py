@@ -21,6 +21,7 @@ from rukh.encoders.vision import load_vision_encoder
 from rukh.errors import InputError, RukhError, WeightsError
 from rukh.files import atomic_folder, atomic_open, read_json, sha256, write_json
 from rukh.inputs import PairInputs
+from rukh.orders import Order, directed, join
 from rukh.pair import Encoded, PairConfig, PairEncoder
 from rukh.records import Record, as_input_error
 from rukh.registry import resolve
@@ -41,6 +42,8 @@ class ModelConfig(Record):
         initial_sha256: Hash of the weights that ``pair.initial`` stands for; the layers below
             the tuned ones are read from there.
         visual_dim: Width of the vision encoder's patch states.
+        order: How its training showed pairs, and so what its logits stand for; see
+            :mod:`rukh.orders`.
         temperature: Divides the logits before they become probabilities (calibration).
         threshold: The least probability of the best relation at which it is told.
         figures: What training measured.
@@ -53,6 +56,7 @@ class ModelConfig(Record):
     captions: str | None = None
     initial_sha256: str | None = None
     visual_dim: int = Field(default=1, ge=1)
+    order: Order = "both"
     temperature: float = Field(default=1.0, gt=0)
     threshold: float = Field(default=0.5, ge=0, le=1)
     figures: dict[str, Any] = {}
@@ -125,16 +129,24 @@ class RelationModel(nn.Module):
             )
 
     def forward(self, inputs: PairInputs, bank: RelationBank) -> tuple[Scores, Encoded]:
-        """Score all asked pairs of a batch against a bank: logits ``(Q, 1 + R)``, NOTA first.
+        """Score all asked pairs of a batch against a bank: logits ``(Q, 1 + R)``, NOTA first; with
+        order ``joint`` ``(Q, 1 + R + A)``, see :func:`rukh.orders.join`.
 
         A type reads as the bank's schema words it, else as the model's own schema does.
         """
-        encoded: Encoded = self.pair(inputs, {**self.schema.types, **bank.types})
-        return self.head(encoded, bank), encoded
+        joint = self.config.order == "joint"
+        encoded: Encoded = self.pair(inputs, {**self.schema.types, **bank.types}, back=joint)
+        scores = self.head(encoded, bank)
+        if encoded.back is not None:
+            back = self.head(encoded.back, bank)
+            scores = scores._replace(logits=join(scores.logits, back.logits, bank))
+        return scores, encoded
 
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Calibrated probabilities of logits, both ``(Q, 1 + R)``, NOTA first."""
-        return (logits / self.config.temperature).softmax(-1)
+    def probabilities(self, logits: Tensor, bank: RelationBank) -> Tensor:
+        """Calibrated probabilities of the asked order, ``(Q, 1 + R)``, NOTA first, from what
+        :meth:`forward` gives.
+        """
+        return directed((logits / self.config.temperature).softmax(-1), len(bank.names))
 
     def save(self, folder: Path, card: str) -> None:
         """Write a model folder, as a whole or not at all.

@@ -75,11 +75,13 @@ class Encoded(NamedTuple):
         embedding: ``(Q, dim)``, L2-normalised.
         hidden: ``(Q, dim)``, before the last layer; NOTA's logit is read from it.
         gate: ``(B,)`` trust in each row's picture; NaN where there is none.
+        back: The same pairs from tail to head, where they were asked for.
     """
 
     embedding: Tensor
     hidden: Tensor
     gate: Tensor
+    back: Encoded | None = None
 
 
 class PairEncoder(nn.Module):
@@ -133,12 +135,15 @@ class PairEncoder(nn.Module):
                 out[i] = self.text.embed(torch.tensor(ids)).detach().mean(0)
         return out
 
-    def forward(self, inputs: PairInputs, type_words: Mapping[str, str]) -> Encoded:
+    def forward(
+        self, inputs: PairInputs, type_words: Mapping[str, str], *, back: bool = False
+    ) -> Encoded:
         """Embed every asked pair of a batch.
 
         Args:
             inputs: ``B`` rows with ``Q`` pairs; see :class:`~rukh.inputs.PairInputs`.
             type_words: Words for a type, where the schema gives them.
+            back: Whether to read each pair from tail to head as well.
         """
         words = [type_words.get(n, n.replace("_", " ").lower()) for n in inputs.type_names]
         table = torch.cat([self._word_vectors(words), torch.zeros(1, self.text.dim)])
@@ -160,10 +165,15 @@ class PairEncoder(nn.Module):
         trust = torch.zeros_like(groups, dtype=states.dtype)
         trust[:, trust.shape[1] - patches.shape[1] :] = nn.functional.logsigmoid(logit)[:, None]
         fused = self.fusion(torch.cat([states, regions, visual], 1), groups, trust)
+        gate = torch.where(inputs.has_patch.any(1), logit.sigmoid(), float("nan"))
+        there = self._form(fused, inputs, gate)
+        return there._replace(back=self._form(fused, inputs.turned(), gate)) if back else there
+
+    def _form(self, fused: Tensor, inputs: PairInputs, gate: Tensor) -> Encoded:
+        """The pairs of a batch from its fused states ``(B, S, d)``."""
         h = fused[inputs.row[:, None], inputs.head].mean(1)
         t = fused[inputs.row[:, None], inputs.tail].mean(1)
         hidden = self.head(torch.cat([h, t, h * t, self._relative(inputs)], -1))
-        gate = torch.where(inputs.has_patch.any(1), logit.sigmoid(), float("nan"))
         return Encoded(nn.functional.normalize(self.out(hidden), dim=-1), hidden, gate)
 
     def _see(self, inputs: PairInputs, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -22,6 +22,7 @@ from rukh.losses import info_nce
 from rukh.markers import Row
 from rukh.model import ModelConfig, RelationModel, initial_sha256
 from rukh.model_card import relation_card
+from rukh.orders import Order, columns, width
 from rukh.pair import PairConfig
 from rukh.readers import group_posts, read, read_captions
 from rukh.records import Post, Record
@@ -77,9 +78,10 @@ class RelationTrainingConfig(Record):
         data, pair, relation, loss, training: See their classes.
         relations: The schema, a shipped name or a YAML file.
         tagger: Types entities that the data does not type; None leaves them without.
-        order: ``both`` shows every pair in both orders, the reverse of a pair that is not
-            symmetric being NOTA or its declared inverse. ``given`` shows only the order of the
-            data, which gives labels away in MNRE; for comparison only.
+        order: ``joint`` decides between both orders of a pair at once. ``both`` shows every pair
+            in both orders, the reverse of a pair that is not symmetric being NOTA or its declared
+            inverse. ``given`` shows only the order of the data, which gives labels away in MNRE;
+            for comparison only. See :mod:`rukh.orders`.
         caption_source: Name of the caption source, stored in the model.
         notes: What its model card says of limits and rights, in Markdown.
     """
@@ -88,7 +90,7 @@ class RelationTrainingConfig(Record):
     data: DataConfig
     relations: str = "mnre"
     tagger: str | None = "tagger"
-    order: Literal["both", "given"] = "both"
+    order: Order = "joint"
     caption_source: str | None = None
     notes: str = ""
     pair: PairConfig = PairConfig()
@@ -119,6 +121,7 @@ class RelationTask:
                 captions=config.caption_source,
                 initial_sha256=initial_sha256(config.pair),
                 visual_dim=1 if vision is None else vision.dim,
+                order=config.order,
             ),
             schema,
         )
@@ -140,7 +143,7 @@ class RelationTask:
                 "shares no picture and no sentence with them, need some",
                 where=str(config.data.train),
             )
-        weights = torch.ones(1 + len(self.bank.names))
+        weights = torch.ones(width(self.bank, config.order))
         weights[0] = config.loss.nota_weight
         self.weights = weights
         self._since_refresh = 0
@@ -150,15 +153,26 @@ class RelationTask:
         schema = self.model.schema
         asked: list[tuple[str, str]] = []
         targets: list[int] = []
+        related = {
+            frozenset((pair.head, pair.tail))
+            for pair in post.pairs or ()
+            if pair.relation not in (None, schema.nota)
+        }
         for pair in post.pairs or ():
             if pair.relation is None:
                 continue
+            if (
+                self.config.order != "given"
+                and pair.relation == schema.nota
+                and frozenset((pair.head, pair.tail)) in related
+            ):
+                continue  # the other way round there is a relation, which is shown both ways
             schema.check_label(pair.relation, f"{self.config.data.train}: post {post.id!r}")
-            asked.append((pair.head, pair.tail))
-            targets.append(self.bank.index(pair.relation, schema.nota))
-            if self.config.order == "both":
-                asked.append((pair.tail, pair.head))
-                targets.append(self.bank.index(schema.reverse(pair.relation), schema.nota))
+            both = both_orders([pair])
+            right = columns(pair.relation, self.bank, schema.nota, self.config.order)
+            shown = 1 if self.config.order == "given" else 2
+            asked += both[:shown]
+            targets += right[:shown]
         return asked, targets
 
     def _rows(self, i: int) -> list[tuple[int, Row, list[int]]]:
@@ -224,7 +238,7 @@ class RelationTask:
         scored = score_posts(self.model, self.bank, posts, both, pictures_of(posts, self.features))
         gold = [str(p.relation) for pairs in given for p in pairs]
         logits = torch.cat([s.logits for s in scored])
-        return calibrate(logits, gold, self.bank, self.model.schema)
+        return calibrate(logits, gold, self.bank, self.model.schema, self.config.order)
 
     def finish(self) -> dict[str, float]:
         """Set the trained model's temperature and threshold by the fold; returns its figures."""

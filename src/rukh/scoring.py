@@ -16,6 +16,7 @@ from rukh.encoders.vision import PatchMap
 from rukh.inputs import PairInputs, collate
 from rukh.markers import Prepared, Row, lay_out, prepare
 from rukh.model import RelationModel
+from rukh.orders import width
 from rukh.records import Post
 
 POSITIONS_A_BATCH = 4096
@@ -26,7 +27,7 @@ class PostScores(NamedTuple):
     """What the model says of one post's ``Q`` pairs.
 
     Attributes:
-        logits: ``(Q, 1 + R)``, NOTA first.
+        logits: ``(Q, 1 + R)`` or wider, NOTA first; see :meth:`RelationModel.forward`.
         match: ``(Q, R)`` index in the bank of each relation's best description.
         gate: Trust in the picture, or None where the post has none.
     """
@@ -76,11 +77,11 @@ def score_posts(
         for row in rows_of(model, post, pairs[i])[1]
         if pairs[i]
     ]
-    width = 1 + len(bank.names)
+    columns = width(bank, model.config.order)
     out = [
         PostScores(
-            torch.zeros(len(asked), width),
-            torch.zeros(len(asked), width - 1, dtype=torch.long),
+            torch.zeros(len(asked), columns),
+            torch.zeros(len(asked), len(bank.names), dtype=torch.long),
             None,
         )
         for asked in pairs

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from pydantic import Field
@@ -42,6 +42,8 @@ class TrainingConfig(Record):
         patience: Validations without a gain after which training stops; 0 never stops early.
         validations: How often an epoch is validated.
         checkpoint_steps: Optimizer steps between checkpoints.
+        precision: ``fp32``, or ``bf16`` for matrix products in bfloat16: about three times as fast on
+            processors that have such instructions (AVX512-BF16, AMX), far slower on others.
         seed: Decides the order of data, dropout and new weights.
     """
 
@@ -56,6 +58,7 @@ class TrainingConfig(Record):
     patience: int = Field(default=0, ge=0)
     validations: int = Field(default=1, ge=1, le=100)
     checkpoint_steps: int = Field(default=100, ge=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = Field(default=13, ge=0)
 
 
@@ -139,12 +142,14 @@ def fit(task: Task, config: TrainingConfig, run: Path, identity: dict[str, Any])
     _claim(run, identity | {"training": config.model_dump()})
     torch.manual_seed(config.seed)
     # Batches are made on the CPU; running on a GPU is not supported yet.
-    accelerator = Accelerator(cpu=True)
+    mixed = "bf16" if config.precision == "bf16" else "no"
+    accelerator = Accelerator(cpu=True, mixed_precision=mixed)
     optimizer = _optimizer(task, config)
     state = load_checkpoint(run, task.model, optimizer) or {
         "epoch": 0, "batch": 0, "step": 0, "history": [], "stale": 0,
     }  # fmt: skip
-    model, optimizer = accelerator.prepare(task.model, optimizer)
+    # The model itself is not wrapped: it would go on in low precision when it is validated.
+    model, optimizer = task.model, accelerator.prepare(optimizer)
     log = _writer(run, state["step"])
     length = len(task.batches(0))
     steps = length * config.epochs
@@ -157,7 +162,8 @@ def fit(task: Task, config: TrainingConfig, run: Path, identity: dict[str, Any])
         while state["batch"] < len(batches):
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * rate(state["step"], steps, config.warmup)
-            loss = task.loss(batches[state["batch"]])
+            with accelerator.autocast():
+                loss = task.loss(batches[state["batch"]])
             accelerator.backward(loss)
             norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()

@@ -1,0 +1,80 @@
+"""The two orders of a pair, told apart or in one decision.
+
+Of two arguments at most one relation is told, from one to the other or back. Asked apart, each order
+has a softmax of its own, and the reverse of a one-way relation is none-of-the-above (NOTA): the two
+answers may contradict each other, and NOTA has to mean both "nothing here" and "the other way
+round". Asked jointly, one softmax runs over NOTA, every relation from head to tail, and every
+one-way relation from tail to head. It is the same for both orders but for the places of its
+columns, so that the order in which a pair is asked can tell the model nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from rukh.bank import RelationBank
+
+Order: TypeAlias = Literal["joint", "both", "given"]
+"""How training shows a pair: both orders in one decision, each order by itself, or only the order
+of the data, which gives labels away in MNRE and is there for comparison."""
+
+
+def join(there: Tensor, back: Tensor, bank: RelationBank) -> Tensor:
+    """Logits of both orders as those of one decision.
+
+    Args:
+        there: ``(Q, 1 + R)`` from head to tail, NOTA first.
+        back: ``(Q, 1 + R)`` the same pairs from tail to head.
+        bank: The relations of the columns.
+
+    Returns:
+        ``(Q, 1 + R + A)``: NOTA (the mean of both), each relation from head to tail (where it has a
+        reverse, the two ways of telling it are added up as probabilities), and the ``A`` relations
+        without a reverse from tail to head.
+
+    Example:
+        >>> schema = RelationSchema.load("mnre")
+        >>> bank = RelationBank.build(schema, lambda texts: torch.zeros(len(texts), 2))
+        >>> join(torch.zeros(5, 23), torch.zeros(5, 23), bank).shape
+        torch.Size([5, 39])
+    """
+    both = bank.reverse >= 0
+    nota = (there[:, :1] + back[:, :1]) / 2
+    same = torch.logaddexp(there[:, 1:], back[:, 1 + bank.reverse.clamp_min(0)])
+    return torch.cat([nota, torch.where(both, same, there[:, 1:]), back[:, 1:][:, ~both]], 1)
+
+
+def columns(label: str | None, bank: RelationBank, nota: str | None, order: Order) -> list[int]:
+    """The right column for a pair of this label, asked in its order and in the other.
+
+    Raises:
+        InputError: The label stands outside the bank.
+    """
+    right = bank.index(label, nota)
+    if right == 0:
+        return [0, 0]
+    turned = int(bank.reverse[right - 1])
+    if turned >= 0:
+        return [right, 1 + turned]
+    if order != "joint":
+        return [right, 0]
+    oneway = (bank.reverse < 0).nonzero().flatten().tolist()
+    return [right, 1 + len(bank.names) + oneway.index(right - 1)]
+
+
+def width(bank: RelationBank, order: Order) -> int:
+    """How many columns a model's logits have."""
+    oneway = int((bank.reverse < 0).sum()) if order == "joint" else 0
+    return 1 + len(bank.names) + oneway
+
+
+def directed(probabilities: Tensor, relations: int) -> Tensor:
+    """Probabilities of the asked order, ``(Q, 1 + R)``, of a decision over ``(Q, 1 + R + ...)``:
+    what holds only the other way round counts as NOTA.
+    """
+    told = probabilities[:, 1 : 1 + relations]
+    rest = probabilities[:, :1] + probabilities[:, 1 + relations :].sum(-1, keepdim=True)
+    return torch.cat([rest, told], 1)

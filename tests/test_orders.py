@@ -1,0 +1,81 @@
+"""Both orders of a pair in one decision: checked against sums written out relation by relation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from rukh.bank import RelationBank
+from rukh.orders import columns, directed, join, width
+from rukh.schema import RelationSchema
+
+
+@pytest.fixture
+def bank(tiny_schema: RelationSchema) -> RelationBank:
+    return RelationBank.build(tiny_schema, lambda texts: torch.zeros(len(texts), 2))
+
+
+def logits(bank: RelationBank) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(5)
+    there, back = torch.randn(2, 7, 1 + len(bank.names)).unbind()
+    return there, back
+
+
+def test_a_bank_knows_reverses(bank: RelationBank) -> None:
+    assert bank.names == ("near", "works_at", "employs", "lives_in")
+    assert bank.reverse.tolist() == [0, 2, 1, -1]
+
+
+def test_the_joint_decision_is_that_of_the_sums_written_out(bank: RelationBank) -> None:
+    there, back = logits(bank)
+    found = directed(join(there, back, bank).softmax(-1), len(bank.names))
+    near, works, employs, lives = 1, 2, 3, 4
+    for a, b, row in zip(there.exp(), back.exp(), found, strict=True):
+        weights = [
+            torch.sqrt(a[0] * b[0]),
+            a[near] + b[near],
+            a[works] + b[employs],
+            a[employs] + b[works],
+            a[lives],
+            b[lives],
+        ]
+        total = sum(weights)
+        told = [float(w / total) for w in weights]
+        assert row.tolist() == pytest.approx([told[0] + told[5], *told[1:5]], rel=1e-5)
+
+
+def test_the_other_order_is_the_same_decision(bank: RelationBank) -> None:
+    there, back = logits(bank)
+    asked = directed(join(there, back, bank).softmax(-1), len(bank.names))
+    turned = directed(join(back, there, bank).softmax(-1), len(bank.names))
+    torch.testing.assert_close(asked[:, [1, 2, 3]], turned[:, [1, 3, 2]])
+    # One-way relations: what one order tells is none-of-the-above in the other.
+    assert bool((asked[:, 4] + turned[:, 4] < 1).all())
+
+
+@pytest.mark.parametrize(
+    ("label", "joint", "apart"),
+    [
+        ("none", [0, 0], [0, 0]),
+        ("near", [1, 1], [1, 1]),
+        ("works_at", [2, 3], [2, 3]),
+        ("employs", [3, 2], [3, 2]),
+        ("lives_in", [4, 5], [4, 0]),
+    ],
+)
+def test_columns(bank: RelationBank, label: str, joint: list[int], apart: list[int]) -> None:
+    assert columns(label, bank, "none", "joint") == joint
+    assert columns(label, bank, "none", "both") == apart
+    there, back = logits(bank)
+    # The loss is the same whichever order is asked.
+    loss = torch.nn.functional.cross_entropy
+    first, second = (torch.full((len(there),), column) for column in joint)
+    asked, turned = join(there, back, bank), join(back, there, bank)
+    torch.testing.assert_close(loss(asked, first), loss(turned, second))
+
+
+def test_width(bank: RelationBank) -> None:
+    there, back = logits(bank)
+    assert width(bank, "joint") == join(there, back, bank).shape[1] == 6
+    assert width(bank, "both") == width(bank, "given") == there.shape[1] == 5

@@ -65,9 +65,7 @@ class RelationBank:
         names = schema.names
         turned = [schema.reverse(name) for name in names]
         reverse = torch.tensor([-1 if t is None else names.index(t) for t in turned])
-        return cls(
-            names, tuple(descriptions), vectors, torch.tensor(table), reverse, schema.types
-        )
+        return cls(names, tuple(descriptions), vectors, torch.tensor(table), reverse, schema.types)
 
     def index(self, name: str | None, nota: str | None) -> int:
         """Class index of a label: 0 for NOTA (or None), else its place in ``names`` plus one."""

@@ -1,9 +1,9 @@
 """The two orders of a pair, told apart or in one decision.
 
-Of two arguments at most one relation is told, from one to the other or back. Asked apart, each order
-has a softmax of its own, and the reverse of a one-way relation is none-of-the-above (NOTA): the two
-answers may contradict each other, and NOTA has to mean both "nothing here" and "the other way
-round". Asked jointly, one softmax runs over NOTA, every relation from head to tail, and every
+Of two arguments at most one relation is told, from one to the other or back. Asked apart, each
+order has a softmax of its own, and the reverse of a one-way relation is none-of-the-above (NOTA):
+the two answers may contradict each other, and NOTA has to mean both "nothing here" and "the other
+way round". Asked jointly, one softmax runs over NOTA, every relation from head to tail, and every
 one-way relation from tail to head. It is the same for both orders but for the places of its
 columns, so that the order in which a pair is asked can tell the model nothing.
 """

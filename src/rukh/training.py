@@ -42,7 +42,7 @@ class TrainingConfig(Record):
         patience: Validations without a gain after which training stops; 0 never stops early.
         validations: How often an epoch is validated.
         checkpoint_steps: Optimizer steps between checkpoints.
-        precision: ``fp32``, or ``bf16`` for matrix products in bfloat16: about three times as fast on
+        precision: ``fp32``, or ``bf16`` for matrix products in bfloat16: about twice as fast on
             processors that have such instructions (AVX512-BF16, AMX), far slower on others.
         seed: Decides the order of data, dropout and new weights.
     """

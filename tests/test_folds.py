@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rukh.folds import split_fold
+from rukh.folds import parts, split_fold
 from rukh.records import Post
 
 
@@ -41,3 +41,23 @@ def test_chains_are_not_parted_and_the_fold_is_no_larger_than_it_must() -> None:
         _, fold = split_fold(posts, 0.1, seed)
         assert len({i in fold for i in range(4)}) == 1
         assert 10 <= len(fold) <= 13
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.none() | st.integers(0, 12)), max_size=40),
+    st.integers(1, 5),
+)
+@settings(max_examples=60, deadline=None)
+def test_parts_share_nothing(kinds: list[tuple[int, int | None]], count: int) -> None:
+    posts = [
+        Post(id="p", text=f"t{text}", image=None if image is None else Path(f"{image}.png"))
+        for text, image in kinds
+    ]
+    part = parts(posts, count)
+    assert part == parts(posts, count) and set(part) <= set(range(count))
+    for side in ("text", "image"):
+        places: dict[object, set[int]] = {}
+        for post, number in zip(posts, part, strict=True):
+            if getattr(post, side) is not None:
+                places.setdefault(getattr(post, side), set()).add(number)
+        assert all(len(numbers) == 1 for numbers in places.values())

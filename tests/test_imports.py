@@ -40,7 +40,7 @@ candidates
 scoring journal calibration folds
 extraction
 evaluation report
-training
+training distillation
 model_card
 tagger_training relation_training
 commands

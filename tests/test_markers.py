@@ -235,6 +235,20 @@ def test_nested_spans_nest_and_the_caption_stands_behind(bert: TextEncoder) -> N
     assert row.ids[9:] == [hat, boat, bert.end_id]
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+@given(asked=asked_posts())
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_caption_can_be_taken_away(
+    bert: TextEncoder, scheme: Markers, asked: tuple[Post, list[tuple[str, str]]]
+) -> None:
+    post, pairs = asked
+    rows = lay_out(prepare(post, bert, 50), pairs, scheme, bert, 512)
+    plain = lay_out(prepare(post, bert, 0), pairs, scheme, bert, 512)
+    assert [row.without_caption() for row in rows] == plain
+
+
 def test_no_pairs_no_rows(bert: TextEncoder, posts: list[Post]) -> None:
     assert lay_out(prepare(posts[0], bert, 0), [], "post", bert, 128) == []
 

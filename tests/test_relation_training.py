@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from pydantic import ValidationError
 
 from conftest import schema_of
+from rukh.distillation import DistillationConfig
 from rukh.errors import InputError
 from rukh.extraction import Extractor
 from rukh.files import sha256
@@ -203,3 +205,55 @@ def test_a_folder_of_other_things_is_not_replaced(config: Path, tmp_path: Path) 
     )
     assert done.returncode == 2 and "something other than a model" in done.stderr
     assert config.exists()
+
+
+def test_a_caption_is_dropped_as_often_as_told(config: Path, tmp_path: Path) -> None:
+    posts = [post.model_copy(update={"caption": "a hat of a dog"}) for post in labelled()]
+    write(posts, tmp_path / "posts.jsonl")
+    told = loaded(config)
+    pair = told.pair.model_copy(update={"caption_words": 3})
+    data = told.data.model_copy(update={"caption_dropout": 0.5})
+    task = RelationTask(told.model_copy(update={"pair": pair, "data": data}))
+    lengths = [len(row) for _, row, _ in task.rows]
+    assert all(len(row.without_caption()) == n - 4 for (_, row, _), n in zip(task.rows, lengths))
+    dropped = []
+    for epoch in range(20):
+        task.batches(epoch)
+        dropped += task._bare
+    assert 0.4 < sum(dropped) / len(dropped) < 0.6
+    task.batches(3)
+    assert task._bare == dropped[3 * len(lengths) : 4 * len(lengths)]  # as a resumed run has it
+
+
+def test_a_student_learns_from_teachers_and_unlabelled_sentences(
+    config: Path, tmp_path: Path
+) -> None:
+    told = loaded(config)
+    short = told.training.model_copy(update={"epochs": 2, "validations": 1})
+    teachers = []
+    for k in range(2):
+        data = told.data.model_copy(update={"part": (k, 2)})
+        train_relations(
+            told.model_copy(update={"data": data, "training": short}), tmp_path / f"teacher{k}"
+        )
+        teachers.append(str(tmp_path / f"teacher{k}"))
+    (tmp_path / "tagged.txt").write_text("Bob\tB-PER\nnear\tO\nOslo\tB-LOC\n")
+    distillation = DistillationConfig(teachers=teachers, unlabelled=(tmp_path / "tagged.txt",))
+    taught = told.model_copy(update={"distillation": distillation, "training": short})
+    task = RelationTask(taught)
+    plain = RelationTask(told)
+    assert len(task.rows) == len(plain.rows) + 1
+    for (i, _, target), (j, _, gold) in zip(task.rows, plain.rows, strict=False):
+        assert i == j and target.argmax(-1).tolist() == gold.argmax(-1).tolist()
+        assert (target.max(-1).values < 1).all()  # every post is some teacher's to answer
+    assert task.rows[-1][2].sum(-1).tolist() == pytest.approx([1.0])
+    assert 0 <= train_relations(taught, tmp_path / "student")["fold"]["order_free"] <= 1
+
+
+def test_a_part_is_one_of_several(config: Path) -> None:
+    data = loaded(config).data.model_dump() | {"part": [2, 2]}
+    with pytest.raises(ValidationError, match="0 <= k < n"):
+        loaded(config, data=data)
+    data["part"] = [0, 2]
+    left = RelationTask(loaded(config, data=data))
+    assert len(left.rows) < len(RelationTask(loaded(config)).rows)

@@ -14,6 +14,26 @@ def split_fold(posts: Sequence[Post], share: float, seed: int = 0) -> tuple[list
 
     Posts that share a picture or a sentence, however indirectly, fall on the same side.
     """
+    fold: list[int] = []
+    for members in _groups(posts, seed):
+        if len(fold) >= share * len(posts):
+            break
+        fold += members
+    held = set(fold)
+    return [i for i in range(len(posts)) if i not in held], sorted(fold)
+
+
+def parts(posts: Sequence[Post], count: int, seed: int = 1) -> list[int]:
+    """Which of ``count`` parts each post is in, kept together like :func:`split_fold`."""
+    part = [0] * len(posts)
+    for number, members in enumerate(_groups(posts, seed)):
+        for i in members:
+            part[i] = number % count
+    return part
+
+
+def _groups(posts: Sequence[Post], seed: int) -> list[list[int]]:
+    """Indices of posts that must not be parted, in an order that the seed decides."""
     parent = list(range(len(posts)))
 
     def root(i: int) -> int:
@@ -35,10 +55,4 @@ def split_fold(posts: Sequence[Post], share: float, seed: int = 0) -> tuple[list
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(groups), generator=generator).tolist()
     members = list(groups.values())
-    fold: list[int] = []
-    for g in order:
-        if len(fold) >= share * len(posts):
-            break
-        fold += members[g]
-    held = set(fold)
-    return [i for i in range(len(posts)) if i not in held], sorted(fold)
+    return [members[g] for g in order]

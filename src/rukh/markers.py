@@ -92,6 +92,19 @@ class Row:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def without_caption(self) -> Row:
+        """The same row as if the post had no caption; itself where it has none."""
+        if 1 not in self.segments:
+            return self
+        kept = [k for k, segment in enumerate(self.segments) if segment != 1]
+        place = {k: at for at, k in enumerate(kept)}
+        lists = ("ids", "roles", "types", "positions", "segments", "groups", "objects")
+        row = Row(**{name: [getattr(self, name)[k] for k in kept] for name in lists})
+        for ask in self.asks:
+            a, b, c, d = (place.get(p, p) for p in (*ask.head, *ask.tail))
+            row.asks.append(Ask(ask.pair, (a, b), (c, d)))
+        return row
+
 
 class Prepared(NamedTuple):
     """A post ready to be laid out: its pieces, its caption's, and where its arguments stand."""

@@ -44,6 +44,8 @@ class ModelConfig(Record):
         visual_dim: Width of the vision encoder's patch states.
         order: How its training showed pairs, and so what its logits stand for; see
             :mod:`rukh.orders`.
+        part: ``(k, n)``: its training never saw the k-th of n parts of the data; None for a model
+            that is no such teacher.
         temperature: Divides the logits before they become probabilities (calibration).
         threshold: The least probability of the best relation at which it is told.
         figures: What training measured.
@@ -57,6 +59,7 @@ class ModelConfig(Record):
     initial_sha256: str | None = None
     visual_dim: int = Field(default=1, ge=1)
     order: Order = "both"
+    part: tuple[int, int] | None = None
     temperature: float = Field(default=1.0, gt=0)
     threshold: float = Field(default=0.5, ge=0, le=1)
     figures: dict[str, Any] = {}

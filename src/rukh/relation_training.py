@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from rukh.batching import length_buckets
 from rukh.calibration import Calibration, calibrate
+from rukh.distillation import DistillationConfig, mixed, teach, unlabelled_posts
 from rukh.encoders.adapt import trained_state
 from rukh.encoders.vision import load_vision_encoder
 from rukh.errors import InputError
 from rukh.evaluation import evaluate_posts
 from rukh.extraction import Extractor, both_orders
 from rukh.features import FeatureCache, pictures_of
-from rukh.folds import split_fold
+from rukh.folds import parts, split_fold
 from rukh.losses import info_nce
 from rukh.markers import Row
 from rukh.model import ModelConfig, RelationModel, initial_sha256
@@ -46,6 +49,10 @@ class DataConfig(Record):
         val_captions: Caption file of its pictures.
         val_images: Folder of its pictures.
         fold: Share of the training posts in the fold.
+        part: ``[k, n]`` leaves the k-th of n parts out, counted from 0: such a model may teach
+            others that part; see :mod:`rukh.distillation`.
+        caption_dropout: How often a post is shown without its caption, so that the model does
+            without one too.
         share: Share of the remaining training posts that is used, for low-resource figures and
             quick comparisons; the fold stays whole.
     """
@@ -58,7 +65,16 @@ class DataConfig(Record):
     val_images: Path | None = None
     val_captions: Path | None = None
     fold: float = Field(default=0.1, gt=0, lt=0.5)
+    part: tuple[int, int] | None = None
+    caption_dropout: float = Field(default=0.0, ge=0, lt=1)
     share: float = Field(default=1.0, gt=0, le=1)
+
+    @field_validator("part")
+    @classmethod
+    def _within(cls, part: tuple[int, int] | None) -> tuple[int, int] | None:
+        if part is not None and not 0 <= part[0] < part[1]:
+            raise ValueError("[k, n] asks for 0 <= k < n")
+        return part
 
 
 class LossConfig(Record):
@@ -96,6 +112,7 @@ class RelationTrainingConfig(Record):
     pair: PairConfig = PairConfig()
     relation: RelationConfig = RelationConfig()
     loss: LossConfig = LossConfig()
+    distillation: DistillationConfig = DistillationConfig()
     training: TrainingConfig = TrainingConfig()
 
 
@@ -109,6 +126,9 @@ class RelationTask:
         posts = load_posts(config.data.train, config.data, config.data.images, config.data.captions)
         if not posts:
             raise InputError("no posts to train on", where=str(config.data.train))
+        self.labelled = labelled = len(posts)
+        if config.distillation.teachers:
+            posts += unlabelled_posts(config.distillation.unlabelled)
         if config.tagger is not None:
             posts = TokenTagger.from_pretrained(config.tagger).type_posts(posts)
         name = config.pair.vision_encoder
@@ -122,6 +142,7 @@ class RelationTask:
                 initial_sha256=initial_sha256(config.pair),
                 visual_dim=1 if vision is None else vision.dim,
                 order=config.order,
+                part=config.data.part,
             ),
             schema,
         )
@@ -131,12 +152,16 @@ class RelationTask:
             self.features = FeatureCache(cache() / "features", vision)
             self.features.fill([post.image for post in posts if post.image is not None])
         self.bank = self.model.bank()
-        train, self.fold = split_fold(posts, config.data.fold)
+        train, self.fold = split_fold(posts[:labelled], config.data.fold)
+        if config.data.part is not None:
+            left_out, of = config.data.part
+            part = parts(posts[:labelled], of)
+            train = [i for i in train if part[i] != left_out]
         if config.data.share < 1:
             order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
             kept = order[: max(1, round(config.data.share * len(train)))]
             train = [train[i] for i in sorted(kept.tolist())]
-        self.rows = [item for i in train for item in self._rows(i)]
+        self.rows = self._rows([*train, *range(labelled, len(posts))])
         if not self.rows or not any(self._pairs(posts[i])[0] for i in self.fold):
             raise InputError(
                 "too few posts with labelled pairs: both the training posts and the fold, which "
@@ -147,6 +172,7 @@ class RelationTask:
         weights[0] = config.loss.nota_weight
         self.weights = weights
         self._since_refresh = 0
+        self._bare: list[bool] = []
 
     def _pairs(self, post: Post) -> tuple[list[tuple[str, str]], list[int]]:
         """A post's labelled pairs in the orders to be shown, and their targets."""
@@ -175,12 +201,30 @@ class RelationTask:
             targets += right[:shown]
         return asked, targets
 
-    def _rows(self, i: int) -> list[tuple[int, Row, list[int]]]:
-        asked, targets = self._pairs(self.posts[i])
-        if not asked:
-            return []
-        _, rows = rows_of(self.model, self.posts[i], asked)
-        return [(i, row, [targets[ask.pair] for ask in row.asks]) for row in rows]
+    def _rows(self, chosen: list[int]) -> list[tuple[int, Row, Tensor]]:
+        """Rows of the chosen posts, each with the targets ``(Q, C)`` of its asks."""
+        distillation = self.config.distillation
+        posts = [self.posts[i] for i in chosen]
+        known = [self._pairs(post) for post in posts]
+        asked = [
+            pairs or [(p.head, p.tail) for p in post.pairs or ()]
+            for post, (pairs, _) in zip(posts, known, strict=True)
+        ]
+        told: Sequence[Tensor | None] = [None] * len(posts)
+        if distillation.teachers:
+            told = teach(
+                distillation, self.posts, self.labelled, chosen, asked, self.model, self.features
+            )
+        columns = width(self.bank, self.config.order)
+        out = []
+        for i, post, pairs, (_, right), said in zip(chosen, posts, asked, known, told, strict=True):
+            if not right and said is None:
+                continue
+            gold = one_hot(torch.tensor(right), columns).float() if right else None
+            target = mixed(gold, said, distillation.weight)
+            _, rows = rows_of(self.model, post, pairs)
+            out += [(i, row, target[[ask.pair for ask in row.asks]]) for row in rows]
+        return out
 
     def pretrained(self) -> set[str]:
         """See :class:`rukh.training.Task`."""
@@ -191,6 +235,8 @@ class RelationTask:
         self._since_refresh = 0
         lengths = [len(row) for _, row, _ in self.rows]
         seed = self.config.training.seed * 1000 + epoch
+        chance = torch.rand(len(lengths), generator=torch.Generator().manual_seed(seed))
+        self._bare = (chance < self.config.data.caption_dropout).tolist()
         return length_buckets(lengths, self.config.training.batch_size, seed)
 
     def loss(self, batch: list[int]) -> Tensor:
@@ -201,11 +247,13 @@ class RelationTask:
         self._since_refresh += 1
         chosen = [self.rows[b] for b in batch]
         posts = [self.posts[i] for i, _, _ in chosen]
-        inputs = batch_inputs(
-            self.model, [row for _, row, _ in chosen], posts, pictures_of(posts, self.features)
-        )
+        rows = [
+            row.without_caption() if self._bare[b] else row
+            for b, (_, row, _) in zip(batch, chosen, strict=True)
+        ]
+        inputs = batch_inputs(self.model, rows, posts, pictures_of(posts, self.features))
         scores, _ = self.model(inputs, self.bank)
-        target = torch.tensor([t for _, _, targets in chosen for t in targets])
+        target = torch.cat([targets for _, _, targets in chosen])
         return info_nce(scores.logits, target, self.weights, self.config.loss.smoothing)
 
     def checkpointed(self) -> None:

@@ -16,7 +16,7 @@ from rukh.encoders.text import TextEncoder
 from rukh.errors import InputError, suggestion
 from rukh.files import atomic_folder, write_json
 from rukh.model_card import tagger_card
-from rukh.readers.conll import TaggedSentence, read_tagged
+from rukh.readers.conll import gold_spans, read_tagged
 from rukh.records import Record, TextEntity
 from rukh.tagging import TokenTagger
 from rukh.training import TrainingConfig, fit
@@ -44,23 +44,6 @@ class TaggerConfig(Record):
     tuned_layers: int = Field(default=2, ge=0)
     notes: str = ""
     training: TrainingConfig = TrainingConfig()
-
-
-def gold_spans(sentence: TaggedSentence) -> tuple[str, list[TextEntity]]:
-    """A sentence as text (tokens joined by a space) and its entities."""
-    text = " ".join(sentence.tokens)
-    spans: list[tuple[int, int, str]] = []
-    start, previous = 0, "O"
-    for token, label in zip(sentence.tokens, sentence.labels, strict=True):
-        end = start + len(token)
-        if label.startswith("B-") or (label != "O" and label[2:] != previous[2:]):
-            spans.append((start, end, label[2:]))
-        elif label != "O":
-            spans[-1] = (spans[-1][0], end, label[2:])
-        start, previous = end + 1, label
-    return text, [
-        TextEntity(id=f"e{i}", start=a, end=b, type=name) for i, (a, b, name) in enumerate(spans)
-    ]
 
 
 def span_f1(gold: Sequence[Sequence[TextEntity]], found: Sequence[Sequence[TextEntity]]) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rukh.errors import InputError
+from rukh.records import TextEntity
 
 
 class TaggedSentence(NamedTuple):
@@ -47,3 +48,20 @@ def read_tagged(path: Path) -> Iterator[TaggedSentence]:
         raise InputError("not UTF-8 text", where=str(path)) from None
     if tokens:
         yield TaggedSentence(tokens, labels)
+
+
+def gold_spans(sentence: TaggedSentence) -> tuple[str, list[TextEntity]]:
+    """A sentence as text (tokens joined by a space) and its entities."""
+    text = " ".join(sentence.tokens)
+    spans: list[tuple[int, int, str]] = []
+    start, previous = 0, "O"
+    for token, label in zip(sentence.tokens, sentence.labels, strict=True):
+        end = start + len(token)
+        if label.startswith("B-") or (label != "O" and label[2:] != previous[2:]):
+            spans.append((start, end, label[2:]))
+        elif label != "O":
+            spans[-1] = (spans[-1][0], end, label[2:])
+        start, previous = end + 1, label
+    return text, [
+        TextEntity(id=f"e{i}", start=a, end=b, type=name) for i, (a, b, name) in enumerate(spans)
+    ]

@@ -1,0 +1,130 @@
+"""Learning from the answers of other models (Hinton et al., 2015) as well as from labels.
+
+Labels of social media are noisy: of two pairs that read alike one carries a relation and the other
+none. The averaged answers of several teachers say how likely each label is, on labelled pairs and
+on posts that nobody labelled. A teacher that was trained with ``data.part`` never saw one part of
+the posts and answers on that part alone (cross-fitting), so that no teacher repeats by heart what
+it was told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from rukh.errors import InputError
+from rukh.features import FeatureCache, pictures_of
+from rukh.folds import parts
+from rukh.model import RelationModel
+from rukh.readers.conll import gold_spans, read_tagged
+from rukh.records import Pair, Post, Record
+from rukh.scoring import score_posts
+
+MOST_ENTITIES = 6
+"""Unlabelled posts with more entities are left out: they are lists, and lists of pairs."""
+
+
+class DistillationConfig(Record):
+    """What is learned from other models.
+
+    Attributes:
+        teachers: Models whose answers are averaged: folders, or shipped names.
+        weight: Share of the target that is theirs where a pair has a label too.
+        unlabelled: CoNLL files of tagged sentences; every pair of their entities is learned from
+            the teachers alone. Only the spans are used: types come from the tagger.
+    """
+
+    teachers: tuple[str, ...] = ()
+    weight: float = Field(default=0.5, gt=0, le=1)
+    unlabelled: tuple[Path, ...] = ()
+
+
+def unlabelled_posts(files: Sequence[Path]) -> list[Post]:
+    """Posts of tagged sentences with two entities or more, without types and labels."""
+    found: dict[str, Post] = {}
+    for file in files:
+        for sentence in read_tagged(file):
+            text, spans = gold_spans(sentence)
+            if text in found or not 2 <= len(spans) <= MOST_ENTITIES:
+                continue
+            entities = [span.model_copy(update={"type": None}) for span in spans]
+            pairs = [Pair(head=a.id, tail=b.id) for a, b in combinations(entities, 2)]
+            name = f"unlabelled-{len(found)}"
+            found[text] = Post(id=name, text=text, entities=tuple(entities), pairs=tuple(pairs))
+    return list(found.values())
+
+
+def teach(
+    config: DistillationConfig,
+    posts: Sequence[Post],
+    labelled: int,
+    chosen: Sequence[int],
+    asked: Sequence[Sequence[tuple[str, str]]],
+    student: RelationModel,
+    features: FeatureCache | None,
+) -> list[Tensor | None]:
+    """What the teachers say.
+
+    Args:
+        posts: All typed posts, those of the training file first.
+        labelled: How many of them are of the training file, which cross-fitting parts.
+        chosen: Indices of those to be asked.
+        asked: The ordered pairs of each of these.
+        student: The model that will learn; teachers must tell the same relations in the same form.
+        features: Patch states of pictures, for teachers that share the student's vision encoder.
+
+    Returns:
+        For each chosen post ``(Q, C)`` mean probabilities over the student's columns, or None
+        where no teacher may answer.
+
+    Raises:
+        InputError: A teacher has another schema, order, vision encoder, or reads no such posts.
+    """
+    sums: list[Tensor | None] = [None] * len(chosen)
+    counts = [0] * len(chosen)
+    for name in config.teachers:
+        teacher = RelationModel.from_pretrained(name)
+        bank = teacher.bank()
+        own, other = student.config, teacher.config
+        for what, same in (
+            ("relations", bank.names == student.schema.names),
+            ("order", own.order == other.order),
+            ("vision encoder", own.pair.vision_encoder == other.pair.vision_encoder),
+        ):
+            if not same:
+                raise InputError(f"teacher {name!r} has another {what} than the student")
+        places = [k for k, pairs in enumerate(asked) if pairs]
+        if other.part is not None:
+            part, of = other.part
+            mine = parts(posts[:labelled], of)
+            places = [k for k in places if chosen[k] >= labelled or mine[chosen[k]] == part]
+        some = [posts[chosen[k]] for k in places]
+        scored = score_posts(
+            teacher, bank, some, [asked[k] for k in places], pictures_of(some, features)
+        )
+        for k, answer in zip(places, scored, strict=True):
+            said = (answer.logits / other.temperature).softmax(-1)
+            before = sums[k]
+            sums[k] = said if before is None else before + said
+            counts[k] += 1
+    return [None if s is None else s / n for s, n in zip(sums, counts, strict=True)]
+
+
+def mixed(gold: Tensor | None, told: Tensor | None, weight: float) -> Tensor:
+    """Targets ``(Q, C)`` from labels and teachers, either of which may be missing.
+
+    Example:
+        >>> mixed(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]]), 0.5).tolist()
+        [[0.75, 0.25]]
+    """
+    if gold is None or told is None:
+        only = told if gold is None else gold
+        if only is None:
+            raise ValueError("neither a label nor a teacher")
+        return only
+    return torch.lerp(gold, told, weight)

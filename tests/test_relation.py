@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 
 from conftest import schema_of
-from rukh.bank import RelationBank
 from rukh.errors import InputError
 from rukh.model import RelationModel
 from rukh.pair import Encoded
 from rukh.registry import names
-from rukh.relation import similarity, truncate_descriptions
+from rukh.relation import RelationConfig, similarity, worded
 from rukh.schema import RelationSchema
 
 REDUCE: dict[str, Callable[[list[float]], float]] = {
@@ -99,13 +99,16 @@ def test_the_temperature_is_bounded(tiny_model: Callable[..., RelationModel]) ->
 def test_a_classifier_refuses_another_bank(tiny_model: Callable[..., RelationModel]) -> None:
     model = tiny_model(relation={"head": "classifier"})
     bank = model.bank()
-    fewer = RelationBank(bank.names[:-1], bank.descriptions, bank.vectors, bank.prototypes[:-1], {})
+    fewer = replace(bank, names=bank.names[:-1], prototypes=bank.prototypes[:-1])
     with pytest.raises(InputError, match="cannot take relations.*use a model whose head is"):
         model.head(encoded(1), fewer)
 
 
-def test_truncate_descriptions(tiny_schema: RelationSchema) -> None:
-    assert truncate_descriptions(tiny_schema, 0) is tiny_schema
-    short = truncate_descriptions(tiny_schema, 1)
+def test_worded(tiny_schema: RelationSchema) -> None:
+    assert worded(tiny_schema, RelationConfig()) is tiny_schema
+    short = worded(tiny_schema, RelationConfig(descriptions=1))
     assert [len(r.descriptions) for r in short.relations] == [0, 1, 1, 1, 1]
     assert short.names == tiny_schema.names
+    named = worded(tiny_schema, RelationConfig(names=True))
+    assert named.names == tiny_schema.names
+    assert named.relation("works_at").descriptions == ("works at",)

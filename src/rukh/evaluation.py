@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -29,27 +29,35 @@ def decisions(extractor: Extractor, probabilities: Tensor) -> list[OrderedDecisi
     ]
 
 
-def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any]:
-    """All figures of one evaluation; see :func:`rukh.metrics.evaluate_predictions`.
+class Judged(NamedTuple):
+    """Every labelled pair of some posts with what an extractor said of it.
 
-    Every labelled pair is asked in both orders. Pictures and captions that a post names or could
-    have had, and that are not there, are counted, not raised.
+    Attributes:
+        gold, names: Its label, and the post it is of.
+        forward, backward: The decision in the given order and in the other.
+        counts: ``images_used, images_missing, images_broken, captions_used, unlabelled``.
+    """
 
-    Returns:
-        The metrics, and ``seconds, images_used, images_missing, images_broken, captions_used,
-        unlabelled``.
+    gold: list[str]
+    names: list[str]
+    forward: list[OrderedDecision]
+    backward: list[OrderedDecision]
+    counts: dict[str, int]
+
+
+def judge_posts(extractor: Extractor, posts: Iterable[Post]) -> Judged:
+    """Ask every labelled pair in both orders.
+
+    Pictures and captions that a post names or could have had, and that are not there, are counted,
+    not raised.
 
     Raises:
         InputError: No labelled pair, or a label outside the schema.
     """
-    start = time.perf_counter()
-    gold: list[str] = []
-    names: list[str] = []
-    forward: list[OrderedDecision] = []
-    backward: list[OrderedDecision] = []
     counts = dict.fromkeys(
         ("images_used", "images_missing", "images_broken", "captions_used", "unlabelled"), 0
     )
+    judged = Judged([], [], [], [], counts)
     rest = iter(posts)
     while chunk := list(islice(rest, CHUNK)):
         labelled = [[p for p in post.pairs or () if p.relation is not None] for post in chunk]
@@ -60,16 +68,31 @@ def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any
             labels = [str(pair.relation) for pair in pairs]
             for label in labels:
                 extractor.schema.check_label(label, f"post {post.id!r}")
-            gold += labels
-            names += [post.id] * len(pairs)
-            forward += told[::2]
-            backward += told[1::2]
+            judged.gold.extend(labels)
+            judged.names.extend([post.id] * len(pairs))
+            judged.forward.extend(told[::2])
+            judged.backward.extend(told[1::2])
             counts["unlabelled"] += len(post.pairs or ()) - len(pairs)
             counts["captions_used"] += bool(post.caption)
             counts["images_used"] += answer.gate is not None
         _count_pictures(extractor, chunk, counts)
-    if not gold:
+    if not judged.gold:
         raise InputError("no labelled pair to evaluate on")
+    return judged
+
+
+def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any]:
+    """All figures of one evaluation; see :func:`rukh.metrics.evaluate_predictions`.
+
+    Returns:
+        The metrics, and ``seconds, images_used, images_missing, images_broken, captions_used,
+        unlabelled``.
+
+    Raises:
+        InputError: See :func:`judge_posts`.
+    """
+    start = time.perf_counter()
+    gold, names, forward, backward, counts = judge_posts(extractor, posts)
     return {
         **evaluate_predictions(gold, forward, backward, names, extractor.schema),
         "seconds": round(time.perf_counter() - start, 2),

@@ -25,7 +25,7 @@ from rukh.orders import Order, directed, join
 from rukh.pair import Encoded, PairConfig, PairEncoder
 from rukh.records import Record, as_input_error
 from rukh.registry import resolve
-from rukh.relation import Head, RelationConfig, Scores, truncate_descriptions
+from rukh.relation import Head, RelationConfig, Scores, worded
 from rukh.schema import RelationSchema
 from rukh.tagging import TokenTagger
 from rukh.weights import find, known, model_folder
@@ -118,7 +118,7 @@ class RelationModel(nn.Module):
 
     def bank(self, schema: RelationSchema | None = None) -> RelationBank:
         """Embed a schema (the model's own where None) with the relation tower."""
-        schema = truncate_descriptions(schema or self.schema, self.config.relation.descriptions)
+        schema = worded(schema or self.schema, self.config.relation)
         name = self.config.pair.text_encoder
         if self.config.relation.encoder == "shared":
             return RelationBank.build(schema, self.pair.text.sentences)

@@ -7,6 +7,7 @@ the nearest relation. The classifier head on the same pair tower is the baseline
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
@@ -32,6 +33,7 @@ class RelationConfig(Record):
         temperature: Where the learned temperature starts.
         refresh_steps: With a shared encoder, steps after which the bank is embedded anew.
         descriptions: The most descriptions a relation that are used; 0 uses all.
+        names: Relations are known by the words of their names in place of their descriptions.
     """
 
     head: str = "retrieval"
@@ -40,6 +42,7 @@ class RelationConfig(Record):
     temperature: float = Field(default=0.07, gt=0)
     refresh_steps: int = Field(default=50, ge=1)
     descriptions: int = Field(default=0, ge=0)
+    names: bool = False
 
 
 class Scores(NamedTuple):
@@ -148,12 +151,24 @@ class ClassifierHead(nn.Module):
         return Scores(logits, bank.prototypes[:, 0].expand(len(logits), -1))
 
 
-def truncate_descriptions(schema: RelationSchema, count: int) -> RelationSchema:
-    """The schema with at most ``count`` descriptions a relation; 0 keeps all."""
-    if not count:
+def worded(schema: RelationSchema, config: RelationConfig) -> RelationSchema:
+    """The schema with the texts that the relation tower is to read.
+
+    Example:
+        >>> schema = worded(RelationSchema.load("mnre"), RelationConfig(names=True))
+        >>> schema.relation("/per/org/member_of").descriptions
+        ('per org member of',)
+    """
+    if not config.names and not config.descriptions:
         return schema
     relations: Sequence[object] = [
-        relation.model_copy(update={"descriptions": relation.descriptions[:count]})
+        relation.model_copy(
+            update={
+                "descriptions": (" ".join(re.findall(r"[^\W_]+", relation.name)) or relation.name,)
+                if config.names
+                else relation.descriptions[: config.descriptions]
+            }
+        )
         for relation in schema.relations
     ]
     return schema.model_copy(update={"relations": tuple(relations)})

@@ -1,0 +1,1 @@
+"""Studies: what a figure rests on, asked of data and of configurations."""

@@ -1,0 +1,237 @@
+"""Ablation: one configuration trained again and again, each time with one thing changed.
+
+A grid is a YAML file: a base configuration, the changes that make each cell, and seeds. Every
+finished cell is one small JSON file, so that the grid can go on another day: cells whose file is
+there are not trained again, and one that was interrupted goes on from its checkpoint. A file holds
+figures and counts by post, never a text or a label.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, field_validator
+
+from rukh.config import load_config
+from rukh.errors import InputError, suggestion
+from rukh.evaluation import judge_posts
+from rukh.extraction import Extractor
+from rukh.files import read_json, sha256, write_json
+from rukh.metrics import evaluate_predictions, order_free
+from rukh.records import Record
+from rukh.relation_training import RelationTrainingConfig, load_posts, train_relations
+
+
+class AblationConfig(Record):
+    """A grid of training runs.
+
+    Attributes:
+        base: The configuration that every cell changes.
+        changes: ``key.sub=value`` each, for all cells.
+        cells: Each cell's name and its changes.
+        seeds: Every cell is trained once with each.
+        reference: The cell that the others are compared with.
+        results: Folder of the finished cells' files.
+    """
+
+    base: Path
+    changes: tuple[str, ...] = ()
+    cells: dict[str, tuple[str, ...]] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+    reference: str
+    results: Path
+
+    @field_validator("cells")
+    @classmethod
+    def _names(cls, cells: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for name in cells:
+            if not re.fullmatch(r"[\w.-]+", name):
+                raise ValueError(f"cell {name!r}: a name of letters, digits, '.', '-' and '_'")
+        return cells
+
+
+def run(config: AblationConfig, work: Path, only: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """Train what is not finished yet; yields every cell's result, finished before or now.
+
+    Args:
+        work: Folder of the unfinished runs; each is removed when its result is written.
+        only: Names of the cells to run; all where empty.
+
+    Raises:
+        InputError: An unknown cell, a cell that does not measure on ``data.val``, or a result that
+            another configuration left under the same name.
+    """
+    for name in (config.reference, *only):
+        if name not in config.cells:
+            raise InputError(f"no cell named {name!r}", fix=suggestion(name, list(config.cells)))
+    for name, changes in config.cells.items():
+        if only and name not in only:
+            continue
+        for seed in config.seeds:
+            told = load_config(
+                config.base,
+                RelationTrainingConfig,
+                [*config.changes, *changes, f"training.seed={seed}"],
+            )
+            if told.data.val is None:
+                raise InputError("a cell is measured on data.val", where=f"cell {name}")
+            path = config.results / f"{name}-{seed}.json"
+            identity = _identity(told)
+            if path.exists():
+                result = read_json(path)
+                if result.get("configuration") != identity:
+                    raise InputError(
+                        "the result is of another configuration",
+                        where=str(path),
+                        fix="remove it, or name another results folder",
+                    )
+            else:
+                result = {"cell": name, "seed": seed, "configuration": identity}
+                result |= _measure(told, work / f"{name}-{seed}")
+                write_json(result, path)
+                shutil.rmtree(work / f"{name}-{seed}", ignore_errors=True)
+                shutil.rmtree(work / f"{name}-{seed}.run", ignore_errors=True)
+            yield result
+
+
+def _identity(config: RelationTrainingConfig) -> dict[str, Any]:
+    """The configuration without notes, and with files known by their content, not their place."""
+    plain = config.model_dump(mode="json", exclude={"notes"})
+    for key in ("train", "val", "captions", "val_captions"):
+        file = getattr(config.data, key)
+        if file is not None:
+            if not file.is_file():
+                raise InputError("no such file", where=str(file))
+            plain["data"][key] = f"{file.name} {sha256(file)[:16]}"
+    for key in ("images", "val_images"):
+        folder = getattr(config.data, key)
+        plain["data"][key] = None if folder is None else folder.name
+    found: dict[str, Any] = json.loads(json.dumps(plain))
+    return found
+
+
+def _measure(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
+    """Train a cell, and measure it on ``data.val``: figures, and counts by post."""
+    data = config.data
+    # Measured here, once, with what each post adds; not by training itself as well.
+    alone = config.model_copy(update={"data": data.model_copy(update={"val": None})})
+    trained = train_relations(alone, out)
+    extractor = Extractor.from_pretrained(out)
+    assert data.val is not None
+    posts = load_posts(data.val, data, data.val_images, data.val_captions)
+    gold, names, forward, backward, _ = judge_posts(extractor, posts)
+    found = evaluate_predictions(gold, forward, backward, names, extractor.schema)
+    figures = {
+        key: found[key]
+        for key in (
+            "micro_f1_order_free", "micro_f1", "micro_precision", "micro_recall", "macro_f1",
+            "accuracy", "pairs", "positives",
+        )
+    }  # fmt: skip
+    free = order_free(forward, backward, extractor.schema)
+    counts: dict[str, list[int]] = {}
+    nota = extractor.schema.nota
+    for post, label, told in zip(names, gold, free, strict=True):
+        sums = counts.setdefault(post, [0, 0, 0])
+        sums[0] += label == told and label != nota
+        sums[1] += told not in (None, nota)
+        sums[2] += label != nota
+    return {
+        "fold": trained["fold"],
+        "val": figures,
+        # For paired tests: right, told and gold positives of each post, in the file's order.
+        "counts": list(map(list, zip(*counts.values(), strict=True))),
+    }
+
+
+def compare(
+    results: Sequence[Mapping[str, Any]], reference: str, draws: int = 2000
+) -> list[dict[str, Any]]:
+    """A row for each cell: means and deviations over seeds, and its difference to the reference.
+
+    The difference is that of the mean order-free micro-F1 over seeds that both cells have, its
+    interval and p-value those of a bootstrap that resamples posts, the same for both.
+
+    Returns:
+        Mappings of ``cell, seeds``, a ``mean`` and ``deviation`` for each figure, and
+        ``difference, difference_ci, p`` (None for the reference and where no seed is shared).
+    """
+    cells: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for result in results:
+        cells.setdefault(result["cell"], {})[result["seed"]] = result
+    rows = []
+    for name, runs in cells.items():
+        row: dict[str, Any] = {"cell": name, "seeds": sorted(runs)}
+        for key in ("micro_f1_order_free", "micro_f1", "macro_f1"):
+            values = [run["val"][key] for run in runs.values()]
+            row[key] = {
+                "mean": float(np.mean(values)),
+                "deviation": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            }
+        shared = sorted(runs.keys() & cells.get(reference, {}).keys())
+        row |= {"difference": None, "difference_ci": None, "p": None}
+        if name != reference and shared:
+            ours = np.array([runs[seed]["counts"] for seed in shared])
+            theirs = np.array([cells[reference][seed]["counts"] for seed in shared])
+            if ours.shape != theirs.shape:
+                raise InputError(f"cells {name!r} and {reference!r} measure different posts")
+            row |= _paired(ours, theirs, draws)
+        rows.append(row)
+    return rows
+
+
+def _paired(
+    ours: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64], draws: int
+) -> dict[str, Any]:
+    """The difference of mean F1, counts being ``(seeds, 3, posts)``: right, told, gold."""
+    posts = ours.shape[-1]
+    generator = np.random.default_rng(0)
+    weights = np.ones((1 + draws, posts))
+    for row in weights[1:]:
+        row[:] = np.bincount(generator.integers(posts, size=posts), minlength=posts)
+    found = _f1(ours @ weights.T).mean(0) - _f1(theirs @ weights.T).mean(0)
+    below, above = (found[1:] <= 0).mean(), (found[1:] >= 0).mean()
+    low, high = np.quantile(found[1:], [0.025, 0.975])
+    return {
+        "difference": float(found[0]),
+        "difference_ci": [float(low), float(high)],
+        "p": float(min(1.0, 2 * min(below, above))),
+    }
+
+
+def _f1(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """F1 of sums ``(seeds, 3, draws)``, right, told and gold: ``(seeds, draws)``."""
+    right, told, gold = np.moveaxis(sums, 1, 0)
+    both = told + gold
+    f1s: npt.NDArray[np.float64] = np.zeros_like(both)
+    np.divide(2 * right, both, out=f1s, where=both > 0)
+    return f1s
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows of :func:`compare` as a Markdown table, in per cent."""
+    lines = [
+        "| cell | seeds | order-free F1 | given-order F1 | macro-F1 | difference | p |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        cells = [row["cell"], str(len(row["seeds"]))]
+        for key in ("micro_f1_order_free", "micro_f1", "macro_f1"):
+            mean, deviation = row[key]["mean"], row[key]["deviation"]
+            spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
+            cells.append(f"{100 * mean:.1f}{spread}")
+        if row["difference"] is None:
+            cells += ["", ""]
+        else:
+            low, high = row["difference_ci"]
+            cells.append(f"{100 * row['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
+            cells.append(f"{row['p']:.3f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,135 @@
+"""Grids: what is finished stays, what differs is refused, and the table's statistics."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from rukh.errors import InputError
+from rukh.readers import write
+from rukh.studies import ablation
+from rukh.studies.ablation import AblationConfig, compare, run, table
+from test_relation_training import config, labelled  # noqa: F401
+
+
+@pytest.fixture
+def grid(config: Path, tmp_path: Path) -> AblationConfig:  # noqa: F811
+    write(labelled()[:20], tmp_path / "val.jsonl")
+    return AblationConfig(
+        base=config,
+        changes=(f"data.val={tmp_path / 'val.jsonl'}", "training.epochs=1"),
+        cells={"all": (), "classifier": ("relation.head=classifier",)},
+        seeds=(1, 2),
+        reference="all",
+        results=tmp_path / "results",
+    )
+
+
+def test_a_grid_is_run_once(
+    grid: AblationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+    real = ablation.train_relations
+
+    def count(config: Any, out: Path) -> Any:  # noqa: F811
+        trained.append(out.name)
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return real(config, out)
+
+    monkeypatch.setattr(ablation, "train_relations", count)
+    with pytest.raises(KeyboardInterrupt):
+        list(run(grid, tmp_path / "work"))
+    assert trained == ["all-1", "all-2", "classifier-1"]
+    results = list(run(grid, tmp_path / "work"))
+    assert trained[3:] == ["classifier-1", "classifier-2"]
+    assert [(r["cell"], r["seed"]) for r in results] == [
+        ("all", 1), ("all", 2), ("classifier", 1), ("classifier", 2)
+    ]  # fmt: skip
+    for result in results:
+        right, told, gold = map(sum, result["counts"])
+        f1 = 2 * right / (told + gold) if told + gold else 0
+        assert f1 == pytest.approx(result["val"]["micro_f1_order_free"])
+    kept = (grid.results / "all-1.json").read_text()
+    assert "Rome" not in kept and len(kept) < 10_000  # no text of the data
+    assert not list((tmp_path / "work").glob("*"))
+    rows = compare(results, "all")
+    assert [row["cell"] for row in rows] == ["all", "classifier"]
+    assert len(table(rows).splitlines()) == 4
+    changed = grid.model_copy(update={"changes": (*grid.changes, "training.batch_size=5")})
+    with pytest.raises(InputError, match="of another configuration"):
+        next(run(changed, tmp_path / "work"))
+
+
+def test_mistakes_are_told(grid: AblationConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'clasifier'.*classifier"):
+        next(run(grid, tmp_path, ["clasifier"]))
+    with pytest.raises(InputError, match="measured on data.val"):
+        next(run(grid.model_copy(update={"changes": ()}), tmp_path))
+    with pytest.raises(ValueError, match="a name of letters"):
+        AblationConfig.model_validate(grid.model_dump() | {"cells": {"../a": []}})
+
+
+def result(cell: str, seed: int, counts: Any) -> dict[str, Any]:
+    counts = np.asarray(counts)
+    right, told, gold = counts.sum(1)
+    f1 = 2 * right / (told + gold)
+    figures = dict.fromkeys(("micro_f1_order_free", "micro_f1", "macro_f1"), float(f1))
+    return {"cell": cell, "seed": seed, "val": figures, "counts": counts.tolist()}
+
+
+def test_differences_against_a_slow_reference() -> None:
+    generator = np.random.default_rng(3)
+    gold = generator.integers(0, 3, 200)
+    told = generator.integers(0, 3, 200)
+    good = [np.minimum(gold, told), told, gold]
+    bad = [np.minimum(gold, told) * generator.integers(0, 2, 200), told, gold]
+    same = result("same", 1, good)
+    rows = compare([result("all", 1, good), same, result("bad", 1, bad)], "all", draws=500)
+    assert rows[0]["difference"] is None
+    assert rows[1]["difference"] == 0 and rows[1]["p"] == 1
+    f1 = [2 * sum(c[0]) / (sum(c[1]) + sum(c[2])) for c in (bad, good)]
+    assert rows[2]["difference"] == pytest.approx(f1[0] - f1[1])
+    low, high = rows[2]["difference_ci"]
+    assert low < rows[2]["difference"] < high < 0 and rows[2]["p"] < 0.01
+    with pytest.raises(InputError, match="different posts"):
+        compare([same, result("all", 1, np.array(good)[:, :9])], "all")
+
+
+def test_means_over_seeds() -> None:
+    results = [result("all", s, [[s], [4], [4]]) for s in (1, 2, 3)]
+    (row,) = compare(results, "all")
+    assert row["micro_f1"]["mean"] == pytest.approx(0.5)
+    assert row["micro_f1"]["deviation"] == pytest.approx(0.25)
+    assert "| all | 3 | 50.0 ± 25.0 |" in table([row])
+
+
+@pytest.mark.slow
+def test_a_killed_grid_goes_on(grid: AblationConfig, tmp_path: Path) -> None:
+    plain = json.loads(grid.model_dump_json()) | {"results": str(tmp_path / "killed")}
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(plain))
+    command = [sys.executable, "-c", "from rukh.cli import main; main()", "study", "ablation",
+               str(tmp_path / "grid.yaml")]  # fmt: skip
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    finished = tmp_path / "killed" / "all-2.json"
+    while not finished.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = os.stat(finished).st_mtime_ns
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert os.stat(finished).st_mtime_ns == before
+    undisturbed = list(run(grid, tmp_path / "work"))
+    for one in undisturbed:
+        again = json.loads((tmp_path / "killed" / f"{one['cell']}-{one['seed']}.json").read_text())
+        assert again == one

@@ -53,7 +53,11 @@ lint: $(STAMP) ## Check style, format and types
 bench: $(STAMP) ## Measure speed and memory
 	$(BIN)/python -m benchmarks
 
-train-mnre: $(RUKH_DATA)/mnre/train.txt $(STAMP) ## Train the shipped model `mnre`
+train-mnre: $(RUKH_DATA)/mnre/train.txt $(RUKH_DATA)/twitter_ner/twitter2015_train.txt $(STAMP) ## Train the shipped model `mnre`
+	for part in 0 1 2; do \
+		$(BIN)/rukh train configs/mnre.yaml distillation.teachers=[] data.val=null \
+			data.part=[$$part,3] training.seed=1$$part --out runs/mnre-teacher-$$part; \
+	done
 	$(BIN)/rukh train configs/mnre.yaml
 
 train-tagger: $(RUKH_DATA)/twitter_ner/twitter2015_train.txt $(STAMP) ## Train the shipped `tagger`

@@ -26,6 +26,7 @@ from test_relation_training import config, labelled  # noqa: F401
 def grid(config: Path, tmp_path: Path) -> AblationConfig:  # noqa: F811
     write(labelled()[:20], tmp_path / "val.jsonl")
     return AblationConfig(
+        task="ablation",
         base=config,
         changes=(f"data.val={tmp_path / 'val.jsonl'}", "training.epochs=1"),
         cells={"all": (), "classifier": ("relation.head=classifier",)},

@@ -229,3 +229,32 @@ def test_an_average_goes_on_where_it_stopped(tmp_path: Path) -> None:
     fit(Toy(), config, tmp_path / "torn", {})
     names = ("best.safetensors", "history.json")
     assert all(sha256(tmp_path / "whole" / n) == sha256(tmp_path / "torn" / n) for n in names)
+
+
+def test_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.dtype] = []
+
+    class Watched(Toy):
+        def loss(self, batch: Tensor) -> Tensor:
+            seen.append(self.model[0](self.x[batch]).dtype)
+            return super().loss(batch)
+
+        def validate(self) -> dict[str, float]:
+            # What is judged is computed in full precision.
+            assert self.model(self.x).dtype == torch.float32
+            return super().validate()
+
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    for precision, dtype in dtypes.items():
+        told = CONFIG.model_copy(update={"precision": precision})
+        run = tmp_path / precision
+        fit(Watched(), told, run, {})
+        assert {*seen} == {dtype}
+        assert all(w.dtype == torch.float32 for w in load_file(run / "best.safetensors").values())
+        seen.clear()
+    for able, dtype in ((False, torch.float32), (True, torch.bfloat16)):
+        monkeypatch.setattr("rukh.training.multiplies_bfloat16", lambda able=able: able)
+        told = CONFIG.model_copy(update={"precision": "auto", "epochs": 1})
+        fit(Watched(), told, tmp_path / f"auto-{able}", {})
+        assert {*seen} == {dtype}
+        seen.clear()

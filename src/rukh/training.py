@@ -44,6 +44,7 @@ class TrainingConfig(Record):
         checkpoint_steps: Optimizer steps between checkpoints.
         precision: ``fp32``, or ``bf16`` for matrix products in bfloat16: about twice as fast on
             processors that have such instructions (AVX512-BF16, AMX), far slower on others.
+            ``auto`` takes bfloat16 where the processor has them.
         seed: Decides the order of data, dropout and new weights.
     """
 
@@ -58,7 +59,7 @@ class TrainingConfig(Record):
     patience: int = Field(default=0, ge=0)
     validations: int = Field(default=1, ge=1, le=100)
     checkpoint_steps: int = Field(default=100, ge=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
     seed: int = Field(default=13, ge=0)
 
 
@@ -98,6 +99,13 @@ def rate(step: int, steps: int, warmup: float) -> float:
     """Share of the peak learning rate at a step: linear warm-up, then linear decay to zero."""
     rise = max(1, math.ceil(steps * warmup)) if warmup else 0
     return (step + 1) / rise if step < rise else (steps - step) / max(1, steps - rise)
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions for products of bfloat16 matrices."""
+    asked = getattr(torch.cpu, "get_capabilities", None)  # not in every torch that we support
+    known = {} if asked is None else asked()
+    return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def _optimizer(task: Task, config: TrainingConfig) -> torch.optim.AdamW:
@@ -142,14 +150,13 @@ def fit(task: Task, config: TrainingConfig, run: Path, identity: dict[str, Any])
     _claim(run, identity | {"training": config.model_dump()})
     torch.manual_seed(config.seed)
     # Batches are made on the CPU; running on a GPU is not supported yet.
-    mixed = "bf16" if config.precision == "bf16" else "no"
-    accelerator = Accelerator(cpu=True, mixed_precision=mixed)
+    low = config.precision == "bf16" or (config.precision == "auto" and multiplies_bfloat16())
+    accelerator = Accelerator(cpu=True)
     optimizer = _optimizer(task, config)
     state = load_checkpoint(run, task.model, optimizer) or {
         "epoch": 0, "batch": 0, "step": 0, "history": [], "stale": 0,
     }  # fmt: skip
-    # The model itself is not wrapped: it would go on in low precision when it is validated.
-    model, optimizer = task.model, accelerator.prepare(optimizer)
+    model, optimizer = accelerator.prepare(task.model, optimizer)
     log = _writer(run, state["step"])
     length = len(task.batches(0))
     steps = length * config.epochs
@@ -162,7 +169,8 @@ def fit(task: Task, config: TrainingConfig, run: Path, identity: dict[str, Any])
         while state["batch"] < len(batches):
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * rate(state["step"], steps, config.warmup)
-            with accelerator.autocast():
+            # Around the loss alone: what is validated is computed in full precision.
+            with torch.autocast("cpu", torch.bfloat16, enabled=low):
                 loss = task.loss(batches[state["batch"]])
             accelerator.backward(loss)
             norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)

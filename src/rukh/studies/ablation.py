@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,7 @@ class AblationConfig(Record):
         results: Folder of the finished cells' files.
     """
 
+    task: Literal["ablation"]
     base: Path
     changes: tuple[str, ...] = ()
     cells: dict[str, tuple[str, ...]] = Field(min_length=1)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from conftest import schema_of
-from rukh.distillation import DistillationConfig, mixed, teach, unlabelled_posts
+from rukh.corpus import unlabelled_posts
+from rukh.distillation import DistillationConfig, mixed, teach
 from rukh.errors import InputError
 from rukh.folds import parts
 from rukh.model import RelationModel

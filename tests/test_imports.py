@@ -40,7 +40,7 @@ candidates
 scoring journal calibration folds
 extraction
 evaluation report
-training distillation
+training distillation corpus
 model_card
 tagger_training relation_training
 studies

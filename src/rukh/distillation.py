@@ -10,7 +10,6 @@ it was told.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
 
 import torch
@@ -21,12 +20,8 @@ from rukh.errors import InputError
 from rukh.features import FeatureCache, pictures_of
 from rukh.folds import parts
 from rukh.model import RelationModel
-from rukh.readers.conll import gold_spans, read_tagged
-from rukh.records import Pair, Post, Record
+from rukh.records import Post, Record
 from rukh.scoring import score_posts
-
-MOST_ENTITIES = 6
-"""Unlabelled posts with more entities are left out: they are lists, and lists of pairs."""
 
 
 class DistillationConfig(Record):
@@ -42,21 +37,6 @@ class DistillationConfig(Record):
     teachers: tuple[str, ...] = ()
     weight: float = Field(default=0.5, gt=0, le=1)
     unlabelled: tuple[Path, ...] = ()
-
-
-def unlabelled_posts(files: Sequence[Path]) -> list[Post]:
-    """Posts of tagged sentences with two entities or more, without types and labels."""
-    found: dict[str, Post] = {}
-    for file in files:
-        for sentence in read_tagged(file):
-            text, spans = gold_spans(sentence)
-            if text in found or not 2 <= len(spans) <= MOST_ENTITIES:
-                continue
-            entities = [span.model_copy(update={"type": None}) for span in spans]
-            pairs = [Pair(head=a.id, tail=b.id) for a, b in combinations(entities, 2)]
-            name = f"unlabelled-{len(found)}"
-            found[text] = Post(id=name, text=text, entities=tuple(entities), pairs=tuple(pairs))
-    return list(found.values())
 
 
 def teach(

@@ -7,74 +7,32 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from rukh.batching import length_buckets
 from rukh.calibration import Calibration, calibrate
-from rukh.distillation import DistillationConfig, mixed, teach, unlabelled_posts
+from rukh.corpus import DataConfig, labelled_pairs, load_posts, read_corpus
+from rukh.distillation import DistillationConfig, mixed, teach
 from rukh.encoders.adapt import trained_state
 from rukh.encoders.vision import load_vision_encoder
 from rukh.errors import InputError
 from rukh.evaluation import evaluate_posts
 from rukh.extraction import Extractor, both_orders
 from rukh.features import FeatureCache, pictures_of
-from rukh.folds import parts, split_fold
 from rukh.losses import info_nce
 from rukh.markers import Row
 from rukh.model import ModelConfig, RelationModel, initial_sha256
 from rukh.model_card import relation_card
-from rukh.orders import Order, columns, width
+from rukh.orders import Order, width
 from rukh.pair import PairConfig
-from rukh.readers import group_posts, read, read_captions
 from rukh.records import Post, Record
 from rukh.relation import RelationConfig
 from rukh.schema import RelationSchema
 from rukh.scoring import batch_inputs, rows_of, score_posts
-from rukh.tagging import TokenTagger
 from rukh.training import TrainingConfig, fit
 from rukh.weights import cache
-
-
-class DataConfig(Record):
-    """Where the data stands.
-
-    Attributes:
-        train: The training file; a fold of it decides everything that is to be decided.
-        format: Its format, a reader's name.
-        images: Folder of the pictures, or None.
-        captions: Caption file of the training pictures, or None.
-        val: Scored once, when training is over; None scores nothing.
-        val_captions: Caption file of its pictures.
-        val_images: Folder of its pictures.
-        fold: Share of the training posts in the fold.
-        part: ``[k, n]`` leaves the k-th of n parts out, counted from 0: such a model may teach
-            others that part; see :mod:`rukh.distillation`.
-        caption_dropout: How often a post is shown without its caption, so that the model does
-            without one too.
-        share: Share of the remaining training posts that is used, for low-resource figures and
-            quick comparisons; the fold stays whole.
-    """
-
-    train: Path
-    format: str = "mnre"
-    images: Path | None = None
-    captions: Path | None = None
-    val: Path | None = None
-    val_images: Path | None = None
-    val_captions: Path | None = None
-    fold: float = Field(default=0.1, gt=0, lt=0.5)
-    part: tuple[int, int] | None = None
-    caption_dropout: float = Field(default=0.0, ge=0, lt=1)
-    share: float = Field(default=1.0, gt=0, le=1)
-
-    @field_validator("part")
-    @classmethod
-    def _within(cls, part: tuple[int, int] | None) -> tuple[int, int] | None:
-        if part is not None and not 0 <= part[0] < part[1]:
-            raise ValueError("[k, n] asks for 0 <= k < n")
-        return part
 
 
 class LossConfig(Record):
@@ -123,14 +81,11 @@ class RelationTask:
         self.config = config
         torch.manual_seed(config.training.seed)
         schema = RelationSchema.load(config.relations)
-        posts = load_posts(config.data.train, config.data, config.data.images, config.data.captions)
-        if not posts:
-            raise InputError("no posts to train on", where=str(config.data.train))
-        self.labelled = labelled = len(posts)
-        if config.distillation.teachers:
-            posts += unlabelled_posts(config.distillation.unlabelled)
-        if config.tagger is not None:
-            posts = TokenTagger.from_pretrained(config.tagger).type_posts(posts)
+        distillation = config.distillation
+        corpus = read_corpus(
+            config.data, config.tagger, distillation.unlabelled if distillation.teachers else ()
+        )
+        self.posts, self.labelled, self.fold = corpus.posts, corpus.labelled, corpus.fold
         name = config.pair.vision_encoder
         vision = None if name is None else load_vision_encoder(name)
         self.model = RelationModel(
@@ -146,23 +101,13 @@ class RelationTask:
             ),
             schema,
         )
-        self.posts = posts
         self.features: FeatureCache | None = None
         if vision is not None:
             self.features = FeatureCache(cache() / "features", vision)
-            self.features.fill([post.image for post in posts if post.image is not None])
+            self.features.fill([post.image for post in self.posts if post.image is not None])
         self.bank = self.model.bank()
-        train, self.fold = split_fold(posts[:labelled], config.data.fold)
-        if config.data.part is not None:
-            left_out, of = config.data.part
-            part = parts(posts[:labelled], of)
-            train = [i for i in train if part[i] != left_out]
-        if config.data.share < 1:
-            order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-            kept = order[: max(1, round(config.data.share * len(train)))]
-            train = [train[i] for i in sorted(kept.tolist())]
-        self.rows = self._rows([*train, *range(labelled, len(posts))])
-        if not self.rows or not any(self._pairs(posts[i])[0] for i in self.fold):
+        self.rows = self._rows([*corpus.train, *range(corpus.labelled, len(corpus.posts))])
+        if not self.rows or not any(self._pairs(self.posts[i])[0] for i in self.fold):
             raise InputError(
                 "too few posts with labelled pairs: both the training posts and the fold, which "
                 "shares no picture and no sentence with them, need some",
@@ -175,31 +120,8 @@ class RelationTask:
         self._bare: list[bool] = []
 
     def _pairs(self, post: Post) -> tuple[list[tuple[str, str]], list[int]]:
-        """A post's labelled pairs in the orders to be shown, and their targets."""
-        schema = self.model.schema
-        asked: list[tuple[str, str]] = []
-        targets: list[int] = []
-        related = {
-            frozenset((pair.head, pair.tail))
-            for pair in post.pairs or ()
-            if pair.relation not in (None, schema.nota)
-        }
-        for pair in post.pairs or ():
-            if pair.relation is None:
-                continue
-            if (
-                self.config.order != "given"
-                and pair.relation == schema.nota
-                and frozenset((pair.head, pair.tail)) in related
-            ):
-                continue  # the other way round there is a relation, which is shown both ways
-            schema.check_label(pair.relation, f"{self.config.data.train}: post {post.id!r}")
-            both = both_orders([pair])
-            right = columns(pair.relation, self.bank, schema.nota, self.config.order)
-            shown = 1 if self.config.order == "given" else 2
-            asked += both[:shown]
-            targets += right[:shown]
-        return asked, targets
+        schema, where = self.model.schema, str(self.config.data.train)
+        return labelled_pairs(post, self.bank, schema, self.config.order, where)
 
     def _rows(self, chosen: list[int]) -> list[tuple[int, Row, Tensor]]:
         """Rows of the chosen posts, each with the targets ``(Q, C)`` of its asks."""
@@ -295,14 +217,6 @@ class RelationTask:
             update={"temperature": judged.temperature, "threshold": judged.threshold}
         )
         return judged._asdict()
-
-
-def load_posts(
-    path: Path, data: DataConfig, images: Path | None, captions: Path | None
-) -> list[Post]:
-    """Posts of a file, with their captions, pairs of the same post brought together."""
-    told = read_captions(captions) if captions is not None else None
-    return group_posts(read(path, data.format, images=images, captions=told))
 
 
 def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:

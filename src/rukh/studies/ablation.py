@@ -20,13 +20,14 @@ import numpy.typing as npt
 from pydantic import Field, field_validator
 
 from rukh.config import load_config
+from rukh.corpus import load_posts
 from rukh.errors import InputError, suggestion
 from rukh.evaluation import judge_posts
 from rukh.extraction import Extractor
 from rukh.files import read_json, sha256, write_json
 from rukh.metrics import evaluate_predictions, order_free
 from rukh.records import Record
-from rukh.relation_training import RelationTrainingConfig, load_posts, train_relations
+from rukh.relation_training import RelationTrainingConfig, train_relations
 
 
 class AblationConfig(Record):

@@ -1,0 +1,156 @@
+"""What a relation model is trained on: posts, the fold that decides, and what is left out.
+
+Posts come first as their file holds them, then those that nobody labelled; all are known by their
+place in this list, so that a student and its teachers part the same posts alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from pydantic import Field, field_validator
+
+from rukh.bank import RelationBank
+from rukh.errors import InputError
+from rukh.extraction import both_orders
+from rukh.folds import parts, split_fold
+from rukh.orders import Order, columns
+from rukh.readers import group_posts, read, read_captions
+from rukh.readers.conll import gold_spans, read_tagged
+from rukh.records import Pair, Post, Record
+from rukh.schema import RelationSchema
+from rukh.tagging import TokenTagger
+
+MOST_ENTITIES = 6
+"""Unlabelled posts with more entities are left out: they are lists, and lists of pairs."""
+
+
+class DataConfig(Record):
+    """Where the data stands.
+
+    Attributes:
+        train: The training file; a fold of it decides everything that is to be decided.
+        format: Its format, a reader's name.
+        images: Folder of the pictures, or None.
+        captions: Caption file of the training pictures, or None.
+        val: Scored once, when training is over; None scores nothing.
+        val_captions: Caption file of its pictures.
+        val_images: Folder of its pictures.
+        fold: Share of the training posts in the fold.
+        part: ``[k, n]`` leaves the k-th of n parts out, counted from 0: such a model may teach
+            others that part; see :mod:`rukh.distillation`.
+        caption_dropout: How often a post is shown without its caption, so that the model does
+            without one too.
+        share: Share of the remaining training posts that is used, for low-resource figures and
+            quick comparisons; the fold stays whole.
+    """
+
+    train: Path
+    format: str = "mnre"
+    images: Path | None = None
+    captions: Path | None = None
+    val: Path | None = None
+    val_images: Path | None = None
+    val_captions: Path | None = None
+    fold: float = Field(default=0.1, gt=0, lt=0.5)
+    part: tuple[int, int] | None = None
+    caption_dropout: float = Field(default=0.0, ge=0, lt=1)
+    share: float = Field(default=1.0, gt=0, le=1)
+
+    @field_validator("part")
+    @classmethod
+    def _within(cls, part: tuple[int, int] | None) -> tuple[int, int] | None:
+        if part is not None and not 0 <= part[0] < part[1]:
+            raise ValueError("[k, n] asks for 0 <= k < n")
+        return part
+
+
+class Corpus(NamedTuple):
+    """Posts and what they are for.
+
+    Attributes:
+        posts: All posts, typed; the first ``labelled`` of them are those of the training file.
+        labelled: See ``posts``.
+        train, fold: Indices of the labelled posts to train on, and of the fold that decides.
+    """
+
+    posts: list[Post]
+    labelled: int
+    train: list[int]
+    fold: list[int]
+
+
+def read_corpus(data: DataConfig, tagger: str | None, unlabelled: Sequence[Path] = ()) -> Corpus:
+    """Read, type and split the posts of a run.
+
+    Raises:
+        InputError: There are none, or a file is unreadable.
+    """
+    posts = load_posts(data.train, data, data.images, data.captions)
+    if not posts:
+        raise InputError("no posts to train on", where=str(data.train))
+    labelled = len(posts)
+    train, fold = split_fold(posts, data.fold)
+    if data.part is not None:
+        left_out, of = data.part
+        part = parts(posts, of)
+        train = [i for i in train if part[i] != left_out]
+    if data.share < 1:
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+        kept = order[: max(1, round(data.share * len(train)))]
+        train = [train[i] for i in sorted(kept.tolist())]
+    posts += unlabelled_posts(unlabelled)
+    if tagger is not None:
+        posts = TokenTagger.from_pretrained(tagger).type_posts(posts)
+    return Corpus(posts, labelled, train, fold)
+
+
+def load_posts(
+    path: Path, data: DataConfig, images: Path | None, captions: Path | None
+) -> list[Post]:
+    """Posts of a file, with their captions, pairs of the same post brought together."""
+    told = read_captions(captions) if captions is not None else None
+    return group_posts(read(path, data.format, images=images, captions=told))
+
+
+def unlabelled_posts(files: Sequence[Path]) -> list[Post]:
+    """Posts of tagged sentences with two entities or more, without types and labels."""
+    found: dict[str, Post] = {}
+    for file in files:
+        for sentence in read_tagged(file):
+            text, spans = gold_spans(sentence)
+            if text in found or not 2 <= len(spans) <= MOST_ENTITIES:
+                continue
+            entities = [span.model_copy(update={"type": None}) for span in spans]
+            pairs = [Pair(head=a.id, tail=b.id) for a, b in combinations(entities, 2)]
+            name = f"unlabelled-{len(found)}"
+            found[text] = Post(id=name, text=text, entities=tuple(entities), pairs=tuple(pairs))
+    return list(found.values())
+
+
+def labelled_pairs(
+    post: Post, bank: RelationBank, schema: RelationSchema, order: Order, where: str
+) -> tuple[list[tuple[str, str]], list[int]]:
+    """A post's labelled pairs in the orders to be shown, and the right column of each.
+
+    Raises:
+        InputError: A label stands outside the schema; names it with ``where``.
+    """
+    nota = schema.nota
+    asked: list[tuple[str, str]] = []
+    targets: list[int] = []
+    labelled = [pair for pair in post.pairs or () if pair.relation is not None]
+    related = {frozenset((p.head, p.tail)) for p in labelled if p.relation != nota}
+    for pair in labelled:
+        schema.check_label(str(pair.relation), f"{where}: post {post.id!r}")
+        turned = pair.relation == nota and frozenset((pair.head, pair.tail)) in related
+        if turned and order != "given":
+            continue  # the other way round there is a relation, which is shown both ways
+        shown = 1 if order == "given" else 2
+        asked += both_orders([pair])[:shown]
+        targets += columns(pair.relation, bank, nota, order)[:shown]
+    return asked, targets

@@ -53,7 +53,10 @@ lint: $(STAMP) ## Check style, format and types
 bench: $(STAMP) ## Measure speed and memory
 	$(BIN)/python -m benchmarks
 
-train-mnre: $(RUKH_DATA)/mnre/train.txt $(RUKH_DATA)/twitter_ner/twitter2015_train.txt $(STAMP) ## Train the shipped model `mnre`
+MNRE := $(RUKH_DATA)/mnre/train.txt $(RUKH_DATA)/mnre/captions/llavanext_train.txt \
+	$(RUKH_DATA)/twitter_ner/twitter2015_train.txt
+
+train-mnre: $(MNRE) $(STAMP) ## Train the shipped model `mnre`, and before it its three teachers
 	for part in 0 1 2; do \
 		$(BIN)/rukh train configs/mnre.yaml distillation.teachers=[] data.val=null \
 			data.part=[$$part,3] training.seed=1$$part --out runs/mnre-teacher-$$part; \
@@ -64,6 +67,10 @@ train-tagger: $(RUKH_DATA)/twitter_ner/twitter2015_train.txt $(STAMP) ## Train t
 	$(BIN)/rukh train configs/tagger.yaml
 
 # make itself exits with 2 where a recipe fails.
+$(RUKH_DATA)/mnre/captions/%:
+	@echo "error: $@ is not there: put the caption files of MNRE's pictures, from" \
+	"github.com/zefanZhang-cn/CAMIM, into $(@D), or set RUKH_DATA" >&2; exit 2
+
 $(RUKH_DATA)/mnre/%:
 	@echo "error: $@ is not there: put the text files of MNRE, from github.com/thecharm/MNRE," \
 	"into $(@D), or set RUKH_DATA" >&2; exit 2

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rukh.errors import InputError
-from rukh.files import sha256
+from rukh.files import sha256, sole_user
 from rukh.training import TrainingConfig, fit, rate
 
 
@@ -258,3 +258,11 @@ def test_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         fit(Watched(), told, tmp_path / f"auto-{able}", {})
         assert {*seen} == {dtype}
         seen.clear()
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with sole_user(run), pytest.raises(InputError, match="another process is at work"):
+        fit(Toy(), CONFIG, run, {})
+    assert not (run / "run.json").exists()
+    fit(Toy(), CONFIG, run, {})

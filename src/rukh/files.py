@@ -60,6 +60,29 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def sole_user(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process within the block; a killed process lets go by itself.
+
+    Raises:
+        InputError: Another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                "another process is at work in this folder", where=str(folder), fix="let it finish"
+            ) from None
+        yield
+
+
 def write_json(data: Any, path: str | Path) -> None:
     """Write JSON to a path, or to standard output for ``-``; an existing file is replaced."""
     text = json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False) + "\n"

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from rukh.checkpoints import load_checkpoint, save_checkpoint
 from rukh.encoders.adapt import trained_state
 from rukh.errors import InputError, MissingDependency
-from rukh.files import atomic_open, read_json, write_json
+from rukh.files import atomic_open, read_json, sole_user, write_json
 from rukh.records import Record
 
 
@@ -137,21 +137,27 @@ def fit(task: Task, config: TrainingConfig, run: Path, identity: dict[str, Any])
         identity: What the run is; resuming with another identity is an error, not a mixture.
 
     Raises:
-        InputError: The folder holds a run of another identity.
+        InputError: The folder holds a run of another identity, or another process is at it.
         MissingDependency: ``accelerate`` is not installed.
     """
     try:
         from accelerate import Accelerator
     except ImportError:
         raise MissingDependency("accelerate", "train") from None
+    # Batches are made on the CPU; running on a GPU is not supported yet.
+    with sole_user(run):
+        return _fit(task, config, run, identity, Accelerator(cpu=True))
+
+
+def _fit(
+    task: Task, config: TrainingConfig, run: Path, identity: dict[str, Any], accelerator: Any
+) -> Fit:
     from safetensors.torch import load_file
     from tqdm import tqdm
 
     _claim(run, identity | {"training": config.model_dump()})
     torch.manual_seed(config.seed)
-    # Batches are made on the CPU; running on a GPU is not supported yet.
     low = config.precision == "bf16" or (config.precision == "auto" and multiplies_bfloat16())
-    accelerator = Accelerator(cpu=True)
     optimizer = _optimizer(task, config)
     state = load_checkpoint(run, task.model, optimizer) or {
         "epoch": 0, "batch": 0, "step": 0, "history": [], "stale": 0,

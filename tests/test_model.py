@@ -178,3 +178,18 @@ def test_a_classifier_takes_no_other_schema_from_the_start(tiny_model: Make) -> 
     short = model.schema.model_copy(update={"relations": model.schema.relations[:2]})
     with pytest.raises(RukhError, match="cannot take relations"):
         Extractor(model, schema=short)
+
+
+def test_a_joint_decision_is_the_same_in_both_orders(tiny_model: Make, posts: list[Post]) -> None:
+    model = tiny_model()
+    model.config = model.config.model_copy(update={"order": "joint"})
+    post = posts[0]
+    bank = model.bank()
+    (scored,) = score_posts(model, bank, [post], [[("a", "org"), ("org", "a")]], [None])
+    asked, turned = model.probabilities(scored.logits, bank)
+    names = ("none", *bank.names)
+    told = [dict(zip(names, row.tolist(), strict=True)) for row in (asked, turned)]
+    assert told[0]["near"] == pytest.approx(told[1]["near"], rel=1e-4)
+    assert told[0]["works_at"] == pytest.approx(told[1]["employs"], rel=1e-4)
+    assert told[0]["lives_in"] + told[1]["lives_in"] <= 1
+    assert asked.sum().item() == pytest.approx(1)

@@ -249,3 +249,22 @@ def test_distances_have_a_bucket_each_way(tiny_model: Make) -> None:
 def test_heads_that_do_not_divide_the_width_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="fusion_heads 5 does not divide dim 384"):
         PairConfig(fusion_heads=5)
+
+
+@pytest.mark.parametrize("scheme", ["post", "levitated"])
+def test_a_pair_read_backwards_is_the_pair_asked_backwards(
+    tiny_model: Make, posts: list[Post], scheme: Markers
+) -> None:
+    model = tiny_model(vision=True, markers=scheme)
+    pairs = [every(post) for post in posts]
+    inputs, index = inputs_of(model, posts, pairs, PICTURES)
+    with torch.inference_mode():
+        encoded = model.pair(inputs, model.schema.types, back=True)
+    assert encoded.back is not None
+    asked = embed(model, posts, pairs, PICTURES)
+    turned = {}
+    for (i, k), vector in zip(index, encoded.back.embedding, strict=True):
+        head, tail = pairs[i][k]
+        turned[posts[i].id, tail, head] = vector
+    assert turned.keys() == asked.keys()
+    same(asked, turned)

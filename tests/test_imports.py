@@ -43,6 +43,7 @@ evaluation report
 training
 model_card
 tagger_training relation_training
+studies
 commands
 cli
 """

@@ -7,6 +7,7 @@ an :class:`Evidence` is a list of values and, for each row, which of them it see
 
 from __future__ import annotations
 
+import os
 import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
@@ -97,11 +98,11 @@ def parse_aux(text: str) -> Aux:
             f"{text!r} is not NAME=FILE", field="--aux", fix="write, say, captions=captions.txt"
         )
     path, colon, keying = file.rpartition(":")
-    if not colon or Path(file).exists():
+    if not colon or os.path.exists(file):
         return Aux(name, Path(file))
     if keying in KEYINGS:
         return Aux(name, Path(path), keying)
-    if Path(path).exists():
+    if os.path.exists(path):
         raise InputError(
             f"no keying {keying!r}", field=f"--aux {name}", fix=suggestion(keying, KEYINGS)
         )

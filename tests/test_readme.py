@@ -21,6 +21,7 @@ from rukh.weights import model_folder
 CHECKOUT = Path(__file__).parents[1]
 PAGES = [
     CHECKOUT / "README.md",
+    CHECKOUT / "docs" / "audit.md",
     CHECKOUT / "docs" / "formats.md",
     CHECKOUT / "docs" / "training.md",
 ]
@@ -106,7 +107,7 @@ def test_commands_that_are_not_run_would_be_understood(
     for line in re.findall(r"^rukh (.*?)(?: +#.*)?$", block.body, re.M):
         name, *arguments = line.split()
         command = load(name)
-        if name in {"data", "weights"}:
+        if name in {"data", "study", "weights"}:
             command = command.commands[arguments.pop(0)]
         given = command.make_context(name, arguments).params
         if name == "train":

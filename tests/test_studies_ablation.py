@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from rukh.errors import InputError
+from rukh.files import read_json, write_json
 from rukh.readers import write
 from rukh.studies import ablation
 from rukh.studies.ablation import AblationConfig, compare, run, table
@@ -79,6 +80,25 @@ def test_mistakes_are_told(grid: AblationConfig, tmp_path: Path) -> None:
         next(run(grid.model_copy(update={"changes": ()}), tmp_path))
     with pytest.raises(ValueError, match="a name of letters"):
         AblationConfig.model_validate(grid.model_dump() | {"cells": {"../a": []}})
+
+
+def test_the_command_shows_what_is_finished(grid: AblationConfig, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from rukh.commands.study import app
+
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(json.loads(grid.model_dump_json())))
+    command = ["ablation", str(tmp_path / "grid.yaml"), "--finished"]
+    nothing = CliRunner().invoke(app, command)
+    assert isinstance(nothing.exception, InputError)
+    assert "no cell is finished" in str(nothing.exception)
+    for seed in (1, 2):
+        for cell in grid.cells:
+            told = result(cell, seed, [[1, 1], [1, 2], [2, 1]]) | {"configuration": {}}
+            write_json(told, grid.results / f"{cell}-{seed}.json")
+    shown = CliRunner().invoke(app, [*command, "--json", str(tmp_path / "rows.json")])
+    assert shown.exit_code == 0 and "| classifier | 2 | 66.7 ± 0.0 |" in shown.stdout
+    assert [row["cell"] for row in read_json(tmp_path / "rows.json")] == ["all", "classifier"]
 
 
 def result(cell: str, seed: int, counts: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ COMMANDS = {
     "extract": "Extract relations from posts.",
     "evaluate": "Measure a model on labelled data.",
     "train": "Train a model from a YAML configuration.",
+    "study": "Audit data and compare configurations.",
     "data": "Check, convert and describe data files.",
     "weights": "List, install and fetch pretrained weights.",
 }

@@ -59,12 +59,15 @@ class AblationConfig(Record):
         return cells
 
 
-def run(config: AblationConfig, work: Path, only: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+def run(
+    config: AblationConfig, work: Path, only: Sequence[str] = (), finished: bool = False
+) -> Iterator[dict[str, Any]]:
     """Train what is not finished yet; yields every cell's result, finished before or now.
 
     Args:
         work: Folder of the unfinished runs; each is removed when its result is written.
         only: Names of the cells to run; all where empty.
+        finished: Whether to train nothing, and to yield finished results alone.
 
     Raises:
         InputError: An unknown cell, a cell that does not measure on ``data.val``, or a result that
@@ -77,6 +80,11 @@ def run(config: AblationConfig, work: Path, only: Sequence[str] = ()) -> Iterato
         if only and name not in only:
             continue
         for seed in config.seeds:
+            path = config.results / f"{name}-{seed}.json"
+            if finished:
+                if path.exists():
+                    yield read_json(path)
+                continue
             told = load_config(
                 config.base,
                 RelationTrainingConfig,
@@ -84,7 +92,6 @@ def run(config: AblationConfig, work: Path, only: Sequence[str] = ()) -> Iterato
             )
             if told.data.val is None:
                 raise InputError("a cell is measured on data.val", where=f"cell {name}")
-            path = config.results / f"{name}-{seed}.json"
             identity = _identity(told)
             if path.exists():
                 result = read_json(path)

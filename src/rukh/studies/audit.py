@@ -1,0 +1,235 @@
+"""The leakage audit: how well does each input, alone, predict what a model is to find out?
+
+An input is a *leak* where it gives the answer away, *informative* where it predicts better than its
+own values shuffled, and *none* otherwise. Two questions are put to each: is the row a relation at
+all, and if so, which. The verdicts are made in :func:`verdict` and nowhere else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rukh.errors import InputError
+from rukh.studies.evidence import Aux, Evidence, argument_order, pair_count, read_evidence
+from rukh.studies.judging import Judgement, judge, split_folds
+from rukh.studies.overlap import RARE, imbalance, overlaps, repeats
+from rukh.studies.rows import Ints, Row, find_nota, number_groups, number_posts, read_rows
+from rukh.studies.rules import Rule, find_rules
+from rukh.studies.traits import Traits, find_traits
+
+LEAK = 0.90
+"""Balanced accuracy whose lower bound makes a leak."""
+_BARS = 12
+
+
+def audit(
+    data: Path,
+    format: str = "jsonl",
+    *,
+    aux: Sequence[Aux] = (),
+    others: Mapping[str, Path] | None = None,
+    nota: str | None = None,
+    boxes: Path | None = None,
+    folds: int = 5,
+    permutations: int = 30,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda name: None,
+) -> dict[str, Any]:
+    """Audit a data file and its auxiliary inputs.
+
+    Args:
+        data: Labelled pairs.
+        format: Their format, and that of ``others``.
+        aux: Auxiliary files, each judged by itself.
+        others: Further splits by name, compared with the data.
+        nota: The label that means none-of-the-above; by default what the field calls it.
+        boxes: MORE's box dictionary, where it does not stand beside the file.
+        folds: Folds of the cross-validation.
+        permutations: Shuffles of each input, for its null.
+        seed: Of folds, shuffles and resampling.
+        progress: Called with each input's name before it is judged.
+
+    Returns:
+        Plain data for JSON and for :mod:`rukh.studies.audit_report`: the counts ``rows, posts,
+        pictures, groups``, the settings, ``inputs`` (a mapping for each, with ``verdict`` and
+        ``why``), ``overlaps``, ``repeats``, ``imbalance`` and ``seconds``.
+
+    Raises:
+        InputError: A file is unreadable or belongs to other data, or the data cannot be judged.
+        MissingDependency: scikit-learn is not installed.
+    """
+    began = time.monotonic()
+    if len({one.name for one in aux}) < len(aux):
+        raise InputError("two inputs have the same name", field="--aux", fix="name them apart")
+    rows = read_rows(data, format, boxes)
+    nota = find_nota(rows, nota, str(data))
+    groups = number_groups(rows)
+    fold = split_folds(np.array([row.label for row in rows]), groups, folds, seed)
+    evidences = [argument_order(rows), pair_count(rows)]
+    # All files are read before any is judged, so that a mistyped name costs seconds.
+    evidences += [read_evidence(one, rows) for one in aux]
+    splits = {data.stem: rows}
+    for name, path in (others or {}).items():
+        if name in splits:
+            raise InputError(
+                f"{name!r} names two splits", field="--other", fix="name this one otherwise"
+            )
+        splits[name] = read_rows(path, format, boxes)
+    inputs = []
+    for evidence in evidences:
+        progress(evidence.name)
+        inputs.append(_examine(evidence, rows, nota, groups, fold, permutations, seed))
+    return {
+        "data": str(data),
+        "format": format,
+        "rows": len(rows),
+        "posts": int(number_posts(rows).max()) + 1,
+        "pictures": len({row.picture for row in rows} - {None}),
+        "groups": int(groups.max()) + 1,
+        "nota": nota,
+        "folds": folds,
+        "permutations": permutations,
+        "seed": seed,
+        "inputs": inputs,
+        "overlaps": overlaps(splits),
+        "repeats": repeats(rows),
+        "imbalance": imbalance(rows, nota),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def verdict(
+    questions: Mapping[str, Judgement | None], rules: Sequence[Rule]
+) -> tuple[str, list[str]]:
+    """``leak``, ``informative`` or ``none``, and why.
+
+    A leak has a lower bound of balanced accuracy of 0.90 or more for either question, or a rule
+    that gives rows away (:class:`rukh.studies.rules.Rule`). An informative input has a lower bound
+    above what 95 % of the permutations reach.
+    """
+    leaks, signs = [], []
+    for name, answer in questions.items():
+        if answer is None:
+            continue
+        low, high = answer.balanced_accuracy.low, answer.null.high
+        if low >= LEAK:
+            leaks.append(f"{name}: lower bound of balanced accuracy {low:.3f}")
+        elif low > high:
+            signs.append(f"{name}: balanced accuracy at least {low:.3f}, shuffled {high:.3f}")
+    for rule in rules:
+        if rule.leak:
+            says = "a relation" if rule.relation else "none"
+            leaks.append(
+                f"{rule.text} -> {says}: precision {rule.precision:.3f} "
+                f"on {100 * rule.coverage:.1f} % of rows"
+            )
+    if leaks:
+        return "leak", leaks
+    return ("informative", signs) if signs else ("none", [])
+
+
+def _examine(
+    evidence: Evidence,
+    rows: Sequence[Row],
+    nota: str,
+    groups: Ints,
+    fold: Ints,
+    permutations: int,
+    seed: int,
+) -> dict[str, Any]:
+    """All that is to be said of one input."""
+    traits = find_traits(evidence)
+    relation = np.array([int(row.label != nota) for row in rows])
+    counts = Counter(row.label for row in rows)
+    # A label of a handful of rows cannot be learnt, and would only add noise to a mean over labels.
+    asked = sorted(label for label, n in counts.items() if label != nota and n >= RARE)
+    index = {label: i for i, label in enumerate(asked)}
+    label = np.array([index.get(row.label, -1) for row in rows])
+    questions: dict[str, Judgement | None] = {}
+    for name, target in (("relation or none", relation), ("which relation", label)):
+        questions[name] = None
+        if len(set(target.tolist()) - {-1}) > 1:
+            questions[name] = judge(
+                traits.holds,
+                evidence.unit,
+                target,
+                groups,
+                fold,
+                permutations=permutations,
+                seed=seed,
+                rows=np.flatnonzero(target >= 0),
+            )
+    rules = find_rules(traits.conditions, traits.holds, evidence.unit, relation, groups, fold)
+    call, why = verdict(questions, rules)
+    return {
+        "name": evidence.name,
+        "file": evidence.file,
+        "keying": evidence.keying,
+        "keying_guessed": evidence.guessed,
+        "keys": evidence.keys,
+        "keys_matched": evidence.matched,
+        "coverage": evidence.coverage,
+        "conditions": len(traits.conditions),
+        "verdict": call,
+        "why": why,
+        "questions": {
+            name: answer and {k: _plain(v) for k, v in answer._asdict().items()}
+            for name, answer in questions.items()
+        },
+        "labels_asked": asked,
+        "rules": [rule._asdict() for rule in rules],
+        "shares": _shares(traits, evidence.unit, relation),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value._asdict() if hasattr(value, "_asdict") else value
+
+
+def _shares(traits: Traits, unit: Ints, relation: Ints) -> dict[str, Any] | None:
+    """Relations and none over the values of one trait: the trait whose condition tells them apart
+    best on all rows. For a picture only; no verdict rests on it.
+    """
+    if not traits.conditions:
+        return None
+    x = traits.holds.tocsr()[unit]
+    held = np.asarray(x.mean(axis=0)).ravel()
+    both = np.asarray(x.T @ relation).ravel() / len(relation)
+    spread = np.sqrt(held * (1 - held))
+    apart = np.zeros_like(held)
+    np.divide(abs(both - held * relation.mean()), spread, out=apart, where=spread > 0)
+    best = int(apart.argmax())
+    condition = traits.conditions[best]
+    names: list[str]
+    if condition.ngram or condition.least is None:
+        code = x[:, [best]].toarray().ravel().astype(np.int64)
+        names = [condition.text(False), condition.text(True)]
+    else:
+        values = traits.numbers[condition.trait][unit]
+        edges = np.unique(values[~np.isnan(values)])
+        if len(edges) > _BARS:
+            edges = np.unique(np.quantile(edges, np.linspace(0, 1, _BARS + 1)[:-1]))
+            names = [f"from {edge:.3g}" for edge in edges]
+        else:
+            names = [f"{edge:g}" for edge in edges]
+        code = np.searchsorted(edges, values, side="right") - 1
+        code[np.isnan(values)] = len(edges)
+        names.append("no number")
+    bars = [
+        {
+            "value": name,
+            "relation": int(relation[code == i].sum()),
+            "none": int((1 - relation[code == i]).sum()),
+        }
+        for i, name in enumerate(names)
+    ]
+    return {
+        "trait": condition.trait if not condition.ngram else "words",
+        "bars": [bar for bar in bars if bar["relation"] or bar["none"]],
+    }

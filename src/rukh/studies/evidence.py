@@ -1,0 +1,219 @@
+"""Auxiliary inputs: what a file, or the data's own form, says of each row.
+
+Published files are keyed in three ways: by row number (what was found for one pair), by picture
+(captions), and by crop (``{picture stem}_crop_N.jpg``, one box or score each). Whatever the keying,
+an :class:`Evidence` is a list of values and, for each row, which of them it sees.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rukh.errors import InputError, suggestion
+from rukh.readers import read_captions
+from rukh.readers.lines import from_json
+from rukh.readers.more import load_dictionary
+from rukh.studies.rows import Ints, Row, number_posts
+
+KEYINGS = ("row", "image", "crop")
+CROP = re.compile(r"(.+)_crop_(\d+)(?:\.\w+)?", re.S)
+ABSENT: Any = object()
+"""The value of a unit that the file says nothing of."""
+
+
+class Aux(NamedTuple):
+    """An auxiliary file as it is named on the command line; no keying: guess it."""
+
+    name: str
+    path: Path
+    keying: str | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One input of the audit.
+
+    Attributes:
+        name: What it is called.
+        keying: ``row``, ``image`` or ``crop`` for files; ``row`` or ``post`` for what the data's
+            own form says. Rows of one unit see one value, so units are what a null shuffles.
+        values: One value a unit, :data:`ABSENT` where the input says nothing of it. Strings,
+            numbers, booleans, None, and lists and dicts of these.
+        unit: Shape ``(rows,)``, indices into ``values``.
+        file: Where it was read from, or None.
+        guessed: Whether the keying was guessed.
+        keys: How many keys the file has; ``matched`` of them belong to some row.
+    """
+
+    name: str
+    keying: str
+    values: list[Any]
+    unit: Ints
+    file: str | None = None
+    guessed: bool = False
+    keys: int = 0
+    matched: int = 0
+
+    @property
+    def coverage(self) -> float:
+        """The share of rows of which the input says something."""
+        known = np.array([value is not ABSENT for value in self.values])
+        return float(known[self.unit].mean())
+
+
+def argument_order(rows: Sequence[Row]) -> Evidence:
+    """Whether the head stands after the tail: it is in the data, so a model may read it."""
+    values = [ABSENT if row.after is None else {"head after tail": row.after} for row in rows]
+    return Evidence("argument order", "row", values, np.arange(len(rows)))
+
+
+def pair_count(rows: Sequence[Row]) -> Evidence:
+    """How many pairs the data asks of the row's post."""
+    posts = number_posts(rows)
+    values: list[Any] = [{"pairs": int(count)} for count in np.bincount(posts)]
+    return Evidence("pairs a post", "post", values, posts)
+
+
+def parse_aux(text: str) -> Aux:
+    """``NAME=FILE`` or ``NAME=FILE:KEYING``.
+
+    Raises:
+        InputError: It has another form, or the keying is unknown.
+
+    Example:
+        >>> parse_aux("crops=crops.json:row").keying
+        'row'
+    """
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise InputError(
+            f"{text!r} is not NAME=FILE", field="--aux", fix="write, say, captions=captions.txt"
+        )
+    path, colon, keying = file.rpartition(":")
+    if not colon or os.path.exists(file):
+        return Aux(name, Path(file))
+    if keying in KEYINGS:
+        return Aux(name, Path(path), keying)
+    if os.path.exists(path):
+        raise InputError(
+            f"no keying {keying!r}", field=f"--aux {name}", fix=suggestion(keying, KEYINGS)
+        )
+    return Aux(name, Path(file))
+
+
+def read_evidence(aux: Aux, rows: Sequence[Row]) -> Evidence:
+    """Read an auxiliary file and say which of its values each row sees.
+
+    Args:
+        aux: The file: a JSON dict, a ``.pth`` of plain values, or caption lines
+            ``{'img_id', 'text'}``.
+        rows: The rows that it may speak of.
+
+    Raises:
+        InputError: The file cannot be read, or none of its keys belongs to a row.
+    """
+    values = _load(aux.path)
+    where = f"{aux.path} (--aux {aux.name})"
+    if not values:
+        raise InputError("holds no entry", where=where, fix="name a file that does")
+    candidates = [aux.keying] if aux.keying else list(KEYINGS)
+    found = [_KEYED[keying](aux, values, rows) for keying in candidates]
+    best = max(found, key=lambda evidence: evidence.matched)  # the first of equals
+    if not best.matched:
+        sought = "row number, picture or crop" if aux.keying is None else aux.keying
+        raise InputError(
+            f"none of its {len(values):,} keys is a {sought} of the data; "
+            f"the first is {reprlib.repr(next(iter(values)))}",
+            where=where,
+            fix="is it the file of another split, or keyed otherwise "
+            f"(NAME=FILE:{'|'.join(KEYINGS)})?",
+        )
+    return best
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    """What a file says, by key."""
+    if path.suffix == ".pth":
+        return {str(key): value for key, value in load_dictionary(path).items()}
+    if path.suffix != ".json":
+        return read_captions(path)
+    try:
+        value = from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read: {error.strerror}", where=str(path)) from None
+    except UnicodeDecodeError:
+        raise InputError("not UTF-8 text", where=str(path), fix="save it as UTF-8") from None
+    except InputError as error:
+        raise error.at(str(path)) from None
+    if not isinstance(value, dict):
+        raise InputError(
+            "not a JSON object",
+            where=str(path),
+            fix="write {key: value}, keyed by row number, picture or crop",
+        )
+    return value
+
+
+def _by_row(aux: Aux, values: Mapping[str, Any], rows: Sequence[Row]) -> Evidence:
+    return _gather(aux, "row", values, [(str(row.number),) for row in rows])
+
+
+def _by_image(aux: Aux, values: Mapping[str, Any], rows: Sequence[Row]) -> Evidence:
+    keys = [(row.picture, Path(row.picture).stem) if row.picture else () for row in rows]
+    return _gather(aux, "image", values, keys)
+
+
+def _by_crop(aux: Aux, values: Mapping[str, Any], rows: Sequence[Row]) -> Evidence:
+    crops: dict[str, list[tuple[int, str, Any]]] = {}
+    for key, value in values.items():
+        if match := CROP.fullmatch(key):
+            crops.setdefault(match[1], []).append((int(match[2]), key, value))
+    # The crops of a picture become one list, in the order of their numbers.
+    lists = {stem: [v for *_, v in sorted(c, key=lambda x: x[:2])] for stem, c in crops.items()}
+    stems = [(Path(row.picture).stem, row.picture) if row.picture else () for row in rows]
+    evidence = _gather(aux, "crop", lists, stems)
+    matched = {key for keys in stems for key in keys if key in crops}
+    return replace(evidence, keys=len(values), matched=sum(len(crops[stem]) for stem in matched))
+
+
+_KEYED: dict[str, Callable[[Aux, Mapping[str, Any], Sequence[Row]], Evidence]] = {
+    "row": _by_row,
+    "image": _by_image,
+    "crop": _by_crop,
+}
+
+
+def _gather(
+    aux: Aux, keying: str, values: Mapping[str, Any], keys: Sequence[tuple[str, ...]]
+) -> Evidence:
+    """Each row's value, under the first of its keys that the file has."""
+    index: dict[object, int] = {}
+    gathered: list[Any] = []
+    unit = []
+    matched = set()
+    for i, known in enumerate(keys):
+        name: object = known[0] if known else i  # a row without a picture is a unit of its own
+        if name not in index:
+            index[name] = len(gathered)
+            key = next((key for key in known if key in values), None)
+            gathered.append(ABSENT if key is None else values[key])
+            matched |= {key} - {None}
+        unit.append(index[name])
+    return Evidence(
+        name=aux.name,
+        keying=keying,
+        values=gathered,
+        unit=np.array(unit),
+        file=str(aux.path),
+        guessed=aux.keying is None,
+        keys=len(values),
+        matched=len(matched),
+    )

@@ -1,0 +1,228 @@
+"""Rows, auxiliary files of the three keyings, and the traits of their values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rukh.errors import InputError
+from rukh.readers import write
+from rukh.records import Post
+from rukh.studies.evidence import (
+    ABSENT,
+    Aux,
+    Evidence,
+    argument_order,
+    pair_count,
+    parse_aux,
+    read_evidence,
+)
+from rukh.studies.rows import Row, find_nota, number_groups, number_posts, read_rows
+from rukh.studies.traits import Condition, Traits, find_traits, ngrams
+
+
+def row(number: int, picture: str | None = None, text: str = "", **changes: Any) -> Row:
+    given: dict[str, Any] = {
+        "number": number,
+        "text": text or f"text {number}",
+        "picture": picture,
+        "label": "None",
+        "head": (0, 1),
+        "tail": (2, 3),
+        "names": ("a", "b"),
+        "after": False,
+    }
+    return Row(**given | changes)
+
+
+ROWS = [row(0, "a.jpg"), row(1, "a.jpg"), row(2, "b.jpg"), row(3)]
+
+
+def file(folder: Path, value: object, name: str = "aux.json") -> Path:
+    path = folder / name
+    path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
+    return path
+
+
+def told(evidence: Evidence) -> list[Any]:
+    """Each row's value, None where there is none."""
+    values = [evidence.values[u] for u in evidence.unit]
+    return [None if value is ABSENT else value for value in values]
+
+
+def test_rows_are_numbered_by_line_and_unlabelled_pairs_are_passed_over(tmp_path: Path) -> None:
+    entities = ({"id": "x", "start": 0, "end": 3}, {"id": "y", "start": 4, "end": 7})
+    pairs = ({"head": "x", "tail": "y", "relation": "r"}, {"head": "y", "tail": "x"})
+    posts = [
+        Post(id="1", text="Ann Bob", entities=entities, pairs=pairs),
+        Post(id="2", text="Ann BOB", entities=entities, pairs=pairs[:1] * 2, image=Path("i.jpg")),
+        Post(id="3", text="Ann Bob"),
+    ]
+    write(posts, tmp_path / "posts.jsonl")
+    rows = read_rows(tmp_path / "posts.jsonl", "jsonl")
+    assert [(r.number, r.picture, r.after) for r in rows] == [
+        (0, None, False), (1, "i.jpg", False), (1, "i.jpg", False)
+    ]  # fmt: skip
+    assert rows[1].names == ("ann", "bob")
+    assert number_posts(rows).tolist() == [0, 1, 1]
+
+
+def test_groups_share_no_picture_and_no_text() -> None:
+    rows = [row(0, "a"), row(1, "a", "same"), row(2, "b", "same"), row(3, "c"), row(4), row(5)]
+    groups = number_groups(rows).tolist()
+    assert groups[0] == groups[1] == groups[2]
+    assert len(set(groups)) == 4
+
+
+def test_none_of_the_above_is_found_or_asked_for() -> None:
+    some = [row(0), row(1, label="r"), row(2, label="NA")]
+    assert find_nota(some[:2], None, "f") == "None"
+    assert find_nota(some[:2], "r", "f") == "r"
+    for rows, given, why in (
+        (some, None, "both 'None' and 'NA'"),
+        (some[1:2], None, "no label is a known name .*--nota; labels: r"),
+        (some, "Nune", "no row has the label 'Nune'; did you mean 'None'"),
+        (some[:1], None, "every row is 'None'"),
+    ):
+        with pytest.raises(InputError, match=f"f: relation: {why}"):
+            find_nota(rows, given, "f")
+
+
+def test_each_keying_is_guessed(tmp_path: Path) -> None:
+    by_row = read_evidence(Aux("x", file(tmp_path, {"0": "p", "3": "q", "9": "r"})), ROWS)
+    assert (by_row.keying, by_row.guessed, by_row.keys, by_row.matched) == ("row", True, 3, 2)
+    assert told(by_row) == ["p", None, None, "q"]
+    assert by_row.coverage == 0.5
+
+    lines = "{'img_id': 'a.jpg', 'text': ' one '}\n{'img_id': 'inf.png', 'text': ''}\n"
+    by_image = read_evidence(Aux("x", file(tmp_path, lines, "c.txt")), ROWS)
+    assert (by_image.keying, by_image.matched, by_image.keys) == ("image", 1, 2)
+    assert told(by_image) == ["one", "one", None, None]
+    assert by_image.unit.tolist() == [0, 0, 1, 2]
+
+    crops = {"b_crop_10.jpg": 3, "b_crop_2.jpg": 2, "a_crop_0.jpg": 1, "z_crop_0.jpg": 0}
+    by_crop = read_evidence(Aux("x", file(tmp_path, crops)), ROWS)
+    assert (by_crop.keying, by_crop.matched, by_crop.keys) == ("crop", 3, 4)
+    assert told(by_crop) == [[1], [1], [2, 3], None]
+
+
+def test_a_given_keying_holds(tmp_path: Path) -> None:
+    path = file(tmp_path, {"0": "p", "a": "q"})
+    assert told(read_evidence(Aux("x", path), ROWS))[:2] == ["p", None]
+    assert told(read_evidence(Aux("x", path, "image"), ROWS))[:2] == ["q", "q"]
+    with pytest.raises(InputError, match="none of its 2 keys is a crop of the data"):
+        read_evidence(Aux("x", path, "crop"), ROWS)
+
+
+def test_how_an_input_is_named(tmp_path: Path) -> None:
+    path = file(tmp_path, {}, "a:row")
+    assert parse_aux(f"x={path}") == Aux("x", path)  # a file may be called so
+    assert parse_aux(f"x={path}:crop") == Aux("x", path, "crop")
+    with pytest.raises(InputError, match="no keying 'rows'; did you mean 'row'"):
+        parse_aux(f"x={path}:rows")
+    for text in ("x", "=f", "x="):
+        with pytest.raises(InputError, match="is not NAME=FILE"):
+            parse_aux(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ({"q": 1}, "none of its 1 keys is a row number, picture or crop of the data"),
+        ({}, "holds no entry"),
+        ([1], "not a JSON object"),
+        ("{", "not JSON"),
+        ('{"0": 1, "0": 2}', "stands twice"),
+        ('{"0": NaN}', "not a finite number"),
+        ('{"0": "\\ud800"}', "surrogate"),
+        ('{"0": ' + "[" * 99_000 + "]" * 99_000 + "}", "not readable JSON"),
+    ],
+)
+def test_broken_files_are_told_by_name(tmp_path: Path, value: object, why: str) -> None:
+    path = file(tmp_path, value)
+    with pytest.raises(InputError, match=why) as caught:
+        read_evidence(Aux("x", path), ROWS)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "latin.json").write_bytes(b'{"0": "\xe9"}')
+    for name, why in (("gone.json", "cannot read"), ("gone.txt", "cannot read"),
+                      ("latin.json", "not UTF-8"), ("gone.pth", "cannot read")):  # fmt: skip
+        with pytest.raises(InputError, match=why):
+            read_evidence(Aux("x", tmp_path / name), ROWS)
+
+
+def test_what_the_data_itself_says() -> None:
+    rows = [row(0, "a", "t"), row(1, "a", "t", after=True), row(2, after=None)]
+    assert told(argument_order(rows)) == [
+        {"head after tail": False}, {"head after tail": True}, None
+    ]  # fmt: skip
+    assert told(pair_count(rows)) == [{"pairs": 2}, {"pairs": 2}, {"pairs": 1}]
+
+
+def traits_of(*values: Any) -> Traits:
+    return find_traits(Evidence("x", "row", list(values), np.arange(len(values))))
+
+
+def held(traits: Traits, text: str) -> list[int]:
+    """Where the condition with these words holds."""
+    column = [condition.text() for condition in traits.conditions].index(text)
+    return traits.holds.toarray()[:, column].astype(int).tolist()
+
+
+def test_counts_and_presence() -> None:
+    traits = traits_of(*([ABSENT] * 5 + [None] * 5 + [["u", "v"]] * 5 + [["u"]] * 5))
+    assert traits.numbers["items"].tolist() == [0] * 10 + [2] * 5 + [1] * 5
+    assert held(traits, "present") == [0] * 5 + [1] * 15
+    assert held(traits, "items >= 2") == [0] * 10 + [1] * 5 + [0] * 5
+    assert held(traits, 'says "u"') == [0] * 10 + [1] * 10
+
+
+def test_numbers_are_summed_up_and_vectors_taken_apart() -> None:
+    boxes = [[[0.1, i], [0.3, -i]] for i in range(10)]
+    traits = traits_of(*boxes)
+    assert traits.numbers["greatest value[1]"].tolist() == list(range(10))
+    assert traits.numbers["mean value[0]"] == pytest.approx([0.2] * 10)
+    scores = traits_of(*([{"score": 0.5, "labels": ["cat"]}] * 5 + [{"score": None}] * 5))
+    assert scores.numbers["score"].tolist()[:5] == [0.5] * 5
+    assert np.isnan(scores.numbers["score"][5:]).all()
+
+
+def test_names_of_files_know_no_row() -> None:
+    names = [f"{i}_crop_{7 * i}.png" for i in range(200)]
+    assert {tuple(ngrams(name)) for name in names} == {("0_crop_0", "png", "0_crop_0 png")}
+    assert not traits_of(*names).conditions
+
+
+def test_conditions_part_units_and_none_stands_twice() -> None:
+    generator = np.random.default_rng(0)
+    traits = traits_of(*[[float(x) for x in generator.normal(size=3)] for _ in range(300)])
+    columns = traits.holds.toarray().T
+    assert len({column.tobytes() for column in columns}) == len(columns) == len(traits.conditions)
+    assert all(5 <= column.sum() <= 295 for column in columns)
+    for condition, column in zip(traits.conditions, columns, strict=True):
+        assert condition.least is not None
+        assert (traits.numbers[condition.trait] >= condition.least).tolist() == column.tolist()
+
+
+def test_conditions_in_words() -> None:
+    assert Condition("items", 3, whole=True).text() == "items >= 3"
+    assert Condition("items", 3, whole=True).text(False) == "items <= 2"
+    assert Condition("score", 0.5).text(False) == "score < 0.5, or none"
+    assert Condition("a b", ngram=True).text(False) == 'does not say "a b"'
+    assert Condition("late").text(False) == "not late"
+
+
+def test_values_that_cannot_be_looked_at() -> None:
+    deep: Any = 1
+    for _ in range(40):
+        deep = [deep]
+    for value, why in ((float("inf"), "not finite"), (10**400, "not finite"), (deep, "nested"),
+                       (b"x", "is a bytes")):  # fmt: skip
+        with pytest.raises(InputError, match=f"x: .*{why}"):
+            traits_of(value)

@@ -130,3 +130,22 @@ def test_unlabelled_posts_carry_spans_but_no_types(tmp_path: Path) -> None:
     assert [(p.head, p.tail, p.relation) for p in post.pairs or ()] == [
         ("e0", "e1", None), ("e0", "e2", None), ("e1", "e2", None),
     ]  # fmt: skip
+
+
+def test_a_teacher_is_asked_once(
+    saved: Any, many: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUKH_CACHE", str(tmp_path / "cache"))
+    folder, teacher = saved(1)
+    config = DistillationConfig(teachers=(folder,))
+
+    def ask() -> Tensor | None:
+        return teach(config, many, 12, [4], [[("a", "r")]], teacher, None)[0]
+
+    first = ask()
+    (file,) = (tmp_path / "cache" / "teachers").iterdir()
+    monkeypatch.setattr("rukh.distillation.score_posts", None)
+    assert torch.equal(ask(), first)  # type: ignore[arg-type]
+    many[4] = many[4].model_copy(update={"caption": "a hat"})
+    with pytest.raises(TypeError):  # another post is another question
+        ask()

@@ -22,6 +22,7 @@ config
 readers
 images
 weights pretrained
+tensor_cache
 encoders
 batching
 features

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -11,9 +9,8 @@ import torch
 from torch import Tensor
 
 from rukh.errors import InputError
-from rukh.files import atomic_open
 from rukh.schema import RelationSchema
-from rukh.weights import cache
+from rukh.tensor_cache import kept
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,11 @@ class RelationBank:
             row = list(range(first, first + len(texts)))
             table.append(row + [-1] * (width - len(row)))
             first += len(texts)
-        vectors = embed(descriptions) if key is None else _cached(descriptions, embed, key)
+        vectors = (
+            embed(descriptions)
+            if key is None
+            else kept("banks", [key, descriptions], lambda: embed(descriptions))
+        )
         names = schema.names
         turned = [schema.reverse(name) for name in names]
         reverse = torch.tensor([-1 if t is None else names.index(t) for t in turned])
@@ -75,20 +76,3 @@ class RelationBank:
             return self.names.index(name) + 1
         except ValueError:
             raise InputError(f"relation {name!r} is not in the schema") from None
-
-
-def _cached(texts: list[str], embed: Callable[[list[str]], Tensor], key: str) -> Tensor:
-    from safetensors.torch import load, save
-
-    digest = hashlib.sha256(json.dumps([key, texts]).encode()).hexdigest()
-    path = cache() / "banks" / f"{digest}.safetensors"
-    try:
-        return load(path.read_bytes())["vectors"]
-    except Exception:  # absent or damaged: the cache is only a short cut
-        vectors = embed(texts)
-    try:
-        with atomic_open(path, "wb") as stream:
-            stream.write(save({"vectors": vectors.contiguous()}))
-    except (InputError, OSError):
-        pass  # a read-only home is no reason to fail
-    return vectors

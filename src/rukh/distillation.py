@@ -18,10 +18,13 @@ from torch import Tensor
 
 from rukh.errors import InputError
 from rukh.features import FeatureCache, pictures_of
+from rukh.files import sha256
 from rukh.folds import parts
 from rukh.model import RelationModel
 from rukh.records import Post, Record
 from rukh.scoring import score_posts
+from rukh.tensor_cache import kept
+from rukh.weights import model_folder
 
 
 class DistillationConfig(Record):
@@ -83,16 +86,37 @@ def teach(
             part, of = other.part
             mine = parts(posts[:labelled], of)
             places = [k for k in places if chosen[k] >= labelled or mine[chosen[k]] == part]
-        some = [posts[chosen[k]] for k in places]
-        scored = score_posts(
-            teacher, bank, some, [asked[k] for k in places], pictures_of(some, features)
+        said = _answers(
+            name, teacher, [posts[chosen[k]] for k in places], [asked[k] for k in places], features
         )
-        for k, answer in zip(places, scored, strict=True):
-            said = (answer.logits / other.temperature).softmax(-1)
+        for k, answer in zip(places, said, strict=True):
             before = sums[k]
-            sums[k] = said if before is None else before + said
+            sums[k] = answer if before is None else before + answer
             counts[k] += 1
     return [None if s is None else s / n for s, n in zip(sums, counts, strict=True)]
+
+
+def _answers(
+    name: str,
+    teacher: RelationModel,
+    posts: Sequence[Post],
+    asked: Sequence[Sequence[tuple[str, str]]],
+    features: FeatureCache | None,
+) -> Sequence[Tensor]:
+    """Probabilities ``(Q, C)`` for each post; kept on disk, as every student and every resumed run
+    asks the same.
+    """
+
+    def score() -> Tensor:
+        scored = score_posts(teacher, teacher.bank(), posts, asked, pictures_of(posts, features))
+        logits = torch.cat([answer.logits for answer in scored])
+        return (logits / teacher.config.temperature).softmax(-1)
+
+    folder = model_folder(name)
+    told = [sha256(folder / file) for file in ("model.safetensors", "config.json")]
+    read = [post.model_dump_json(exclude={"image", "pairs", "meta"}) for post in posts]
+    key = [told, read, [str(post.image) for post in posts], asked]
+    return torch.split(kept("teachers", key, score), [len(pairs) for pairs in asked])
 
 
 def mixed(gold: Tensor | None, told: Tensor | None, weight: float) -> Tensor:

@@ -22,8 +22,10 @@ config
 readers
 images
 weights pretrained
+entity_types
 encoders
 batching
+windows
 features
 markers
 inputs
@@ -32,7 +34,7 @@ bank
 orders
 relation
 losses
-tagging
+tagging hf_tagger spacy_tagger
 model
 checkpoints
 metrics

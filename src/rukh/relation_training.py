@@ -29,7 +29,7 @@ from rukh.records import Post, Record
 from rukh.relation import RelationConfig
 from rukh.schema import RelationSchema
 from rukh.scoring import batch_inputs, rows_of, score_posts
-from rukh.tagging import TokenTagger
+from rukh.tagging import load_tagger
 from rukh.training import TrainingConfig, fit
 from rukh.weights import cache
 
@@ -110,7 +110,7 @@ class RelationTask:
         if not posts:
             raise InputError("no posts to train on", where=str(config.data.train))
         if config.tagger is not None:
-            posts = TokenTagger.from_pretrained(config.tagger).type_posts(posts)
+            posts = load_tagger(config.tagger).type_posts(posts)
         name = config.pair.vision_encoder
         vision = None if name is None else load_vision_encoder(name)
         self.model = RelationModel(

@@ -195,7 +195,7 @@ def main() -> None:
     if unknown := [name for name in options.posts if name not in known]:
         parser.error(f"no post {unknown[0]!r}; there are: {', '.join(known)}")
     extractor = Extractor.from_pretrained(options.model)
-    chosen = extractor.typed([known[name] for name in options.posts])
+    chosen = extractor.typed(extractor.found([known[name] for name in options.posts]))
     page, end = Page(600 * len(chosen) + 40), MARGIN - 8
     for post, triples in zip(chosen, extractor.stream(chosen), strict=True):
         end = draw_card(page, post, triples, extractor.schema.nota, end) + 14

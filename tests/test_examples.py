@@ -17,6 +17,7 @@ from rukh.schema import RelationSchema
 FOLDER = Path(__file__).parents[1] / "examples"
 LINES = (FOLDER / "posts.jsonl").read_text(encoding="utf-8").splitlines()
 POSTS = [Post.model_validate_json(line) for line in LINES]
+RAW = [post for post in POSTS if not post.entities]
 SCENES = sorted(path.stem for path in (FOLDER / "images").iterdir())
 
 
@@ -40,8 +41,10 @@ def test_the_set_is_large_and_mixed() -> None:
     assert relations["None"] > max(n for name, n in relations.items() if name != "None")
     without_picture = [post for post in POSTS if post.image is None]
     assert 3 <= len(without_picture) <= len(POSTS) / 3
-    untyped = [post for post in POSTS if all(entity.type is None for entity in post.entities)]
-    assert len(POSTS) / 3 <= len(untyped) <= len(POSTS) * 2 / 3
+    given = [post for post in POSTS if post not in RAW]
+    untyped = [post for post in given if all(entity.type is None for entity in post.entities)]
+    assert len(given) / 3 <= len(untyped) <= len(given) * 2 / 3
+    assert len(RAW) >= 4 and {post.image is None for post in RAW} == {True, False}
 
 
 def test_pairs_are_of_every_kind() -> None:
@@ -70,20 +73,21 @@ def test_a_post_is_clean(post: Post) -> None:
         assert not (words[-1] + post.text[entity.end :][:1]).isalnum() or entity.end == len(
             post.text
         )
-    assert post.pairs
-    for pair in post.pairs:
+    if post in RAW:
+        assert post.pairs is None and not post.objects
+    for pair in post.pairs or ():
         head, tail = post.argument(pair.head), post.argument(pair.tail)
         assert pair.relation is not None
         relation = schema.relation(pair.relation)
         assert relation.allows(head.type, tail.type)
-    assert len({(pair.head, pair.tail) for pair in post.pairs}) == len(post.pairs)
+    assert len({(pair.head, pair.tail) for pair in post.pairs or ()}) == len(post.pairs or ())
 
 
 def test_every_line_is_written_as_json_of_a_post() -> None:
     for line, post in zip(LINES, POSTS, strict=True):
         written = json.loads(post.model_dump_json(exclude_defaults=True))
         kept = json.loads(line)
-        for argument in (*kept["entities"], *kept.get("objects", ())):
+        for argument in (*kept.get("entities", ()), *kept.get("objects", ())):
             if argument["type"] is None:
                 del argument["type"]
         assert written == kept

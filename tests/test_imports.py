@@ -23,8 +23,10 @@ readers
 images
 weights pretrained
 tensor_cache
+entity_types
 encoders
 batching
+windows
 features
 markers
 inputs
@@ -33,7 +35,7 @@ bank
 orders
 relation
 losses
-tagging
+tagging hf_tagger spacy_tagger
 model
 checkpoints
 metrics

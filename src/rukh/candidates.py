@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from itertools import permutations
+from math import isqrt
 
 from rukh.errors import InputError
 from rukh.records import MAX_PAIRS, Post
 from rukh.schema import RelationSchema
+
+MOST = (1 + isqrt(1 + 4 * MAX_PAIRS)) // 2
+"""The most arguments of a post whose ordered pairs can all be asked."""
+MAX_FOUND = 64
+"""The most entities that are found in a text: nobody asked for each of them by name, and the pairs
+of some hundred, in a text too long for one row, cost a CPU minutes."""
 
 
 def asked(post: Post, schema: RelationSchema) -> list[tuple[str, str]]:

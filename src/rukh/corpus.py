@@ -23,7 +23,7 @@ from rukh.readers import group_posts, read, read_captions
 from rukh.readers.conll import gold_spans, read_tagged
 from rukh.records import Pair, Post, Record
 from rukh.schema import RelationSchema
-from rukh.tagging import TokenTagger
+from rukh.tagging import load_tagger
 
 MOST_ENTITIES = 6
 """Unlabelled posts with more entities are left out: they are lists, and lists of pairs."""
@@ -105,7 +105,7 @@ def read_corpus(data: DataConfig, tagger: str | None, unlabelled: Sequence[Path]
         train = [train[i] for i in sorted(kept.tolist())]
     posts += unlabelled_posts(unlabelled)
     if tagger is not None:
-        posts = TokenTagger.from_pretrained(tagger).type_posts(posts)
+        posts = load_tagger(tagger).type_posts(posts)
     return Corpus(posts, labelled, train, fold)
 
 

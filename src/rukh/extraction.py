@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from rukh.candidates import asked
+from rukh.candidates import MAX_FOUND, MOST, asked
 from rukh.features import FeatureCache, pictures_of
 from rukh.model import RelationModel
 from rukh.pair import Encoded
-from rukh.records import Pair, Post, Scored, Triple
+from rukh.records import FoundEntity, Pair, Post, Scored, Triple
 from rukh.schema import RelationSchema
 from rukh.scoring import PostScores, score_posts
-from rukh.tagging import Tagger, TokenTagger
+from rukh.tagging import Tagger, load_tagger
 
 CHUNK = 256
 """Posts that are read, encoded and answered together, and the unit of resuming."""
@@ -40,11 +40,12 @@ class Answers(NamedTuple):
 
 
 class Extractor:
-    """Names the relations between the arguments of posts.
+    """Names the relations between the arguments of posts, and finds those that are not given.
 
     Args:
         model: The two towers.
-        tagger: Types entities that come without a type. None: the one that the model names.
+        tagger: Types entities that come without a type, and finds those of posts that come without
+            any. None: the one that the model names.
         schema: The relations to choose from. None: the model's own.
         threshold: The least probability at which a relation is told. None: the model's own.
         feature_folder: Where to keep the patch states of pictures; None keeps them in memory.
@@ -52,9 +53,15 @@ class Extractor:
     Attributes:
         features: The pictures' cache; its ``missing`` and ``broken`` say which could not be read.
             None until a post has a picture.
+        cut: By the ids of posts in whose text more entities were found than are asked, how many
+            were left out; see :meth:`found`.
+        silent: How many posts had no arguments, given or found.
 
     Example:
         >>> extractor = Extractor.from_pretrained("mnre")
+        >>> (triple,) = extractor.extract([Post(id="0", text="Ann Lee was born in Rome")])
+        >>> triple.head_entity.text, triple.relation, triple.tail_entity.text
+        ('Ann Lee', '/per/loc/place_of_birth', 'Rome')
         >>> post = Post(id="1", text="Ann Lee was born in Rome", entities=[
         ...     {"id": "a", "start": 0, "end": 7}, {"id": "r", "start": 20, "end": 24}],
         ...     pairs=[{"head": "a", "tail": "r"}])
@@ -79,6 +86,8 @@ class Extractor:
         model.head(Encoded(nothing, nothing, nothing), self.bank)
         self.threshold = model.config.threshold if threshold is None else threshold
         self.features: FeatureCache | None = None
+        self.cut: dict[str, int] = {}
+        self.silent = 0
         self._tagger = tagger
         self._feature_folder = feature_folder
 
@@ -87,27 +96,71 @@ class Extractor:
         cls,
         source: str | Path = "mnre",
         *,
+        tagger: str | Path | Tagger | None = None,
         schema: str | Path | RelationSchema | None = None,
         threshold: float | None = None,
         feature_folder: Path | None = None,
     ) -> Extractor:
         """Load a shipped model by name, or a folder that ``rukh train`` wrote.
 
+        The tagger may be a name, as :func:`rukh.tagging.load_tagger` takes it.
+
         Raises:
-            WeightsError: There is no such model, or its base encoder is not installed.
-            InputError: The schema is broken, or asks a classifier for relations it never saw.
+            WeightsError: There is no such model or tagger, or its base encoder is not installed.
+            InputError: The schema is broken, or asks a classifier for relations it never saw; or
+                there is no such kind of tagger.
+            MissingDependency: The tagger needs a package that is not installed.
         """
         if isinstance(schema, str | Path):
             schema = RelationSchema.load(schema)
-        model = RelationModel.from_pretrained(source)
-        return cls(model, schema=schema, threshold=threshold, feature_folder=feature_folder)
+        if isinstance(tagger, str | Path):
+            tagger = load_tagger(tagger)
+        return cls(
+            RelationModel.from_pretrained(source),
+            tagger=tagger,
+            schema=schema,
+            threshold=threshold,
+            feature_folder=feature_folder,
+        )
+
+    @property
+    def tagger(self) -> Tagger | None:
+        """The one that was given, else the model's own, loaded when it is first needed."""
+        if self._tagger is None and self.model.config.tagger is not None:
+            self._tagger = load_tagger(self.model.config.tagger)
+        return self._tagger
+
+    def found(self, posts: Sequence[Post]) -> list[Post]:
+        """The posts with entities by the tagger where a post gives no entities and names no pairs.
+
+        Of more than :data:`rukh.candidates.MAX_FOUND` the first are kept, or fewer where a post has
+        so many objects that more pairs could not be asked; :attr:`cut` counts the others. A post
+        that names its pairs, be it none, stays as it is, and so do all where there is no tagger.
+        """
+        raw = [
+            i
+            for i, post in enumerate(posts)
+            if post.pairs is None and not post.entities and post.text.strip()
+        ]
+        out = list(posts)
+        if not raw or (tagger := self.tagger) is None:
+            return out
+        for i, found in zip(raw, tagger.find([posts[i].text for i in raw]), strict=True):
+            post = posts[i]
+            kept = found[: max(0, min(MAX_FOUND, MOST - len(post.objects)))]
+            if len(kept) < len(found):
+                self.cut[post.id] = len(found) - len(kept)
+            # An object may bear the name that a found entity would have had.
+            taken = {thing.id for thing in post.objects}
+            free = (name for name in map("e{}".format, count()) if name not in taken)
+            entities = tuple(entity.model_copy(update={"id": next(free)}) for entity in kept)
+            out[i] = post.model_copy(update={"entities": entities})
+        return out
 
     def typed(self, posts: Sequence[Post]) -> list[Post]:
         """The posts with a type for every text entity, given or by the tagger."""
         untyped = any(e.type is None for post in posts for e in post.entities)
-        if untyped and self._tagger is None and self.model.config.tagger is not None:
-            self._tagger = TokenTagger.from_pretrained(self.model.config.tagger)
-        return self._tagger.type_posts(posts) if untyped and self._tagger else list(posts)
+        return self.tagger.type_posts(posts) if untyped and self.tagger else list(posts)
 
     def answer(
         self, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
@@ -132,7 +185,9 @@ class Extractor:
 
         Where a post names its pairs, each is answered as it was asked, also by NOTA. Where it
         names none, every pair that the types allow is asked in both orders, and what is told are
-        the relations that reach the threshold, of each two arguments the better order.
+        the relations that reach the threshold, of each two arguments the better order. Where it
+        gives no entities either, those of :meth:`found` are asked, and the triples say what they
+        are.
 
         Args:
             posts: May be endless; they are read in chunks.
@@ -140,15 +195,20 @@ class Extractor:
         """
         rest = iter(posts)
         while chunk := list(islice(rest, CHUNK)):
-            typed = self.typed(chunk)
+            typed = self.typed(self.found(chunk))
+            self.silent += sum(not post.arguments for post in typed)
             pairs = [asked(post, self.schema) for post in typed]
-            for post, answers in zip(typed, self.answer(typed, pairs), strict=True):
+            for given, post, answers in zip(chunk, typed, self.answer(typed, pairs), strict=True):
+                found = {} if given.entities else _found_entities(post)
                 triples = [
-                    self._triple(post.id, answers, i, top_k) for i in range(len(answers.pairs))
+                    self._triple(post.id, found, answers, i, top_k)
+                    for i in range(len(answers.pairs))
                 ]
                 yield triples if post.pairs is not None else self._accepted(triples)
 
-    def _triple(self, post_id: str, answers: Answers, i: int, top_k: int) -> Triple:
+    def _triple(
+        self, post_id: str, found: dict[str, FoundEntity], answers: Answers, i: int, top_k: int
+    ) -> Triple:
         probabilities = answers.probabilities[i]
         k = int(probabilities[1:].argmax())
         score = float(probabilities[1 + k])
@@ -165,6 +225,8 @@ class Extractor:
             post_id=post_id,
             head=head,
             tail=tail,
+            head_entity=found.get(head),
+            tail_entity=found.get(tail),
             relation=self.bank.names[k] if told else self.schema.nota,
             score=round(score if told else float(probabilities[0]), 6),
             description=self.bank.descriptions[int(answers.match[i, k])] if told else None,
@@ -182,6 +244,14 @@ class Extractor:
             if key not in best or triple.score > best[key].score:
                 best[key] = triple
         return [t for t in triples if best.get(frozenset((t.head, t.tail))) is t]
+
+
+def _found_entities(post: Post) -> dict[str, FoundEntity]:
+    """The text entities of a post as triples tell them, by their ids."""
+    return {
+        e.id: FoundEntity(start=e.start, end=e.end, type=e.type, text=post.text[e.start : e.end])
+        for e in post.entities
+    }
 
 
 def both_orders(pairs: Sequence[Pair]) -> list[tuple[str, str]]:

@@ -19,7 +19,9 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -147,7 +149,8 @@ class Post(Record):
         caption: A machine's or a person's caption of the picture; a second text segment.
         entities, objects: The arguments; spans may nest or overlap.
         pairs: What to ask, in order, duplicates kept. None: every ordered pair that the schema's
-            types allow (see :func:`rukh.candidates.ask`).
+            types allow (see :func:`rukh.candidates.asked`), of the entities that a tagger finds
+            where none are given.
         tokens: Character offsets of the source's tokens, where its format has tokens.
         meta: Whatever else the source said of it.
 
@@ -231,11 +234,28 @@ class Scored(Record):
     score: float
 
 
+class FoundEntity(Record):
+    """An argument that the post did not give, but the tagger found in its text.
+
+    Attributes:
+        start, end: Character offsets into the post's text, end-exclusive.
+        type: Its type, as the tagger says.
+        text: Its words.
+    """
+
+    start: int
+    end: int
+    type: str | None
+    text: str
+
+
 class Triple(Record):
     """One answer: the relation of one pair of one post.
 
     Attributes:
         post_id, head, tail: The pair, by argument ids.
+        head_entity, tail_entity: What an id stands for where the tagger found the argument; else
+            None, and absent from whatever is written.
         relation: The relation's name, the schema's NOTA name where none holds, or None where none
             holds and the schema has no NOTA.
         score: Probability of ``relation``, in [0, 1].
@@ -247,11 +267,21 @@ class Triple(Record):
     post_id: str
     head: str
     tail: str
+    head_entity: FoundEntity | None = None
+    tail_entity: FoundEntity | None = None
     relation: str | None
     score: float
     description: str | None = None
     gate: float | None = None
     ranking: tuple[Scored, ...] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = write(self)
+        for name in ("head_entity", "tail_entity"):
+            if data.get(name, 0) is None:
+                del data[name]
+        return data
 
 
 def as_input_error(error: ValidationError, where: str | None = None) -> InputError:

@@ -23,7 +23,11 @@ BUILTIN: dict[str, dict[str, str]] = {
         "classifier": "rukh.relation:ClassifierHead",
         "retrieval": "rukh.relation:RetrievalHead",
     },
-    "taggers": {"tagger": "rukh.tagging:ShippedTagger"},
+    "taggers": {
+        "hf": "rukh.hf_tagger:HfTagger",
+        "spacy": "rukh.spacy_tagger:SpacyTagger",
+        "token": "rukh.tagging:TokenTagger",
+    },
 }
 
 

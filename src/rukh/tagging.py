@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,20 +10,26 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from rukh.batching import length_buckets
+from rukh import windows
 from rukh.encoders.adapt import load_trained_state, read_state
 from rukh.encoders.text import Pieces, TextEncoder
-from rukh.errors import WeightsError
-from rukh.files import read_json
+from rukh.entity_types import as_entities, with_types
+from rukh.errors import RukhError, WeightsError
+from rukh.files import read_json, sha256
 from rukh.records import Post, TextEntity
+from rukh.registry import names, resolve
 from rukh.weights import model_folder
 
 
 class Tagger(Protocol):
-    """Finds entities in text, and types entities whose spans are given."""
+    """Finds entities in text, and types entities whose spans are given.
+
+    A class that is registered as ``rukh.taggers`` makes one by ``from_pretrained(where)``, and may
+    say by ``locate(where)`` in which folder its files lie; see :func:`load_tagger`.
+    """
 
     def find(self, texts: Sequence[str]) -> list[list[TextEntity]]:
-        """Entities of each text, in order, with ids ``e0``, ``e1`` ..."""
+        """Entities of each text, in order, none over another, with ids ``e0``, ``e1`` ..."""
 
     def type_posts(self, posts: Sequence[Post]) -> list[Post]:
         """The same posts; every text entity without a type has one."""
@@ -57,9 +64,14 @@ class TokenTagger(nn.Module):
         self.register_buffer("allowed", allowed, persistent=False)
 
     @classmethod
+    def locate(cls, source: str | Path) -> Path:
+        """The folder of a shipped tagger, or the folder itself. Raises WeightsError."""
+        return model_folder(source)
+
+    @classmethod
     def from_pretrained(cls, source: str | Path) -> TokenTagger:
         """Load a shipped tagger by name, or a folder. Raises WeightsError."""
-        folder = model_folder(source)
+        folder = cls.locate(source)
         config = read_json(folder / "config.json")
         if not isinstance(config, dict) or config.get("task") != "tagger":
             raise WeightsError(f"{folder} holds no tagger")
@@ -78,46 +90,13 @@ class TokenTagger(nn.Module):
         logits: Tensor = self.head(self.dropout(states))
         return logits
 
-    @torch.inference_mode()
     def label_probabilities(self, texts: Sequence[str]) -> list[tuple[Pieces, Tensor]]:
-        """Pieces of each text with their label probabilities, ``(pieces, labels)``.
-
-        Texts longer than the encoder are read in windows that overlap by half; each piece takes
-        its probabilities from the window in which it stands farthest from an edge.
-        """
-        room = self.encoder.max_length - 2
-        pieces = [self.encoder.pieces(text) for text in texts]
-        windows = [
-            (i, first)
-            for i, piece in enumerate(pieces)
-            for first in range(0, max(1, len(piece.ids) - room // 2), room // 2)
-            if piece.ids
-        ]
-        out = [torch.zeros(len(piece.ids), len(self.labels)) for piece in pieces]
-        margin = [torch.full((len(piece.ids),), -1) for piece in pieces]
-        sizes = [min(room, len(pieces[i].ids) - first) for i, first in windows]
-        for batch in length_buckets(sizes, 32):
-            ids, mask = self.pad([pieces[windows[b][0]].ids[windows[b][1] :][:room] for b in batch])
-            probabilities = self(ids, mask).softmax(-1)
-            for row, b in enumerate(batch):
-                i, first = windows[b]
-                span = torch.arange(sizes[b])
-                edge = torch.minimum(span, sizes[b] - 1 - span)
-                better = edge > margin[i][first : first + sizes[b]]
-                where = first + span[better]
-                out[i][where] = probabilities[row, 1 : 1 + sizes[b]][better]
-                margin[i][where] = edge[better]
-        return list(zip(pieces, out, strict=True))
+        """Pieces of each text with their label probabilities, ``(pieces, labels)``."""
+        return windows.label_probabilities(texts, self.encoder, self, len(self.labels))
 
     def pad(self, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Special tokens and padding around piece ids: ``ids`` and ``mask``, ``(B, T)``."""
-        rows = [[self.encoder.start_id, *row, self.encoder.end_id] for row in ids]
-        padded = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
-        mask = torch.zeros_like(padded, dtype=torch.bool)
-        for i, row in enumerate(rows):
-            padded[i, : len(row)] = torch.tensor(row)
-            mask[i, : len(row)] = True
-        return padded, mask
+        return windows.pad(self.encoder, ids)
 
     def find(self, texts: Sequence[str]) -> list[list[TextEntity]]:
         """Entities of each text by the best label path that BIO allows, one label a word."""
@@ -125,22 +104,17 @@ class TokenTagger(nn.Module):
         for text, (pieces, probabilities) in zip(
             texts, self.label_probabilities(texts), strict=True
         ):
-            words = _words(text, pieces)
+            words = windows.words_of(text, pieces)
             firsts = [pieces_of_word[0] for pieces_of_word in words]
             path = self._best_path(probabilities[firsts].clamp_min(1e-9).log())
-            spans: list[list[Any]] = []
+            spans: list[tuple[int, int, str]] = []
             for word, label in zip(words, path, strict=True):
                 end = pieces.offsets[word[-1]][1]
                 if label.startswith("B-"):
-                    spans.append([pieces.offsets[word[0]][0], end, label[2:]])
+                    spans.append((pieces.offsets[word[0]][0], end, label[2:]))
                 elif label.startswith("I-"):
-                    spans[-1][1] = end
-            found.append(
-                [
-                    TextEntity(id=f"e{i}", start=start, end=end, type=name)
-                    for i, (start, end, name) in enumerate(spans)
-                ]
-            )
+                    spans[-1] = (spans[-1][0], end, spans[-1][2])
+            found.append(as_entities(text, spans))
         return found
 
     def _best_path(self, scores: Tensor) -> list[str]:
@@ -167,37 +141,55 @@ class TokenTagger(nn.Module):
         answers = self.label_probabilities([posts[i].text for i in open_])
         for i, (pieces, probabilities) in zip(open_, answers, strict=True):
             mass = probabilities[:, 1:].reshape(-1, len(self.types), 2).sum(2)
-            entities = []
-            for entity in posts[i].entities:
-                if entity.type is None:
-                    inside = [
-                        k
-                        for k, (start, end) in enumerate(pieces.offsets)
-                        if start < entity.end and end > entity.start
-                    ]
-                    best = int(mass[inside].sum(0).argmax())
-                    entity = entity.model_copy(update={"type": self.types[best]})
-                entities.append(entity)
-            out[i] = posts[i].model_copy(update={"entities": tuple(entities)})
+
+            def heaviest(entity: TextEntity, pieces: Pieces = pieces, mass: Tensor = mass) -> str:
+                return self.types[int(mass[windows.inside(pieces, entity)].sum(0).argmax())]
+
+            out[i] = with_types(posts[i], heaviest)
         return out
 
 
-def _words(text: str, pieces: Pieces) -> list[list[int]]:
-    """Pieces grouped into words: a piece goes on with its word if no white space or punctuation
-    parts them.
+def load_tagger(source: str | Path) -> Tagger:
+    """The tagger that a name stands for.
+
+    Args:
+        source: A tagger that is shipped with rukh, or a folder that ``rukh train`` wrote; or
+            ``KIND:WHERE``, where the kind is ``spacy``, ``hf``, or registered by a third party.
+
+    Raises:
+        InputError: There is no such kind.
+        WeightsError: There is no such tagger.
+        MissingDependency: It needs a package that is not installed.
+
+    Example:
+        >>> type(load_tagger("tagger")).__name__
+        'TokenTagger'
     """
-    words: list[list[int]] = []
-    for i, (start, end) in enumerate(pieces.offsets):
-        if start == end:
-            continue
-        joined = (
-            words
-            and pieces.offsets[words[-1][-1]][1] == start
-            and text[start - 1].isalnum()
-            and text[start].isalnum()
-        )
-        if joined:
-            words[-1].append(i)
-        else:
-            words.append([i])
-    return words
+    kind, where = _kind(source)
+    tagger: Tagger = kind.from_pretrained(where)
+    return tagger
+
+
+def fingerprint(source: str | Path) -> dict[str, str]:
+    """SHA-256 of a tagger's files by their names: another one of the same name has others.
+
+    Empty where they cannot be told: of a class without ``locate``, and of a tagger that is not
+    there, which whoever loads it will say.
+    """
+    try:
+        kind, where = _kind(source)
+        if not hasattr(kind, "locate"):
+            return {}
+        folder: Path = kind.locate(where)
+    except RukhError:
+        return {}
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+
+
+def _kind(source: str | Path) -> tuple[Any, str]:
+    """The class that a tagger's name calls for, and what to load it from."""
+    name, colon, where = str(source).partition(":")
+    if not os.path.isdir(source) and (colon or name in names("taggers")):
+        return resolve("taggers", name), where
+    return TokenTagger, str(source)

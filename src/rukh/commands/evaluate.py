@@ -13,6 +13,7 @@ from rukh.commands import options
 def evaluate(
     data: Annotated[Path, typer.Option(help="Labelled posts.")],
     model: options.Model = "mnre",
+    tagger: options.Tagger = None,
     format: options.Format = "jsonl",
     schema: options.Schema = None,
     threshold: options.Threshold = None,
@@ -38,7 +39,11 @@ def evaluate(
     told = read_captions(captions) if captions is not None else None
     posts = group_posts(read(data, format, images=images, captions=told, boxes=boxes, limit=limit))
     extractor = Extractor.from_pretrained(
-        model, schema=schema, threshold=threshold, feature_folder=cache() / "features"
+        model,
+        tagger=tagger,
+        schema=schema,
+        threshold=threshold,
+        feature_folder=cache() / "features",
     )
     if captions is not None and not extractor.model.config.pair.caption_words:
         typer.echo(f"warning: model {model} reads no captions", err=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def extract(
     input: Annotated[Path, typer.Argument(help="Posts, one record a line.")],
     model: options.Model = "mnre",
+    tagger: options.Tagger = None,
     schema: options.Schema = None,
     threshold: options.Threshold = None,
     top_k: Annotated[int, typer.Option(min=0, help="Add the K best relations of each pair.")] = 0,
@@ -29,7 +30,7 @@ def extract(
     boxes: options.Boxes = None,
     table: Annotated[bool, typer.Option("--table", help="Print a table to read.")] = False,
 ) -> None:
-    """Extract relations from posts.
+    """Extract relations from posts; a post without entities has them found by the tagger.
 
     Without --out and --table, triples go to standard output as JSON lines. An interrupted run
     with --out goes on where it stopped when the same command is given again.
@@ -43,37 +44,39 @@ def extract(
     from rukh.files import sha256
     from rukh.journal import Journal
     from rukh.readers import read, read_captions
+    from rukh.tagging import fingerprint
     from rukh.weights import model_folder
 
     told = read_captions(captions) if captions is not None else None
     # Reading the whole file first costs little and finds a bad line before hours of work.
     total = sum(1 for _ in read(input, format, images=images, captions=told, boxes=boxes))
-    extractor = Extractor.from_pretrained(model, schema=schema, threshold=threshold)
+    extractor = Extractor.from_pretrained(model, tagger=tagger, schema=schema, threshold=threshold)
     journal = None
     if out is not None:
         if out.exists() and out.samefile(input):
             raise typer.BadParameter("it is the input", param_hint="--out")
         folder = model_folder(model)
+        named = tagger or extractor.model.config.tagger
         journal = Journal(
             out,
             {
                 "input": sha256(input),
                 "captions": None if captions is None else sha256(captions),
                 "model": [sha256(folder / name) for name in ("model.safetensors", "config.json")],
+                "tagger": None if named is None else [named, fingerprint(named)],
                 "schema": extractor.schema.model_dump(mode="json"),
                 "options": [format, str(images), extractor.threshold, top_k],
             },
         )
     done = journal.done if journal else 0
     posts = islice(read(input, format, images=images, captions=told, boxes=boxes), done, None)
-    triples_told = silent = 0
+    triples_told = 0
     with tqdm(total=total, initial=done, unit="post", disable=None, file=sys.stderr) as progress:
         while chunk := list(islice(posts, CHUNK)):
             answers = list(extractor.stream(chunk, top_k=top_k))
             rows = [triple for triples in answers for triple in triples]
             lines = [row.model_dump_json(exclude=None if top_k else {"ranking"}) for row in rows]
             done += len(chunk)
-            silent += sum(not post.arguments for post in chunk)
             triples_told += sum(row.relation not in (None, extractor.schema.nota) for row in rows)
             if table:
                 for post, triples in zip(chunk, answers, strict=True):
@@ -85,15 +88,26 @@ def extract(
             progress.update(len(chunk))
     if journal is not None:
         journal.finish()
-    _summary(total, triples_told, silent, extractor, out)
+    _summary(total, triples_told, extractor, out)
 
 
-def _summary(posts: int, told: int, silent: int, extractor: Extractor, out: Path | None) -> None:
+def _summary(posts: int, told: int, extractor: Extractor, out: Path | None) -> None:
     """One line to standard error, and one for whatever could not be used."""
     where = f", written to {out}" if out else ""
     typer.echo(f"{posts} posts, {told} relations told{where}", err=True)
-    if silent:
-        typer.echo(f"warning: {silent} posts have no arguments, so nothing was asked", err=True)
+    if extractor.silent:
+        typer.echo(
+            f"warning: {extractor.silent} posts have no arguments, given or found, so nothing was "
+            "asked",
+            err=True,
+        )
+    if extractor.cut:
+        first, left = next(iter(extractor.cut.items()))
+        typer.echo(
+            f"warning: {len(extractor.cut)} posts hold more entities than are asked, so only the "
+            f"first were; {first}: {left} left out",
+            err=True,
+        )
     features = extractor.features
     for problem, names in (
         ("are missing", features.missing if features else {}),
@@ -115,7 +129,9 @@ def _print(post: Post, triples: list[Triple], extractor: Extractor) -> None:
     )
     typer.echo(textwrap.fill(" ".join(title.split()), width, subsequent_indent="  "))
     for triple in triples:
-        head, tail = post.surface(triple.head), post.surface(triple.tail)
+        found_head, found_tail = triple.head_entity, triple.tail_entity
+        head = found_head.text if found_head else post.surface(triple.head)
+        tail = found_tail.text if found_tail else post.surface(triple.tail)
         gate = "" if triple.gate is None else f"  picture trusted {triple.gate:.2f}"
         relation = triple.relation or "(none)"
         typer.echo(f"    {head}  --{relation}-->  {tail}   {triple.score:.2f}{gate}")

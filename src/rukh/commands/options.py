@@ -8,6 +8,13 @@ from typing import Annotated, TypeAlias
 import typer
 
 Model: TypeAlias = Annotated[str, typer.Option(help="A shipped model, or a folder.")]
+Tagger: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="What types and finds entities: a shipped tagger, a folder, spacy:NAME or hf:NAME; "
+        "by default the model's own."
+    ),
+]
 Schema: TypeAlias = Annotated[
     str | None, typer.Option(help="Relations to choose from; by default the model's own.")
 ]

@@ -60,8 +60,8 @@ class Extractor:
     Example:
         >>> extractor = Extractor.from_pretrained("mnre")
         >>> (triple,) = extractor.extract([Post(id="0", text="Ann Lee was born in Rome")])
-        >>> triple.head_entity.text, triple.relation, triple.tail_entity.text
-        ('Ann Lee', '/per/loc/place_of_birth', 'Rome')
+        >>> triple.head_entity.text, triple.tail_entity.text
+        ('Ann Lee', 'Rome')
         >>> post = Post(id="1", text="Ann Lee was born in Rome", entities=[
         ...     {"id": "a", "start": 0, "end": 7}, {"id": "r", "start": 20, "end": 24}],
         ...     pairs=[{"head": "a", "tail": "r"}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rukh.commands.study import app
-from rukh.errors import InputError
+from rukh.errors import InputError, MissingDependency
 from rukh.studies.audit import audit
 from rukh.studies.audit_report import html
 from rukh.studies.evidence import Aux
@@ -212,6 +213,15 @@ def test_bad_input_is_told(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=why) as caught:
             run(*arguments)
         assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("module", ["scipy.sparse", "sklearn.model_selection"])
+def test_without_the_extra_it_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependency, match=r"scikit-learn is not .*'rukh\[study\]'"):
+        run("--data", folder / "train.txt", "--format", "mnre")
 
 
 def test_mnre_is_as_leaky_as_it_is(rukh_data: Path) -> None:

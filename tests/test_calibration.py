@@ -37,7 +37,7 @@ def test_calibrate_on_pairs_that_can_be_counted_by_hand() -> None:
         (nota, in_),  # in, but told the other way round: wrong in both figures
         (nota, near),  # near: only the other order tells it
         (nota, nota),  # none
-        ([1.0, 0.9, 0], nota),  # none; a relation only at a low threshold
+        ([9.0, 0, 0], nota),  # none; a relation only at a low threshold
     ]
     logits = torch.tensor([row for pair in asked for row in pair])
     found = calibrate(logits, ["in", "in", "near", "none", "none"], bank, schema)

@@ -16,10 +16,10 @@ from rukh.errors import InputError
 from rukh.metrics import (
     Micro,
     OrderedDecision,
-    best_threshold,
     bootstrap_f1,
     confusion,
     evaluate_predictions,
+    expected_threshold,
     macro_f1,
     micro,
     order_free,
@@ -262,47 +262,44 @@ def test_bootstrap_of_nothing() -> None:
 
 
 @quick
-@given(st.lists(st.tuples(scores, labels, labels), max_size=12), st.sampled_from(["none", None]))
-def test_threshold_against_brute_force(
-    rows: list[tuple[float, str, str]], nota: str | None
-) -> None:
-    values = [score for score, _, _ in rows]
-    relations = [relation for _, relation, _ in rows]
-    gold = [g for _, _, g in rows]
+@given(st.lists(scores, max_size=12), st.floats(0, 12))
+def test_threshold_against_brute_force(values: list[float], positives: float) -> None:
+    def expected(threshold: float) -> float:
+        told = [value for value in values if value >= threshold]
+        return 2 * sum(told) / (len(told) + positives) if told else 0.0
 
-    def f1_at(threshold: float) -> float:
-        kept = [r if v >= threshold else nota for v, r in zip(values, relations, strict=True)]
-        return micro(gold, kept, nota).f1
-
-    threshold, f1 = best_threshold(values, relations, gold, nota)
+    threshold, f1 = expected_threshold(values, positives)
     assert 0 <= threshold <= 1
-    assert f1 == max([f1_at(value) for value in values], default=0.0)
+    assert f1 == pytest.approx(max([expected(value) for value in values], default=0.0))
     if f1:
-        assert f1_at(threshold) == f1
+        assert expected(threshold) == pytest.approx(f1)
 
 
 def test_threshold_by_hand() -> None:
-    gold = ["likes", "likes", "none", "likes", "none"]
-    found = best_threshold([0.9, 0.8, 0.6, 0.4, 0.2], ["likes"] * 5, gold, "none")
-    # Down to 0.4: 3 right of 4, all 3 gold found: 2 * 3 / (4 + 3).
-    assert found == pytest.approx((0.3, 6 / 7))
+    # The first two: 2 * 1.7 / (2 + 2); a third would make it 2 * 1.9 / (3 + 2).
+    assert expected_threshold([0.2, 0.9, 0.1, 0.8], 2.0) == pytest.approx((0.5, 0.85))
 
 
 def test_threshold_does_not_part_equal_scores() -> None:
-    # Stopping between the two at 0.5 would give F1 1, but no threshold can.
-    found = best_threshold([0.5, 0.5], ["likes", "likes"], ["likes", "none"], "none")
-    assert found == pytest.approx((0.25, 2 / 3))
+    threshold, _ = expected_threshold([0.5, 0.5, 0.1], 1.0)
+    assert 0.1 < threshold <= 0.5
 
 
-def test_threshold_without_anything_right() -> None:
-    assert best_threshold([0.3], ["likes"], ["none"], "none") == (1.0, 0.0)
-    assert best_threshold([], [], [], "none") == (1.0, 0.0)
+def test_the_threshold_of_calibrated_probabilities_is_half_of_what_they_reach() -> None:
+    values = np.random.default_rng(0).beta(0.5, 1.5, 20_000)
+    threshold, f1 = expected_threshold(values, float(values.sum()))
+    assert threshold == pytest.approx(f1 / 2, abs=0.01)
+
+
+def test_threshold_where_nothing_is_expected() -> None:
+    assert expected_threshold([0.0, 0.0], 0.0) == (1.0, 0.0)
+    assert expected_threshold([], 0.0) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize("score", [float("nan"), -0.1, 1.5])
 def test_threshold_wants_probabilities(score: float) -> None:
     with pytest.raises(InputError, match=r"scores\[1\].*no probability"):
-        best_threshold([0.5, score], ["likes", "likes"], ["likes", "likes"], "none")
+        expected_threshold([0.5, score], 1.0)
 
 
 def test_evaluate_predictions_puts_it_together() -> None:

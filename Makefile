@@ -55,13 +55,15 @@ bench: $(STAMP) ## Measure speed and memory
 
 MNRE := $(RUKH_DATA)/mnre/train.txt $(RUKH_DATA)/mnre/captions/llavanext_train.txt \
 	$(RUKH_DATA)/twitter_ner/twitter2015_train.txt
+SEED ?= 13
 
 train-mnre: $(MNRE) $(STAMP) ## Train the shipped model `mnre`, and before it its three teachers
 	for part in 0 1 2; do \
-		$(BIN)/rukh train configs/mnre.yaml distillation.teachers=[] data.val=null \
-			data.part=[$$part,3] training.seed=1$$part --out runs/mnre-teacher-$$part; \
+		$(BIN)/rukh train configs/mnre.yaml data.val=null data.part=[$$part,3] \
+			training.seed=1$$part --out runs/mnre-teacher-$$part; \
 	done
-	$(BIN)/rukh train configs/mnre.yaml
+	$(BIN)/rukh train configs/mnre.yaml training.seed=$(SEED) --out runs/mnre-$(SEED) \
+		distillation.teachers=[runs/mnre-teacher-0,runs/mnre-teacher-1,runs/mnre-teacher-2]
 
 train-tagger: $(RUKH_DATA)/twitter_ner/twitter2015_train.txt $(STAMP) ## Train the shipped `tagger`
 	$(BIN)/rukh train configs/tagger.yaml

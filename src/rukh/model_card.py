@@ -15,11 +15,12 @@ def relation_card(config: dict[str, Any], figures: dict[str, Any]) -> str:
         f"({data['format']}) with `{pair['text_encoder']}` and `{pair['vision_encoder']}`; markers "
         f"`{pair['markers']}`, head `{config['relation']['head']}`, order `{config['order']}`, "
         f"seed {config['training']['seed']}. Entity types: tagger `{config['tagger']}`. Captions: "
-        f"{config['caption_source'] or 'none'}.",
+        f"{config['caption_source'] or 'none'}." + _teachers(config["distillation"]),
         "## Figures",
         _table(figures),
         "`fold` is a tenth of the training posts, kept apart by picture and sentence; the epoch, "
-        "the temperature and the threshold were chosen on it. `val` was scored once, afterwards.",
+        "the temperature and the threshold were chosen on it. `val` decided nothing in training; "
+        "it was scored when that was over.",
     ]
     return _join(parts, config)
 
@@ -39,6 +40,19 @@ def tagger_card(config: dict[str, Any], figures: dict[str, Any]) -> str:
         f"{test}, scored once.",
     ]
     return _join(parts, config)
+
+
+def _teachers(distillation: dict[str, Any]) -> str:
+    if not distillation["teachers"]:
+        return ""
+    files = [f"`{Path(path).name}`" for path in distillation["unlabelled"]]
+    where = (
+        f", and on the pairs of {', '.join(files)}, which carry no relation label" if files else ""
+    )
+    return (
+        f" It learned from the labels and from the answers of {len(distillation['teachers'])} "
+        f"teachers, models of its kind, on the same posts{where}."
+    )
 
 
 def _join(parts: list[str], config: dict[str, Any]) -> str:

@@ -234,10 +234,14 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
     if config.data.val is not None:
         data = config.data
         posts = load_posts(config.data.val, data, data.val_images, data.val_captions)
-        measured = evaluate_posts(Extractor(task.model), posts)
-        figures["val"] = {
-            k: v for k, v in measured.items() if k not in {"per_relation", "confusion", "seconds"}
-        }
+        shown = {"val": posts}
+        if config.pair.caption_words and data.val_captions is not None:
+            bare = [post.model_copy(update={"caption": None}) for post in posts]
+            shown["val_without_captions"] = bare
+        for name, some in shown.items():
+            measured = evaluate_posts(Extractor(task.model), some)
+            left_out = {"per_relation", "confusion", "seconds"}
+            figures[name] = {k: v for k, v in measured.items() if k not in left_out}
     task.model.config = task.model.config.model_copy(update={"figures": figures})
     task.model.save(out, relation_card(config.model_dump(mode="json"), figures))
     return figures

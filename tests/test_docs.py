@@ -105,3 +105,15 @@ def test_every_field_of_a_record_is_described() -> None:
     assert set(re.findall(r"^\| `([a-z_.\[\]]+)` \|", going_in, re.M)) == fields
     told = "".join(re.findall(r"^\| (`.*?) \|", coming_out, re.M))
     assert set(re.findall(r"`(\w+)`", told)) == set(Triple.model_fields)
+
+
+def test_the_table_of_the_grid_is_that_of_its_finished_cells() -> None:
+    """`rukh study ablation --finished` prints what docs/mnre.md shows."""
+    from rukh.files import read_json
+    from rukh.studies.ablation import compare, table
+
+    folder = CHECKOUT / "studies" / "results" / "mnre-ablation"
+    order = ("all", "classifier", "no-caption")
+    results = [read_json(folder / f"{cell}-{seed}.json") for cell in order for seed in (13, 14)]
+    assert len(results) == len(list(folder.glob("*.json")))
+    assert table(compare(results, "all")) in (CHECKOUT / "docs" / "mnre.md").read_text("utf-8")

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from conftest import schema_of
 from rukh.distillation import DistillationConfig
-from rukh.errors import InputError
+from rukh.errors import InputError, WeightsError
 from rukh.extraction import Extractor
 from rukh.files import sha256
 from rukh.model import RelationModel
@@ -257,3 +257,11 @@ def test_a_part_is_one_of_several(config: Path) -> None:
     data["part"] = [0, 2]
     left = RelationTask(loaded(config, data=data))
     assert len(left.rows) < len(RelationTask(loaded(config)).rows)
+
+
+def test_a_teacher_that_is_not_there_is_told_before_anything_is_read(config: Path) -> None:
+    data = loaded(config).data.model_copy(update={"train": Path("nowhere.jsonl")})
+    distillation = DistillationConfig(teachers=("nobody",))
+    told = loaded(config).model_copy(update={"data": data, "distillation": distillation})
+    with pytest.raises(WeightsError, match="'nobody'"):
+        RelationTask(told)

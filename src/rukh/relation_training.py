@@ -32,7 +32,7 @@ from rukh.relation import RelationConfig
 from rukh.schema import RelationSchema
 from rukh.scoring import batch_inputs, rows_of, score_posts
 from rukh.training import TrainingConfig, fit
-from rukh.weights import cache
+from rukh.weights import cache, model_folder
 
 
 class LossConfig(Record):
@@ -82,6 +82,8 @@ class RelationTask:
         torch.manual_seed(config.training.seed)
         schema = RelationSchema.load(config.relations)
         distillation = config.distillation
+        for teacher in distillation.teachers:
+            model_folder(teacher)  # a name that stands for nothing is told before hours of work
         corpus = read_corpus(
             config.data, config.tagger, distillation.unlabelled if distillation.teachers else ()
         )

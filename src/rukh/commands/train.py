@@ -55,7 +55,9 @@ def train(
             f"no task {task!r}",
             where=str(config),
             field="task",
-            fix=suggestion(task, ["relations", "tagger"]),
+            fix=f"run: rukh study ablation {config}"
+            if task == "ablation"
+            else suggestion(task, ["relations", "tagger"]),
         )
     if json is not None:
         write_json(figures, json)

@@ -122,6 +122,9 @@ def _identity(config: RelationTrainingConfig) -> dict[str, Any]:
     for key in ("images", "val_images"):
         folder = getattr(config.data, key)
         plain["data"][key] = None if folder is None else folder.name
+    # Without teachers the unlabelled files are not read.
+    files = config.distillation.unlabelled if config.distillation.teachers else ()
+    plain["distillation"]["unlabelled"] = [file.name for file in files]
     found: dict[str, Any] = json.loads(json.dumps(plain))
     return found
 
@@ -156,7 +159,7 @@ def _measure(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
         "fold": trained["fold"],
         "val": figures,
         # For paired tests: right, told and gold positives of each post, in the file's order.
-        "counts": list(map(list, zip(*counts.values(), strict=True))),
+        "counts": [" ".join(map(str, row)) for row in zip(*counts.values(), strict=True)],
     }
 
 
@@ -187,13 +190,18 @@ def compare(
         shared = sorted(runs.keys() & cells.get(reference, {}).keys())
         row |= {"difference": None, "difference_ci": None, "p": None}
         if name != reference and shared:
-            ours = np.array([runs[seed]["counts"] for seed in shared])
-            theirs = np.array([cells[reference][seed]["counts"] for seed in shared])
+            ours = np.array([_counts(runs[seed]) for seed in shared])
+            theirs = np.array([_counts(cells[reference][seed]) for seed in shared])
             if ours.shape != theirs.shape:
                 raise InputError(f"cells {name!r} and {reference!r} measure different posts")
             row |= _paired(ours, theirs, draws)
         rows.append(row)
     return rows
+
+
+def _counts(result: Mapping[str, Any]) -> list[list[int]]:
+    """A result's right, told and gold positives by post, ``(3, posts)``."""
+    return [[int(count) for count in row.split()] for row in result["counts"]]
 
 
 def _paired(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from conftest import schema_of
 from rukh.bank import RelationBank
 from rukh.errors import InputError
 from rukh.schema import RelationSchema
@@ -88,3 +89,18 @@ def test_a_cache_that_cannot_be_written_does_no_harm(
         closed.mkdir(mode=0o500)
         monkeypatch.setenv("RUKH_CACHE", str(closed))
         assert RelationBank.build(tiny_schema, Embed(), key="a").vectors.shape == (7, 2)
+
+
+def test_sampled_prototypes_are_the_relations_own() -> None:
+    bank = RelationBank.build(schema_of(), lambda texts: torch.zeros(len(texts), 2))
+    assert bank.sampled(9) is bank
+    drawn = set()
+    for _ in range(50):
+        few = bank.sampled(1)
+        assert few.prototypes.shape == (len(bank.names), 1)
+        for own, one in zip(bank.prototypes.tolist(), few.prototypes.tolist(), strict=True):
+            assert one[0] in own and one[0] >= 0
+        drawn |= set(few.prototypes[:, 0].tolist())
+    assert drawn == set(range(len(bank.descriptions)))  # each gets its turn
+    two = bank.sampled(2).prototypes
+    assert all(len({*row}) == 2 for row in two.tolist())

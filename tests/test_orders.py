@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from conftest import schema_of
 from rukh.bank import RelationBank
-from rukh.orders import columns, directed, join, width
+from rukh.orders import columns, directed, join, width, within
 from rukh.schema import RelationSchema
 
 
@@ -79,3 +80,18 @@ def test_width(bank: RelationBank) -> None:
     there, back = logits(bank)
     assert width(bank, "joint") == join(there, back, bank).shape[1] == 6
     assert width(bank, "both") == width(bank, "given") == there.shape[1] == 5
+
+
+def test_columns_within_a_few_relations() -> None:
+    schema = schema_of()
+    bank = RelationBank.build(schema, lambda texts: torch.zeros(len(texts), 2))
+    for order in ("joint", "both", "given"):
+        for name in bank.names:
+            told = within([name], bank, order)
+            right = {0, *columns(name, bank, schema.nota, order)}
+            assert len(told) == width(bank, order)
+            # An inverse is a relation of its own, so only what this name tells is open.
+            assert {0, columns(name, bank, schema.nota, order)[0]} <= set(
+                told.nonzero().flatten().tolist()
+            )
+            assert set(told.nonzero().flatten().tolist()) <= right

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rukh.encoders.vision import PatchMap
+from rukh.errors import InputError
 from rukh.inputs import PairInputs
 from rukh.markers import Markers
 from rukh.model import RelationModel
@@ -268,3 +269,23 @@ def test_a_pair_read_backwards_is_the_pair_asked_backwards(
         turned[posts[i].id, tail, head] = vector
     assert turned.keys() == asked.keys()
     same(asked, turned)
+
+
+def test_a_residual_pair_starts_as_its_text(tiny_model: Make, posts: list[Post]) -> None:
+    model = tiny_model(residual=True)
+    post = next(post for post in posts if len(post.entities) > 1 and not post.objects)
+    head, tail = post.entities[0].id, post.entities[1].id
+    with torch.no_grad():  # as it is before training
+        model.pair.share.copy_(torch.tensor([1.0, 0.5, 0.5]))
+        model.pair.out.weight.zero_()
+        model.pair.out.bias.zero_()
+    there, back = embed(model, [post], [[(head, tail), (tail, head)]], [None]).values()
+    torch.testing.assert_close(there, back)  # the head that tells them apart adds nothing yet
+    torch.nn.init.normal_(model.pair.out.weight)
+    there, back = embed(model, [post], [[(head, tail), (tail, head)]], [None]).values()
+    assert (there - back).norm() > 1e-3
+
+
+def test_a_residual_pair_is_as_wide_as_its_text(tiny_model: Make) -> None:
+    with pytest.raises(InputError, match=r"pair\.residual: needs dim 32"):
+        tiny_model(residual=True, dim=64)

@@ -107,6 +107,65 @@ def test_both_orders_have_targets(config: Path) -> None:
     assert given_only._pairs(post)[0] == [("a", "b"), ("a", "c"), ("b", "c"), ("c", "a")]
 
 
+def other_corpus(tmp_path: Path) -> dict[str, str]:
+    """Posts of another schema, which calls nothing ``None`` and knows two relations."""
+    schema = {
+        "name": "other",
+        "nota": "None",
+        "relations": [
+            {"name": "None"},
+            {"name": "visits", "descriptions": ["the head goes to see the tail"]},
+            {"name": "hates", "descriptions": ["the head cannot stand the tail"]},
+        ],
+    }
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(schema))
+    posts = []
+    for i, post in enumerate(labelled()[:30]):
+        label = ("visits", "None", "hates")[i % 3]
+        pairs = (Pair(head="h", tail="t", relation=label),)
+        text = post.text + " again"
+        posts.append(post.model_copy(update={"id": f"o{i}", "text": text, "pairs": pairs}))
+    write(posts, tmp_path / "other.jsonl")
+    where = {"train": str(tmp_path / "other.jsonl"), "format": "jsonl"}
+    return where | {"relations": str(tmp_path / "other.yaml")}
+
+
+def test_corpora_are_told_from_their_own_relations(config: Path, tmp_path: Path) -> None:
+    mix = [other_corpus(tmp_path)]
+    changed = loaded(
+        config, mix=mix, without=["near", "hates"], relation={"names": "with", "sampled": 1}
+    )
+    task = RelationTask(changed)
+    assert task.model.schema.names == ("works_at", "employs", "lives_in", "visits")
+    labels = {p.relation for post in task.posts for p in post.pairs or ()}
+    assert labels == {"none", "lives_in", "visits"}  # nothing that is left out, one name for none
+    # NOTA, four relations, and two of them the other way round
+    shown = ("none", *task.bank.names, "lives_in back", "visits back")
+    for source, foreign in (
+        (0, {"visits", "visits back"}),
+        (1, {*shown} - {"none", "visits", "visits back"}),
+    ):
+        shut = {name for name, b in zip(shown, task.bias[source].tolist(), strict=True) if b < 0}
+        assert shut == foreign
+    sources = {task.source[i] for i, _, _ in task.rows}
+    assert sources == {0, 1}
+    loss = task.loss(task.batches(0)[0])
+    assert loss.isfinite() and loss < 10  # a shut column that were the target would cost 10,000
+    assert "visits: the head goes to see the tail" in task.bank.descriptions
+    train_relations(changed, tmp_path / "mixed")
+    assert "visits" in RelationModel.from_pretrained(tmp_path / "mixed").schema.names
+
+
+def test_types_are_left_out_as_often_as_said(config: Path) -> None:
+    data = yaml.safe_load(config.read_text())["data"]
+    task = RelationTask(loaded(config, data=data | {"type_dropout": 0.5}))
+    task.batches(0)
+    assert 5 < sum(task._untyped) < len(task._untyped) - 5
+    row = task.rows[0][1]
+    assert any(row.types) and not any(row.without_types().types)
+    assert len(row.without_types()) == len(row)
+
+
 def test_no_labels_are_no_training(config: Path, tmp_path: Path) -> None:
     for posts in (labelled()[:1], [p.model_copy(update={"pairs": ()}) for p in labelled()]):
         write(posts, tmp_path / "posts.jsonl")

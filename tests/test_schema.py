@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from conftest import schema_of
 from rukh.errors import InputError
 from rukh.records import TextEntity, VisualObject
 from rukh.schema import Relation, RelationSchema
@@ -166,3 +167,25 @@ def test_a_label_that_data_may_not_carry_is_told_with_its_place() -> None:
     schema.check_label("None", "here")
     with pytest.raises(InputError, match=r"post 'p': relation '/per/per/peers'.*/per/per/peer"):
         schema.check_label("/per/per/peers", "post 'p'")
+
+
+def test_merged_schemas_keep_one_none_and_refuse_two_meanings() -> None:
+    first = schema_of()
+    other = RelationSchema.parse(
+        {
+            "name": "other",
+            "nota": "no",
+            "relations": [{"name": "no"}, {"name": "visits", "descriptions": ["goes to see"]}],
+            "types": {"PER": "someone", "NUM": "number"},
+        }
+    )
+    merged = RelationSchema.merged([first, other, first], without=["employs"])
+    assert merged.nota == "none" and merged.names == ("near", "works_at", "lives_in", "visits")
+    assert merged.relation("works_at").inverse is None
+    assert merged.types["NUM"] == "number" and merged.types["PER"] == first.types.get(
+        "PER", "someone"
+    )
+    near = first.relation("near").model_copy(update={"descriptions": ("far away",)})
+    changed = other.model_copy(update={"relations": (*other.relations, near)})
+    with pytest.raises(InputError, match="'near' is described otherwise"):
+        RelationSchema.merged([first, changed])

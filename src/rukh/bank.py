@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -67,6 +67,14 @@ class RelationBank:
         turned = [schema.reverse(name) for name in names]
         reverse = torch.tensor([-1 if t is None else names.index(t) for t in turned])
         return cls(names, tuple(descriptions), vectors, torch.tensor(table), reverse, schema.types)
+
+    def sampled(self, count: int) -> RelationBank:
+        """The bank with at most ``count`` prototypes a relation, drawn by torch's generator."""
+        if self.prototypes.shape[1] <= count:
+            return self
+        chance = torch.rand(self.prototypes.shape).masked_fill(self.prototypes < 0, -1.0)
+        drawn = chance.topk(count, 1).indices
+        return replace(self, prototypes=self.prototypes.gather(1, drawn))
 
     def index(self, name: str | None, nota: str | None) -> int:
         """Class index of a label: 0 for NOTA (or None), else its place in ``names`` plus one."""

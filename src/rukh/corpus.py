@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from pydantic import Field, field_validator
@@ -25,6 +25,7 @@ from rukh.records import Pair, Post, Record
 from rukh.schema import RelationSchema
 from rukh.tagging import load_tagger
 
+T = TypeVar("T")
 MOST_ENTITIES = 6
 """Unlabelled posts with more entities are left out: they are lists, and lists of pairs."""
 
@@ -45,6 +46,7 @@ class DataConfig(Record):
             others that part; see :mod:`rukh.distillation`.
         caption_dropout: How often a post is shown without its caption, so that the model does
             without one too.
+        type_dropout: How often a post is shown without the types of its arguments.
         share: Share of the remaining training posts that is used, for low-resource figures and
             quick comparisons; the fold stays whole.
     """
@@ -59,6 +61,7 @@ class DataConfig(Record):
     fold: float = Field(default=0.1, gt=0, lt=0.5)
     part: tuple[int, int] | None = None
     caption_dropout: float = Field(default=0.0, ge=0, lt=1)
+    type_dropout: float = Field(default=0.0, ge=0, lt=1)
     share: float = Field(default=1.0, gt=0, le=1)
 
     @field_validator("part")
@@ -69,22 +72,48 @@ class DataConfig(Record):
         return part
 
 
+class MixConfig(Record):
+    """Another corpus to train on, with relations of its own.
+
+    A pair of it is told from the relations of its own schema only: that another schema's relation
+    does not hold of it, nobody said.
+
+    Attributes:
+        train: The file.
+        format: Its format, a reader's name.
+        relations: Its schema; see :meth:`rukh.schema.RelationSchema.merged`.
+        share: Share of its posts that is used.
+    """
+
+    train: Path
+    format: str
+    relations: str
+    share: float = Field(default=1.0, gt=0, le=1)
+
+
 class Corpus(NamedTuple):
     """Posts and what they are for.
 
     Attributes:
-        posts: All posts, typed; the first ``labelled`` of them are those of the training file.
+        posts: All posts, typed; the first ``labelled`` of them are those of the training files.
         labelled: See ``posts``.
         train, fold: Indices of the labelled posts to train on, and of the fold that decides.
+        source: Of each post, which corpus it is of: 0 for ``data``, then those of ``mix``.
     """
 
     posts: list[Post]
     labelled: int
     train: list[int]
     fold: list[int]
+    source: list[int]
 
 
-def read_corpus(data: DataConfig, tagger: str | None, unlabelled: Sequence[Path] = ()) -> Corpus:
+def read_corpus(
+    data: DataConfig,
+    tagger: str | None,
+    unlabelled: Sequence[Path] = (),
+    mix: Sequence[MixConfig] = (),
+) -> Corpus:
     """Read, type and split the posts of a run.
 
     Raises:
@@ -93,20 +122,45 @@ def read_corpus(data: DataConfig, tagger: str | None, unlabelled: Sequence[Path]
     posts = load_posts(data.train, data, data.images, data.captions)
     if not posts:
         raise InputError("no posts to train on", where=str(data.train))
+    source = [0] * len(posts)
+    for number, other in enumerate(mix, 1):
+        found = _share(group_posts(read(other.train, other.format)), other.share)
+        posts += found
+        source += [number] * len(found)
     labelled = len(posts)
     train, fold = split_fold(posts, data.fold)
     if data.part is not None:
         left_out, of = data.part
         part = parts(posts, of)
         train = [i for i in train if part[i] != left_out]
-    if data.share < 1:
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-        kept = order[: max(1, round(data.share * len(train)))]
-        train = [train[i] for i in sorted(kept.tolist())]
+    train = _share(train, data.share)
     posts += unlabelled_posts(unlabelled)
+    source += [0] * (len(posts) - labelled)
     if tagger is not None:
         posts = load_tagger(tagger).type_posts(posts)
-    return Corpus(posts, labelled, train, fold)
+    return Corpus(posts, labelled, train, fold, source)
+
+
+def _share(items: list[T], share: float) -> list[T]:
+    """That share of a list, drawn alike in every run, in its order."""
+    if share == 1:
+        return items
+    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))
+    return [items[i] for i in sorted(order[: max(1, round(share * len(items)))].tolist())]
+
+
+def relabelled(
+    post: Post, own: RelationSchema, merged: RelationSchema, without: Sequence[str]
+) -> Post:
+    """A post of one corpus under a schema that several were merged into: its NOTA becomes the
+    merged one's, and pairs of relations that are left out are not there.
+    """
+    pairs = tuple(
+        pair.model_copy(update={"relation": merged.nota}) if pair.relation == own.nota else pair
+        for pair in post.pairs or ()
+        if pair.relation not in without
+    )
+    return post.model_copy(update={"pairs": pairs})
 
 
 def load_posts(

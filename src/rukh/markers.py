@@ -14,7 +14,7 @@ A row is plain lists; :mod:`rukh.inputs` pads rows into tensors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -104,6 +104,10 @@ class Row:
             a, b, c, d = (place.get(p, p) for p in (*ask.head, *ask.tail))
             row.asks.append(Ask(ask.pair, (a, b), (c, d)))
         return row
+
+    def without_types(self) -> Row:
+        """The same row as if nobody knew its arguments' types."""
+        return replace(self, types=[None] * len(self.types))
 
 
 class Prepared(NamedTuple):

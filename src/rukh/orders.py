@@ -10,6 +10,7 @@ columns, so that the order in which a pair is asked can tell the model nothing.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal, TypeAlias
 
 import torch
@@ -69,6 +70,13 @@ def width(bank: RelationBank, order: Order) -> int:
     """How many columns a model's logits have."""
     oneway = int((bank.reverse < 0).sum()) if order == "joint" else 0
     return 1 + len(bank.names) + oneway
+
+
+def within(names: Collection[str], bank: RelationBank, order: Order) -> Tensor:
+    """Which columns tell NOTA or one of these relations, ``(C,)`` bool."""
+    own = torch.tensor([name in names for name in bank.names])
+    oneway = own[bank.reverse < 0] if order == "joint" else own[:0]
+    return torch.cat([torch.tensor([True]), own, oneway])
 
 
 def directed(probabilities: Tensor, relations: int) -> Tensor:

@@ -19,6 +19,7 @@ from rukh.encoders.adapt import add_lora, tune_top_layers
 from rukh.encoders.fusion import Fusion, VisualGate, visibility
 from rukh.encoders.regions import BoxGeometry, box_relation, pool_regions
 from rukh.encoders.text import TextEncoder
+from rukh.errors import InputError
 from rukh.inputs import PairInputs
 from rukh.markers import ROLE_WORDS, Markers
 from rukh.records import Record
@@ -42,6 +43,10 @@ class PairConfig(Record):
         fusion_layers, fusion_heads, dropout: The fusion.
         dim: Width of the pair embedding, and of fusion.
         positions: Whether the head is told the distance between its arguments.
+        residual: Whether the pair embedding starts as what the text encoder itself makes of the
+            post, and the head adds to it; needs ``dim`` to be the text encoder's width. A head that
+            starts at random forgets the sentence encoder's space, in which a description that no
+            training showed lies near the posts that it fits.
         caption_words: Words of the caption that are read; 0 reads none.
         max_pieces: Positions of one row; a longer text is cut to the words near its arguments.
     """
@@ -58,6 +63,7 @@ class PairConfig(Record):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     dim: int = Field(default=384, ge=8)
     positions: bool = True
+    residual: bool = False
     caption_words: int = Field(default=0, ge=0, le=200)
     max_pieces: int = Field(default=256, ge=64)
 
@@ -125,6 +131,14 @@ class PairEncoder(nn.Module):
             nn.LayerNorm(wide), nn.Linear(wide, dim), nn.GELU(), nn.Dropout(config.dropout)
         )
         self.out = nn.Linear(dim, dim)
+        if config.residual:
+            if not same:
+                raise InputError(
+                    f"needs dim {text.dim}, the width of {text.name!r}", field="pair.residual"
+                )
+            nn.init.zeros_(self.out.weight)
+            nn.init.zeros_(self.out.bias)
+            self.share = nn.Parameter(torch.tensor([1.0, 0.5, 0.5]))
         self.register_buffer("edges", torch.tensor(DISTANCES), persistent=False)
 
     def _word_vectors(self, names: Sequence[str]) -> Tensor:
@@ -164,17 +178,27 @@ class PairEncoder(nn.Module):
         )
         trust = torch.zeros_like(groups, dtype=states.dtype)
         trust[:, trust.shape[1] - patches.shape[1] :] = nn.functional.logsigmoid(logit)[:, None]
-        fused = self.fusion(torch.cat([states, regions, visual], 1), groups, trust)
+        read = torch.cat([states, regions, visual], 1)
+        fused = self.fusion(read, groups, trust)
         gate = torch.where(inputs.has_patch.any(1), logit.sigmoid(), float("nan"))
-        there = self._form(fused, inputs, gate)
-        return there._replace(back=self._form(fused, inputs.turned(), gate)) if back else there
+        there = self._form(fused, read, inputs, gate)
+        return (
+            there._replace(back=self._form(fused, read, inputs.turned(), gate)) if back else there
+        )
 
-    def _form(self, fused: Tensor, inputs: PairInputs, gate: Tensor) -> Encoded:
-        """The pairs of a batch from its fused states ``(B, S, d)``."""
+    def _form(self, fused: Tensor, read: Tensor, inputs: PairInputs, gate: Tensor) -> Encoded:
+        """The pairs of a batch from its states ``(B, S, d)`` after the fusion and before it."""
         h = fused[inputs.row[:, None], inputs.head].mean(1)
         t = fused[inputs.row[:, None], inputs.tail].mean(1)
         hidden = self.head(torch.cat([h, t, h * t, self._relative(inputs)], -1))
-        return Encoded(nn.functional.normalize(self.out(hidden), dim=-1), hidden, gate)
+        pair = self.out(hidden)
+        if self.config.residual:
+            word = (inputs.groups == 0)[..., None]
+            text = (read[:, : word.shape[1]] * word).sum(1)[inputs.row]  # its mean's direction
+            ends = (read[inputs.row[:, None], ends].mean(1) for ends in (inputs.head, inputs.tail))
+            start = torch.stack([nn.functional.normalize(v, dim=-1) for v in (text, *ends)])
+            pair = pair + (self.share[:, None, None] * start).sum(0)
+        return Encoded(nn.functional.normalize(pair, dim=-1), hidden, gate)
 
     def _see(self, inputs: PairInputs, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What each object's region shows ``(B, R, d)``, where it stands and of what type it is

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -19,7 +18,7 @@ from rukh.bank import RelationBank
 from rukh.errors import InputError
 from rukh.pair import Encoded
 from rukh.records import Record
-from rukh.schema import RelationSchema
+from rukh.schema import Relation, RelationSchema
 
 
 class RelationConfig(Record):
@@ -33,7 +32,11 @@ class RelationConfig(Record):
         temperature: Where the learned temperature starts.
         refresh_steps: With a shared encoder, steps after which the bank is embedded anew.
         descriptions: The most descriptions a relation that are used; 0 uses all.
-        names: Relations are known by the words of their names in place of their descriptions.
+        names: Relations are known by the words of their names in place of their descriptions
+            (true), by these and by descriptions that they introduce (``with``), or only by
+            descriptions (false).
+        sampled: In training, each relation is known by this many of its texts, drawn anew at every
+            step, so that one alone has to do; 0 always uses all.
     """
 
     head: str = "retrieval"
@@ -42,7 +45,8 @@ class RelationConfig(Record):
     temperature: float = Field(default=0.07, gt=0)
     refresh_steps: int = Field(default=50, ge=1)
     descriptions: int = Field(default=0, ge=0)
-    names: bool = False
+    names: bool | Literal["with"] = False
+    sampled: int = Field(default=0, ge=0)
 
 
 class Scores(NamedTuple):
@@ -161,14 +165,21 @@ def worded(schema: RelationSchema, config: RelationConfig) -> RelationSchema:
     """
     if not config.names and not config.descriptions:
         return schema
-    relations: Sequence[object] = [
-        relation.model_copy(
-            update={
-                "descriptions": (" ".join(re.findall(r"[^\W_]+", relation.name)) or relation.name,)
-                if config.names
-                else relation.descriptions[: config.descriptions]
-            }
-        )
-        for relation in schema.relations
-    ]
-    return schema.model_copy(update={"relations": tuple(relations)})
+    return schema.model_copy(
+        update={
+            "relations": tuple(
+                relation.model_copy(update={"descriptions": _texts(relation, config)})
+                for relation in schema.relations
+            )
+        }
+    )
+
+
+def _texts(relation: Relation, config: RelationConfig) -> tuple[str, ...]:
+    described = relation.descriptions[: config.descriptions or None]
+    if not config.names:
+        return described
+    name = " ".join(re.findall(r"[^\W_]+", relation.name)) or relation.name
+    if config.names == "with":
+        return (name, *(f"{name}: {text}" for text in described))
+    return (name,)

@@ -13,7 +13,14 @@ from torch.nn.functional import one_hot
 
 from rukh.batching import length_buckets
 from rukh.calibration import Calibration, calibrate
-from rukh.corpus import DataConfig, labelled_pairs, load_posts, read_corpus
+from rukh.corpus import (
+    DataConfig,
+    MixConfig,
+    labelled_pairs,
+    load_posts,
+    read_corpus,
+    relabelled,
+)
 from rukh.distillation import DistillationConfig, mixed, teach
 from rukh.encoders.adapt import trained_state
 from rukh.encoders.vision import load_vision_encoder
@@ -25,7 +32,7 @@ from rukh.losses import info_nce
 from rukh.markers import Row
 from rukh.model import ModelConfig, RelationModel, initial_sha256
 from rukh.model_card import relation_card
-from rukh.orders import Order, width
+from rukh.orders import Order, width, within
 from rukh.pair import PairConfig
 from rukh.records import Post, Record
 from rukh.relation import RelationConfig
@@ -51,6 +58,8 @@ class RelationTrainingConfig(Record):
     Attributes:
         data, pair, relation, loss, training: See their classes.
         relations: The schema, a shipped name or a YAML file.
+        mix: Other corpora, trained on together with ``data``; the model knows the relations of all.
+        without: Relations that are left out of everything: no pair that carries one is shown.
         tagger: Types entities that the data does not type; None leaves them without.
         order: ``joint`` decides between both orders of a pair at once. ``both`` shows every pair
             in both orders, the reverse of a pair that is not symmetric being NOTA or its declared
@@ -63,6 +72,8 @@ class RelationTrainingConfig(Record):
     task: Literal["relations"]
     data: DataConfig
     relations: str = "mnre"
+    mix: tuple[MixConfig, ...] = ()
+    without: tuple[str, ...] = ()
     tagger: str | None = "tagger"
     order: Order = "joint"
     caption_source: str | None = None
@@ -80,14 +91,27 @@ class RelationTask:
     def __init__(self, config: RelationTrainingConfig) -> None:
         self.config = config
         torch.manual_seed(config.training.seed)
-        schema = RelationSchema.load(config.relations)
+        names = [config.relations, *(other.relations for other in config.mix)]
+        own = [RelationSchema.load(name) for name in names]
+        schema = own[0]
+        if config.mix or config.without:
+            schema = RelationSchema.merged(own, config.without)
         distillation = config.distillation
         for teacher in distillation.teachers:
             model_folder(teacher)  # a name that stands for nothing is told before hours of work
         corpus = read_corpus(
-            config.data, config.tagger, distillation.unlabelled if distillation.teachers else ()
+            config.data,
+            config.tagger,
+            distillation.unlabelled if distillation.teachers else (),
+            config.mix,
         )
         self.posts, self.labelled, self.fold = corpus.posts, corpus.labelled, corpus.fold
+        self.source = corpus.source
+        if schema is not own[0]:
+            self.posts = [
+                relabelled(post, own[k], schema, config.without)
+                for post, k in zip(corpus.posts, corpus.source, strict=True)
+            ]
         name = config.pair.vision_encoder
         vision = None if name is None else load_vision_encoder(name)
         self.model = RelationModel(
@@ -108,6 +132,9 @@ class RelationTask:
             self.features = FeatureCache(cache() / "features", vision)
             self.features.fill([post.image for post in self.posts if post.image is not None])
         self.bank = self.model.bank()
+        # A pair is told from its own corpus's relations only; the bias shuts the others out.
+        known = torch.stack([within(one.names, self.bank, config.order) for one in own])
+        self.bias = torch.where(known, 0.0, -1e4)
         self.rows = self._rows([*corpus.train, *range(corpus.labelled, len(corpus.posts))])
         if not self.rows or not any(self._pairs(self.posts[i])[0] for i in self.fold):
             raise InputError(
@@ -120,6 +147,7 @@ class RelationTask:
         self.weights = weights
         self._since_refresh = 0
         self._bare: list[bool] = []
+        self._untyped: list[bool] = []
 
     def _pairs(self, post: Post) -> tuple[list[tuple[str, str]], list[int]]:
         schema, where = self.model.schema, str(self.config.data.train)
@@ -159,8 +187,9 @@ class RelationTask:
         self._since_refresh = 0
         lengths = [len(row) for _, row, _ in self.rows]
         seed = self.config.training.seed * 1000 + epoch
-        chance = torch.rand(len(lengths), generator=torch.Generator().manual_seed(seed))
-        self._bare = (chance < self.config.data.caption_dropout).tolist()
+        chance = torch.rand(2, len(lengths), generator=torch.Generator().manual_seed(seed))
+        self._bare = (chance[0] < self.config.data.caption_dropout).tolist()
+        self._untyped = (chance[1] < self.config.data.type_dropout).tolist()
         return length_buckets(lengths, self.config.training.batch_size, seed)
 
     def loss(self, batch: list[int]) -> Tensor:
@@ -171,14 +200,18 @@ class RelationTask:
         self._since_refresh += 1
         chosen = [self.rows[b] for b in batch]
         posts = [self.posts[i] for i, _, _ in chosen]
-        rows = [
-            row.without_caption() if self._bare[b] else row
-            for b, (_, row, _) in zip(batch, chosen, strict=True)
-        ]
+        rows = []
+        for b, (_, row, _) in zip(batch, chosen, strict=True):
+            row = row.without_caption() if self._bare[b] else row
+            rows.append(row.without_types() if self._untyped[b] else row)
         inputs = batch_inputs(self.model, rows, posts, pictures_of(posts, self.features))
-        scores, _ = self.model(inputs, self.bank)
+        sampled = self.config.relation.sampled
+        scores, _ = self.model(inputs, self.bank.sampled(sampled) if sampled else self.bank)
+        logits = (
+            scores.logits + self.bias[[self.source[i] for i, row, _ in chosen for _ in row.asks]]
+        )
         target = torch.cat([targets for _, _, targets in chosen])
-        return info_nce(scores.logits, target, self.weights, self.config.loss.smoothing)
+        return info_nce(logits, target, self.weights, self.config.loss.smoothing)
 
     def checkpointed(self) -> None:
         """See :class:`rukh.training.Task`."""
@@ -209,7 +242,9 @@ class RelationTask:
         both = [both_orders(pairs) for pairs in given]
         scored = score_posts(self.model, self.bank, posts, both, pictures_of(posts, self.features))
         gold = [str(p.relation) for pairs in given for p in pairs]
-        logits = torch.cat([s.logits for s in scored])
+        logits = torch.cat(
+            [s.logits + self.bias[self.source[i]] for s, i in zip(scored, self.fold, strict=True)]
+        )
         return calibrate(logits, gold, self.bank, self.model.schema, self.config.order)
 
     def finish(self) -> dict[str, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Collection, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -98,6 +99,46 @@ class RelationSchema(Record):
         if not self.names:
             raise ValueError("a schema needs at least one relation besides its NOTA")
         return self
+
+    @classmethod
+    def merged(
+        cls, schemas: Sequence[RelationSchema], without: Collection[str] = ()
+    ) -> RelationSchema:
+        """All relations of several schemas as one, whose NOTA is the first one's.
+
+        Args:
+            schemas: At least one. A relation that stands in two must mean the same in both.
+            without: Names of relations to leave out.
+
+        Raises:
+            InputError: A name means two things, or nothing is left.
+        """
+        nota = next((s.nota for s in schemas if s.nota is not None), None)
+        out: dict[str, Relation] = {}
+        for schema in schemas:
+            for relation in schema.relations:
+                if relation.name in without or relation.name in (schema.nota, nota):
+                    continue
+                if relation.inverse in without:
+                    relation = relation.model_copy(update={"inverse": None})
+                if out.setdefault(relation.name, relation) != relation:
+                    raise InputError(
+                        f"relation {relation.name!r} is described otherwise by another schema",
+                        where=schema.name,
+                        fix="give the two one description, or one of them another name",
+                    )
+        kept = [*([] if nota is None else [Relation(name=nota)]), *out.values()]
+        words = {
+            type_: word for schema in reversed(schemas) for type_, word in schema.types.items()
+        }
+        return cls.parse(
+            {
+                "name": "+".join(dict.fromkeys(schema.name for schema in schemas)),
+                "relations": [relation.model_dump() for relation in kept],
+                "nota": nota,
+                "types": words,
+            }
+        )
 
     @property
     def names(self) -> tuple[str, ...]:

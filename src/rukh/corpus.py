@@ -15,6 +15,7 @@ import torch
 from pydantic import Field, field_validator
 
 from rukh.bank import RelationBank
+from rukh.entity_types import in_words
 from rukh.errors import InputError
 from rukh.extraction import both_orders
 from rukh.folds import parts, split_fold
@@ -84,13 +85,21 @@ class Corpus(NamedTuple):
     fold: list[int]
 
 
-def read_corpus(data: DataConfig, tagger: str | None, unlabelled: Sequence[Path] = ()) -> Corpus:
-    """Read, type and split the posts of a run.
+def read_corpus(
+    data: DataConfig,
+    tagger: str | None,
+    schema: RelationSchema,
+    unlabelled: Sequence[Path] = (),
+) -> Corpus:
+    """Read, type and split the posts of a run; labels and types become those of the schema.
 
     Raises:
-        InputError: There are none, or a file is unreadable.
+        InputError: There are none, a file is unreadable, or a label stands outside the schema.
     """
-    posts = load_posts(data.train, data, data.images, data.captions)
+    posts = [
+        schema.named(in_words(post, schema.argument_types), str(data.train))
+        for post in load_posts(data.train, data, data.images, data.captions)
+    ]
     if not posts:
         raise InputError("no posts to train on", where=str(data.train))
     labelled = len(posts)
@@ -143,14 +152,18 @@ def labelled_pairs(
     nota = schema.nota
     asked: list[tuple[str, str]] = []
     targets: list[int] = []
+    told: set[tuple[str, str, str | None]] = set()
     labelled = [pair for pair in post.pairs or () if pair.relation is not None]
     related = {frozenset((p.head, p.tail)) for p in labelled if p.relation != nota}
     for pair in labelled:
-        schema.check_label(str(pair.relation), f"{where}: post {post.id!r}")
-        turned = pair.relation == nota and frozenset((pair.head, pair.tail)) in related
+        name = schema.resolve(str(pair.relation), f"{where}: post {post.id!r}")
+        turned = name == nota and frozenset((pair.head, pair.tail)) in related
         if turned and order != "given":
             continue  # the other way round there is a relation, which is shown both ways
+        if order != "given" and (pair.tail, pair.head, schema.reverse(name)) in told:
+            continue  # the same fact, told from its other end
+        told.add((pair.head, pair.tail, name))
         shown = 1 if order == "given" else 2
         asked += both_orders([pair])[:shown]
-        targets += columns(pair.relation, bank, nota, order)[:shown]
+        targets += columns(name, bank, nota, order)[:shown]
     return asked, targets

@@ -85,7 +85,10 @@ class RelationTask:
         for teacher in distillation.teachers:
             model_folder(teacher)  # a name that stands for nothing is told before hours of work
         corpus = read_corpus(
-            config.data, config.tagger, distillation.unlabelled if distillation.teachers else ()
+            config.data,
+            config.tagger,
+            schema,
+            distillation.unlabelled if distillation.teachers else (),
         )
         self.posts, self.labelled, self.fold = corpus.posts, corpus.labelled, corpus.fold
         name = config.pair.vision_encoder

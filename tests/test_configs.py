@@ -18,7 +18,9 @@ from rukh.schema import RelationSchema
 from rukh.studies.ablation import AblationConfig
 from rukh.tagger_training import TaggerConfig
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+FOLDER = Path(__file__).parents[1] / "configs"
+EQUIVALENTS = FOLDER / "open-equivalents.yaml"  # a list for studies, nothing to be run
+CONFIGS = sorted(set(FOLDER.glob("*.yaml")) - {EQUIVALENTS})
 CLASSES: dict[str, type[BaseModel]] = {
     "relations": RelationTrainingConfig,
     "tagger": TaggerConfig,
@@ -47,6 +49,24 @@ def test_a_shipped_configuration_loads(path: Path, monkeypatch: pytest.MonkeyPat
     else:
         assert isinstance(config, TaggerConfig)
         assert not {*config.train} & {*config.test}
+
+
+def test_near_equivalents_are_relations_and_point_both_ways() -> None:
+    import yaml
+
+    told = yaml.safe_load(EQUIVALENTS.read_text(encoding="utf-8"))
+    known = {name: RelationSchema.load(name) for name in ("wikidata", "mnre", "conll04")}
+    near, wikidata = told["relations"], known["wikidata"]
+    assert set(near) == set(wikidata.names)
+    for where in (*near.values(), *told["unseen"].values()):
+        for schema, names in where.items():
+            assert set(names) <= set(known[schema].names) and len(set(names)) == len(names)
+    for name, where in near.items():
+        for other in where.get("wikidata", []):
+            assert other != name and name in near[other]["wikidata"], (name, other)
+        back = wikidata.reverse(name)
+        assert back in (None, name) or back in where["wikidata"]
+    assert not set(told["unseen"]) & set(wikidata.names)
 
 
 NEEDY = [path for path in CONFIGS if "${RUKH_DATA}" in path.read_text(encoding="utf-8")]

@@ -189,7 +189,8 @@ def put(path: Path, lines: list[str], end: str = "\n") -> Path:
 
 
 def test_every_format_is_under_the_contract() -> None:
-    assert {case.format for case in CASES} == set(BUILTIN["readers"])
+    whole = {"conll04", "fewrel", "redocred"}  # see test_readers_documents.py
+    assert {case.format for case in CASES} | whole == set(BUILTIN["readers"])
 
 
 def test_what_is_read_is_written_again(case: Case, tmp_path: Path) -> None:

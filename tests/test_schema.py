@@ -164,9 +164,9 @@ def test_a_folder_of_the_same_name_does_not_hide_a_shipped_schema(
 
 def test_a_label_that_data_may_not_carry_is_told_with_its_place() -> None:
     schema = RelationSchema.load("mnre")
-    schema.check_label("None", "here")
+    assert schema.resolve("None", "here") == "None"
     with pytest.raises(InputError, match=r"post 'p': relation '/per/per/peers'.*/per/per/peer"):
-        schema.check_label("/per/per/peers", "post 'p'")
+        schema.resolve("/per/per/peers", "post 'p'")
 
 
 def test_merged_schemas_keep_one_none_and_refuse_two_meanings() -> None:

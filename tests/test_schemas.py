@@ -131,7 +131,68 @@ def test_descriptions_are_several_distinct_whole_sentences(schema: RelationSchem
         assert "head" in descriptions[0] and "tail" in descriptions[0]
 
 
-def test_descriptions_fit_the_relation_encoder(schema: RelationSchema) -> None:
+@pytest.mark.parametrize(("name", "count", "phrase"), [("wikidata", 109, 3), ("conll04", 5, 3)])
+def test_schemas_with_phrases_have_them_in_their_place(name: str, count: int, phrase: int) -> None:
+    schema = RelationSchema.load(name)
+    assert (len(schema.names), schema.nota) == (count, "none")
+    texts = [text for relation in schema.relations for text in relation.descriptions]
+    assert len(set(texts)) == len(texts)
+    assert {kind for r in schema.relations for kind in r.head + r.tail} <= set(schema.types)
+    for relation in schema.relations:
+        if relation.name == schema.nota:
+            continue
+        assert relation.head and relation.tail
+        assert len(relation.descriptions) == {"wikidata": 4, "conll04": 5}[name]
+        assert "head" in relation.descriptions[0] and "tail" in relation.descriptions[0]
+        for place, text in enumerate(relation.descriptions):
+            assert text == " ".join(text.split())
+            assert text.endswith(".") != (place == phrase), text
+            assert text[0].isupper() != (place == phrase), text
+
+
+def test_wikidata_turns_round_what_holds_both_ways() -> None:
+    schema = RelationSchema.load("wikidata")
+    turned = {name: schema.reverse(name) for name in schema.names if schema.reverse(name)}
+    assert {name for name, back in turned.items() if name == back} == {
+        "said to be the same as",
+        "sibling",
+        "twinned administrative body",
+    }
+    assert {frozenset(pair) for pair in turned.items() if pair[0] != pair[1]} == {
+        frozenset({"capital", "capital of"}),
+        frozenset({"characters", "present in work"}),
+        frozenset({"mouth of the watercourse", "tributary"}),
+        frozenset({"parent organization", "subsidiary"}),
+        frozenset({"participant", "participant of"}),
+        frozenset({"replaced by", "replaces"}),
+    }
+    assert schema.resolve("P19") == "place of birth"
+
+
+def test_wikidata_holds_every_label_of_its_data(rukh_data: Path) -> None:
+    schema = RelationSchema.load("wikidata")
+    folder = rukh_data / "wikidata_re"
+    rows = [
+        json.loads(line)
+        for split in ("train", "dev")
+        for line in (folder / f"wiki80_{split}.jsonl").open(encoding="utf-8")
+    ]
+    documents = json.loads((folder / "redocred_dev.json").read_text(encoding="utf-8"))
+    labels = {row["relation"] for row in rows} | {
+        label["r"] for document in documents for label in document["labels"]
+    }
+    assert {schema.resolve(label) for label in labels} == set(schema.names)
+    told = json.loads((folder / "relation_descriptions.json").read_text(encoding="utf-8"))
+    ids = {relation.id: relation for relation in schema.relations if relation.id in told}
+    assert len(ids) == 101  # the eight relations to dates are not told there
+    assert all(told[key][0] == relation.name for key, relation in ids.items())
+    theirs = {text for _, text in told.values()}
+    assert not theirs & {text for r in schema.relations for text in r.descriptions}
+
+
+@pytest.mark.parametrize("name", ["mnre", "umre", "wikidata", "conll04"])
+def test_descriptions_fit_the_relation_encoder(name: str) -> None:
+    schema = RelationSchema.load(name)
     tokenize = _tokenizer()
     for relation in schema.relations:
         for text in relation.descriptions:

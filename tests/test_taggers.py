@@ -14,7 +14,7 @@ import torch
 
 from rukh import registry
 from rukh.encoders.text import TextEncoder
-from rukh.entity_types import TABLE, coarse
+from rukh.entity_types import DROPPED, TABLE, coarse, found_type, in_words
 from rukh.errors import InputError, MissingDependency, RukhError, WeightsError
 from rukh.hf_tagger import HfTagger, Label
 from rukh.records import Post
@@ -190,8 +190,9 @@ def test_a_long_text_is_read_to_its_end(make: Make, kind: str) -> None:
 def test_labels_become_types() -> None:
     assert {coarse(label) for labels in TABLE.values() for label in labels} == set(TABLE)
     assert [coarse(x) for x in ("Fac", "work_of_art", "money", "Drug")] == [
-        "LOC", "MISC", None, "Drug"
+        "LOC", "MISC", "NUM", "Drug"
     ]  # fmt: skip
+    assert [found_type(x) for x in ("Fac", "money", "Date", "Drug")] == ["LOC", None, None, "Drug"]
     assert Label.parse("o").type is None and Label.parse("o").name == ""
     assert Label.parse("u-Org") == (True, True, "Org", "ORG")
     assert Label.parse("GPE") == (False, False, "GPE", "LOC")
@@ -202,7 +203,17 @@ def test_the_pages_tell_the_table() -> None:
     page = (Path(__file__).parents[1] / "docs" / "formats.md").read_text(encoding="utf-8")
     for name, labels in TABLE.items():
         told = ", ".join(f"`{label}`" for label in labels)
-        assert f"| {told} | {f'`{name}`' if name else 'nothing: they are dropped'} |" in page
+        dropped = "; found by a tagger, they are dropped" if name in DROPPED else ""
+        assert f"| {told} | `{name}`{dropped} |" in page
+
+
+def test_given_types_become_words_unless_the_schema_speaks_of_them() -> None:
+    types = ["PERSON", "date", "CARDINAL", "Drug", None, "ORG"]
+    entities = [{"id": str(i), "start": i, "end": i + 1, "type": t} for i, t in enumerate(types)]
+    post = Post(id="1", text="abcdef", entities=entities)
+    told = in_words(post, {"CARDINAL"})
+    assert [e.type for e in told.entities] == ["PER", "TIME", "CARDINAL", "Drug", None, "ORG"]
+    assert in_words(told, {"CARDINAL"}) is told
 
 
 class Decided(HfTagger):

@@ -15,6 +15,7 @@ import torch
 from pydantic import Field, field_validator
 
 from rukh.bank import RelationBank
+from rukh.entity_types import in_words
 from rukh.errors import InputError
 from rukh.extraction import both_orders
 from rukh.folds import parts, split_fold
@@ -111,21 +112,33 @@ class Corpus(NamedTuple):
 def read_corpus(
     data: DataConfig,
     tagger: str | None,
+    schemas: Sequence[RelationSchema],
     unlabelled: Sequence[Path] = (),
     mix: Sequence[MixConfig] = (),
 ) -> Corpus:
-    """Read, type and split the posts of a run.
+    """Read, type and split the posts of a run; labels and types become those of their schema.
+
+    Args:
+        data, mix: The corpora.
+        tagger: Types entities without a type; None leaves them so.
+        schemas: One for ``data``, then one for each of ``mix``.
+        unlabelled: See :func:`unlabelled_posts`.
 
     Raises:
-        InputError: There are none, or a file is unreadable.
+        InputError: There are none, a file is unreadable, or a label stands outside its schema.
     """
-    posts = load_posts(data.train, data, data.images, data.captions)
+    types = frozenset().union(*(schema.argument_types for schema in schemas))
+
+    def spelt(posts: list[Post], number: int, file: Path) -> list[Post]:
+        return [schemas[number].named(in_words(post, types), str(file)) for post in posts]
+
+    posts = spelt(load_posts(data.train, data, data.images, data.captions), 0, data.train)
     if not posts:
         raise InputError("no posts to train on", where=str(data.train))
     source = [0] * len(posts)
     for number, other in enumerate(mix, 1):
         found = _share(group_posts(read(other.train, other.format)), other.share)
-        posts += found
+        posts += spelt(found, number, other.train)
         source += [number] * len(found)
     labelled = len(posts)
     train, fold = split_fold(posts, data.fold)
@@ -197,14 +210,18 @@ def labelled_pairs(
     nota = schema.nota
     asked: list[tuple[str, str]] = []
     targets: list[int] = []
+    told: set[tuple[str, str, str | None]] = set()
     labelled = [pair for pair in post.pairs or () if pair.relation is not None]
     related = {frozenset((p.head, p.tail)) for p in labelled if p.relation != nota}
     for pair in labelled:
-        schema.check_label(str(pair.relation), f"{where}: post {post.id!r}")
-        turned = pair.relation == nota and frozenset((pair.head, pair.tail)) in related
+        name = schema.resolve(str(pair.relation), f"{where}: post {post.id!r}")
+        turned = name == nota and frozenset((pair.head, pair.tail)) in related
         if turned and order != "given":
             continue  # the other way round there is a relation, which is shown both ways
+        if order != "given" and (pair.tail, pair.head, schema.reverse(name)) in told:
+            continue  # the same fact, told from its other end
+        told.add((pair.head, pair.tail, name))
         shown = 1 if order == "given" else 2
         asked += both_orders([pair])[:shown]
-        targets += columns(pair.relation, bank, nota, order)[:shown]
+        targets += columns(name, bank, nota, order)[:shown]
     return asked, targets

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rukh.candidates import MAX_FOUND, MOST, asked
+from rukh.entity_types import in_words
 from rukh.features import FeatureCache, pictures_of
 from rukh.model import RelationModel
 from rukh.pair import Encoded
@@ -158,9 +159,13 @@ class Extractor:
         return out
 
     def typed(self, posts: Sequence[Post]) -> list[Post]:
-        """The posts with a type for every text entity, given or by the tagger."""
+        """The posts with a type for every text entity, given or by the tagger, in rukh's words or
+        those of the schema.
+        """
+        known = self.schema.argument_types | self.model.schema.argument_types
+        posts = [in_words(post, known) for post in posts]
         untyped = any(e.type is None for post in posts for e in post.entities)
-        return self.tagger.type_posts(posts) if untyped and self.tagger else list(posts)
+        return self.tagger.type_posts(posts) if untyped and self.tagger else posts
 
     def answer(
         self, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]

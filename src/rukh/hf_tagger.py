@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rukh import windows
 from rukh.encoders.text import Pieces, TextEncoder
-from rukh.entity_types import as_entities, coarse, with_types
+from rukh.entity_types import as_entities, found_type, with_types
 from rukh.errors import WeightsError
 from rukh.records import Post, TextEntity
 from rukh.weights import find
@@ -44,7 +44,7 @@ class Label(NamedTuple):
             return cls(False, False, "", None)
         match = re.fullmatch(r"(?:([BILUES])-)?(.+)", text, re.I | re.S)
         place, name = ((match[1] or "I").upper(), match[2]) if match else ("I", text)
-        return cls(place in "BUS", place in "LEUS", name, coarse(name) if name else None)
+        return cls(place in "BUS", place in "LEUS", name, found_type(name) if name else None)
 
 
 class HfTagger:

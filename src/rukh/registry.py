@@ -14,10 +14,13 @@ from rukh.errors import InputError, suggestion
 
 BUILTIN: dict[str, dict[str, str]] = {
     "readers": {
+        "conll04": "rukh.readers.conll04:Conll04Format",
+        "fewrel": "rukh.readers.fewrel:FewRelFormat",
         "jsonl": "rukh.readers.jsonl:JsonlFormat",
         "mnre": "rukh.readers.mnre:MnreFormat",
         "more": "rukh.readers.more:MoreFormat",
         "opennre": "rukh.readers.opennre:OpenNreFormat",
+        "redocred": "rukh.readers.redocred:RedocredFormat",
     },
     "heads": {
         "classifier": "rukh.relation:ClassifierHead",

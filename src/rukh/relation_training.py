@@ -99,12 +99,8 @@ class RelationTask:
         distillation = config.distillation
         for teacher in distillation.teachers:
             model_folder(teacher)  # a name that stands for nothing is told before hours of work
-        corpus = read_corpus(
-            config.data,
-            config.tagger,
-            distillation.unlabelled if distillation.teachers else (),
-            config.mix,
-        )
+        unlabelled = distillation.unlabelled if distillation.teachers else ()
+        corpus = read_corpus(config.data, config.tagger, own, unlabelled, config.mix)
         self.posts, self.labelled, self.fold = corpus.posts, corpus.labelled, corpus.fold
         self.source = corpus.source
         if schema is not own[0]:

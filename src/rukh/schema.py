@@ -16,14 +16,16 @@ from pathlib import Path
 from pydantic import Field, ValidationError, model_validator
 
 from rukh.errors import InputError, suggestion
-from rukh.records import Argument, Name, Record, Text, as_input_error
+from rukh.records import Argument, Name, Post, Record, Text, as_input_error
 
 
 class Relation(Record):
     """One relation.
 
     Attributes:
-        name: The label as the data spells it.
+        name: The label as the data spells it, or what people call it where the data has an id.
+        id: Its key in a catalogue such as Wikidata (``P19``); data may carry it in place of the
+            name.
         descriptions: What it means, in sentences; the head is "the head", the tail "the tail".
         head, tail: Allowed argument types; empty allows every type.
         symmetric: Whether ``(a, r, b)`` implies ``(b, r, a)``.
@@ -31,6 +33,7 @@ class Relation(Record):
     """
 
     name: Name
+    id: Name | None = None
     descriptions: tuple[Text, ...] = ()
     head: tuple[Name, ...] = ()
     tail: tuple[Name, ...] = ()
@@ -70,6 +73,13 @@ class RelationSchema(Record):
         for name, count in counts.items():
             if count > 1:
                 raise ValueError(f"relation {name!r} stands {count} times")
+        owners = {name: name for name in counts}
+        for relation in self.relations:
+            owner = owners.setdefault(relation.id or relation.name, relation.name)
+            if owner != relation.name:
+                raise ValueError(
+                    f"id {relation.id!r} of relation {relation.name!r} is that of {owner!r} too"
+                )
         for relation in self.relations:
             for index, text in enumerate(relation.descriptions):
                 if not text.strip():
@@ -151,6 +161,11 @@ class RelationSchema(Record):
         names = self.names
         return names if self.nota is None else (self.nota, *names)
 
+    @property
+    def argument_types(self) -> frozenset[str]:
+        """All entity types that it speaks of."""
+        return frozenset(self.types).union(*(r.head + r.tail for r in self.relations))
+
     def relation(self, name: str) -> Relation:
         """The relation of this name. Raises InputError, with a suggestion, where there is none."""
         for relation in self.relations:
@@ -161,14 +176,44 @@ class RelationSchema(Record):
             fix=suggestion(name, [r.name for r in self.relations]),
         )
 
-    def check_label(self, label: str, where: str) -> None:
-        """Raise InputError, with place and suggestion, for a label that data may not carry."""
-        if label not in self.labels:
-            raise InputError(
-                f"relation {label!r} is not in schema {self.name!r}",
-                where=where,
-                fix=suggestion(label, self.labels),
-            )
+    def resolve(self, label: str, where: str | None = None) -> str:
+        """The name of the relation, NOTA included, that data means by a label: a name or an id.
+
+        Raises:
+            InputError: There is none, with the place and a suggestion.
+
+        Example:
+            >>> schema = RelationSchema.parse({"name": "s", "relations": [
+            ...     {"name": "residence", "id": "P551", "descriptions": ["where it lives"]}]})
+            >>> schema.resolve("P551"), schema.resolve("residence")
+            ('residence', 'residence')
+        """
+        if label == self.nota:
+            return label
+        for relation in self.relations:
+            if label in (relation.name, relation.id):
+                return relation.name
+        raise InputError(
+            f"relation {label!r} is not in schema {self.name!r}",
+            where=where,
+            fix=suggestion(label, self.labels),
+        )
+
+    def named(self, post: Post, where: str | None = None) -> Post:
+        """The post with the names of its relations for labels; see :meth:`resolve`.
+
+        Raises:
+            InputError: A label stands outside the schema; names the post.
+        """
+        place = f"post {post.id!r}" if where is None else f"{where}: post {post.id!r}"
+        labels = [p.relation and self.resolve(p.relation, place) for p in post.pairs or ()]
+        if labels == [pair.relation for pair in post.pairs or ()]:
+            return post
+        pairs = tuple(
+            pair.model_copy(update={"relation": label})
+            for pair, label in zip(post.pairs or (), labels, strict=True)
+        )
+        return post.model_copy(update={"pairs": pairs})
 
     def reverse(self, name: str | None) -> str | None:
         """The label of ``(b, a)`` where ``(a, b)`` carries ``name``: itself where symmetric, the

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rukh.entity_types import as_entities, coarse, with_types
+from rukh.entity_types import as_entities, found_type, with_types
 from rukh.errors import MissingDependency, WeightsError
 from rukh.records import Post, TextEntity
 
@@ -76,7 +76,9 @@ class SpacyTagger:
     def find(self, texts: Sequence[str]) -> list[list[TextEntity]]:
         """Entities of each text; dates and numbers are left out."""
         return [
-            as_entities(text, [(a, b, name) for a, b, label in spans if (name := coarse(label))])
+            as_entities(
+                text, [(a, b, name) for a, b, label in spans if (name := found_type(label))]
+            )
             for text, spans in zip(texts, self._entities(texts), strict=True)
         ]
 
@@ -88,7 +90,7 @@ class SpacyTagger:
         out = list(posts)
         answers = self._entities([posts[i].text for i in open_])
         for i, spans in zip(open_, answers, strict=True):
-            typed = [(a, b, name) for a, b, label in spans if (name := coarse(label))]
+            typed = [(a, b, name) for a, b, label in spans if (name := found_type(label))]
 
             def nearest(entity: TextEntity, typed: list[tuple[int, int, str]] = typed) -> str:
                 shared = [

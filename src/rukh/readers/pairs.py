@@ -187,12 +187,7 @@ def _text(record: dict[str, Any]) -> tuple[str, list[tuple[int, int]] | None]:
     token, text = record.get("token"), record.get("text")
     if token is None and isinstance(text, str):
         return text, None
-    if not isinstance(token, list):
-        raise InputError("missing, or not a list of strings", field="token")
-    for index, word in enumerate(token):
-        if not isinstance(word, str):
-            raise InputError(f"{reprlib.repr(word)} is not a string", field=f"token[{index}]")
-    return tokens.join(token)
+    return tokens.join_given(token, "token")
 
 
 def _position(value: Any, field: str) -> tuple[int, int]:

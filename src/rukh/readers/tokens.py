@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from rukh.errors import InputError
 
 Offsets: TypeAlias = Sequence[tuple[int, int]]
 """Where each token stands in the text: ``[start, end)`` in characters."""
@@ -27,6 +30,16 @@ def join(tokens: Iterable[str]) -> tuple[str, list[tuple[int, int]]]:
         offsets.append((start, start + len(word)))
         start += len(word) + 1
     return " ".join(words), offsets
+
+
+def join_given(value: Any, field: str) -> tuple[str, list[tuple[int, int]]]:
+    """What a file gives as tokens, joined. Raises InputError where it is no list of strings."""
+    if not isinstance(value, list):
+        raise InputError("missing, or not a list of strings", field=field)
+    for index, word in enumerate(value):
+        if not isinstance(word, str):
+            raise InputError(f"{reprlib.repr(word)} is not a string", field=f"{field}[{index}]")
+    return join(value)
 
 
 def split(text: str, offsets: Offsets) -> list[str]:

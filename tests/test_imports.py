@@ -19,7 +19,7 @@ registry
 records
 schema
 config
-readers
+readers templates
 images
 weights pretrained
 tensor_cache
@@ -38,7 +38,7 @@ losses
 tagging hf_tagger spacy_tagger
 model
 checkpoints
-metrics
+metrics reliability
 candidates
 scoring journal calibration folds
 extraction

@@ -67,7 +67,7 @@ accuracy=0.25)
 
 
 def confusion(
-    gold: Sequence[str], predicted: Sequence[str | None], labels: Sequence[str | None]
+    gold: Sequence[str | None], predicted: Sequence[str | None], labels: Sequence[str | None]
 ) -> npt.NDArray[np.int64]:
     """How often each gold label (row) was predicted as each label (column).
 

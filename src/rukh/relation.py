@@ -181,5 +181,5 @@ def _texts(relation: Relation, config: RelationConfig) -> tuple[str, ...]:
         return described
     name = " ".join(re.findall(r"[^\W_]+", relation.name)) or relation.name
     if config.names == "with":
-        return (name, *(f"{name}: {text}" for text in described))
+        return (name, *(f"{name}: {text}" for text in described if text != name))
     return (name,)

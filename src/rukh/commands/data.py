@@ -67,6 +67,34 @@ def convert(
 
 
 @app.command()
+def compose(
+    templates: Annotated[Path, typer.Argument(help="Relations with sentence templates, YAML.")],
+    out: Annotated[Path, typer.Option(help="Folder for posts.jsonl and schema.yaml.")],
+    fills: Annotated[int, typer.Option(min=1, max=100, help="How often each is filled.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the words.")] = 0,
+) -> None:
+    """Compose labelled posts from sentence templates, and the schema of their relations."""
+    import yaml
+
+    from rukh.config import load_config
+    from rukh.files import atomic_folder
+    from rukh.readers import write
+    from rukh.templates import Templates
+    from rukh.templates import compose as composed
+
+    if out.exists() and {path.name for path in out.iterdir()} - {"posts.jsonl", "schema.yaml"}:
+        raise InputError("holds other files", where=str(out), fix="give --out a new folder")
+    given = load_config(templates, Templates)
+    posts = list(composed(given.relations, fills, seed))
+    schema = given.as_schema().model_dump(mode="json", exclude_defaults=True)
+    with atomic_folder(out) as part:
+        write(posts, part / "posts.jsonl")
+        text = yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=100)
+        (part / "schema.yaml").write_text(text, encoding="utf-8")
+    typer.echo(f"{len(posts):,} posts of {len(given.relations):,} relations written to {out}")
+
+
+@app.command()
 def spec() -> None:
     """Print the JSON Schema of rukh's own JSONL."""
     from rukh.files import write_json

@@ -169,3 +169,38 @@ def ablation(
         typer.echo(study.table(rows), nl=False)
     if json is not None:
         write_json(rows, json)
+
+
+@app.command("zero-shot")
+def zero_shot(
+    splits: Annotated[Path, typer.Argument(help="A YAML file; see configs/zero-shot.yaml.")],
+    finished: Annotated[
+        bool, typer.Option("--finished", help="Train nothing: show what is finished.")
+    ] = False,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder of unfinished runs; by default runs/<file's name>.")
+    ] = None,
+    json: options.Json = None,
+) -> None:
+    """Train without some relations, and ask for just these.
+
+    Every finished split is kept as a small file, and not trained again; an interrupted one goes on
+    from its checkpoint when the same command is given again.
+    """
+    from rukh.config import load_config
+    from rukh.errors import InputError
+    from rukh.files import write_json
+    from rukh.studies import zero_shot as study
+
+    config = load_config(splits, study.ZeroShotConfig)
+    results = []
+    for result in study.run(config, (work or Path("runs") / splits.stem).absolute(), finished):
+        results.append(result)
+        typer.echo(f"{result['split']}: {100 * result['described']['macro_f1']:.1f}", err=True)
+    if not results:
+        raise InputError("no split is finished yet", where=str(config.results))
+    rows = study.summary(results)
+    if str(json) != "-":
+        typer.echo(study.table(rows), nl=False)
+    if json is not None:
+        write_json({"splits": results, "summary": rows}, json)

@@ -13,6 +13,7 @@ from rukh.errors import InputError
 from rukh.extraction import CHUNK, Extractor, both_orders
 from rukh.metrics import OrderedDecision, evaluate_predictions
 from rukh.records import Post
+from rukh.reliability import calibration_error, risk_coverage
 
 
 def decisions(extractor: Extractor, probabilities: Tensor) -> list[OrderedDecision]:
@@ -35,6 +36,8 @@ class Judged(NamedTuple):
     Attributes:
         gold, names: Its label, and the post it is of.
         forward, backward: The decision in the given order and in the other.
+        sureness: The probability of the best relation in the given order, told or not, and whether
+            it is right.
         counts: ``images_used, images_missing, images_broken, captions_used, unlabelled``.
     """
 
@@ -42,6 +45,7 @@ class Judged(NamedTuple):
     names: list[str]
     forward: list[OrderedDecision]
     backward: list[OrderedDecision]
+    sureness: list[tuple[float, bool]]
     counts: dict[str, int]
 
 
@@ -57,7 +61,7 @@ def judge_posts(extractor: Extractor, posts: Iterable[Post]) -> Judged:
     counts = dict.fromkeys(
         ("images_used", "images_missing", "images_broken", "captions_used", "unlabelled"), 0
     )
-    judged = Judged([], [], [], [], counts)
+    judged = Judged([], [], [], [], [], counts)
     rest = iter(posts)
     while chunk := list(islice(rest, CHUNK)):
         chunk = [extractor.schema.named(post) for post in chunk]
@@ -70,6 +74,9 @@ def judge_posts(extractor: Extractor, posts: Iterable[Post]) -> Judged:
             judged.names.extend([post.id] * len(pairs))
             judged.forward.extend(told[::2])
             judged.backward.extend(told[1::2])
+            best, which = answer.probabilities[::2, 1:].max(-1)
+            for pair, score, k in zip(pairs, best.tolist(), which.tolist(), strict=True):
+                judged.sureness.append((score, extractor.bank.names[k] == pair.relation))
             counts["unlabelled"] += len(post.pairs or ()) - len(pairs)
             counts["captions_used"] += bool(post.caption)
             counts["images_used"] += answer.gate is not None
@@ -83,16 +90,20 @@ def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any
     """All figures of one evaluation; see :func:`rukh.metrics.evaluate_predictions`.
 
     Returns:
-        The metrics, and ``seconds, images_used, images_missing, images_broken, captions_used,
-        unlabelled``.
+        The metrics; ``expected_calibration_error`` and ``risk_coverage`` of the best relation's
+        probability (see :mod:`rukh.reliability`); and ``seconds, images_used, images_missing,
+        images_broken, captions_used, unlabelled``.
 
     Raises:
         InputError: See :func:`judge_posts`.
     """
     start = time.perf_counter()
-    gold, names, forward, backward, counts = judge_posts(extractor, posts)
+    gold, names, forward, backward, sureness, counts = judge_posts(extractor, posts)
+    scores, right = zip(*sureness, strict=True)
     return {
         **evaluate_predictions(gold, forward, backward, names, extractor.schema),
+        "expected_calibration_error": calibration_error(scores, right),
+        "risk_coverage": risk_coverage(scores, right),
         "seconds": round(time.perf_counter() - start, 2),
         **counts,
     }

@@ -273,7 +273,7 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
             shown["val_without_captions"] = bare
         for name, some in shown.items():
             measured = evaluate_posts(Extractor(task.model), some)
-            left_out = {"per_relation", "confusion", "seconds"}
+            left_out = {"per_relation", "confusion", "risk_coverage", "seconds"}
             figures[name] = {k: v for k, v in measured.items() if k not in left_out}
     task.model.config = task.model.config.model_copy(update={"figures": figures})
     task.model.save(out, relation_card(config.model_dump(mode="json"), figures))

@@ -59,6 +59,7 @@ def evaluate(
             f"(precision {100 * result['micro_precision']:.1f}, "
             f"recall {100 * result['micro_recall']:.1f}), "
             f"macro-F1 {100 * result['macro_f1']:.1f}, accuracy {100 * result['accuracy']:.1f}\n"
+            f"expected calibration error {100 * result['expected_calibration_error']:.1f}\n"
             f"pictures used {result['images_used']}, missing {result['images_missing']}, "
             f"broken {result['images_broken']}; captions used {result['captions_used']}"
         )

@@ -138,7 +138,7 @@ def _measure(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
     extractor = Extractor.from_pretrained(out)
     assert data.val is not None
     posts = load_posts(data.val, data, data.val_images, data.val_captions)
-    gold, names, forward, backward, _ = judge_posts(extractor, posts)
+    gold, names, forward, backward, _, _ = judge_posts(extractor, posts)
     found = evaluate_predictions(gold, forward, backward, names, extractor.schema)
     figures = {
         key: found[key]

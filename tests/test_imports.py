@@ -42,7 +42,7 @@ metrics reliability
 candidates
 scoring journal calibration folds
 extraction
-evaluation report
+evaluation report few_shot
 training distillation corpus
 model_card
 tagger_training relation_training

@@ -42,4 +42,6 @@ def test_risk_grows_from_the_surest_to_all(scores: list[float], points: int) -> 
     risks = [point["risk"] for point in curve]
     assert risks == sorted(risks)  # the scores are in the order of being right
     for point in curve:
-        assert sum(s >= point["threshold"] for s in scores) >= round(point["coverage"] * len(scores))
+        assert sum(s >= point["threshold"] for s in scores) >= round(
+            point["coverage"] * len(scores)
+        )

@@ -25,6 +25,8 @@ class RelationBank:
         reverse: ``(R,)`` the relation that holds from tail to head where this one holds from head
             to tail: itself where it is symmetric, its inverse, -1 where there is none.
         types: The schema's words for entity types.
+        anchors: ``(R, d)`` in the pairs' space, added to a relation's prototypes there: what a few
+            examples say of it (see :mod:`rukh.few_shot`), zeros for most. None: there are none.
     """
 
     names: tuple[str, ...]
@@ -33,6 +35,7 @@ class RelationBank:
     prototypes: Tensor
     reverse: Tensor
     types: Mapping[str, str]
+    anchors: Tensor | None = None
 
     @classmethod
     def build(
@@ -67,6 +70,14 @@ class RelationBank:
         turned = [schema.reverse(name) for name in names]
         reverse = torch.tensor([-1 if t is None else names.index(t) for t in turned])
         return cls(names, tuple(descriptions), vectors, torch.tensor(table), reverse, schema.types)
+
+    @property
+    def owners(self) -> Tensor:
+        """``(M,)`` the relation of each vector."""
+        there = self.prototypes >= 0
+        out = torch.empty(len(self.vectors), dtype=torch.long)
+        out[self.prototypes[there]] = torch.arange(len(self.names)).repeat_interleave(there.sum(1))
+        return out
 
     def sampled(self, count: int) -> RelationBank:
         """The bank with at most ``count`` prototypes a relation, drawn by torch's generator."""

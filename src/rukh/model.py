@@ -6,6 +6,7 @@ encoders, fp16), ``schema.yaml``, and ``README.md``, its model card.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +31,9 @@ from rukh.schema import RelationSchema
 from rukh.tagging import TokenTagger
 from rukh.weights import find, known, model_folder
 
+ANCHORS = "anchors"
+"""Under which name the anchors are stored."""
+
 
 class ModelConfig(Record):
     """All that is stored beside the weights.
@@ -48,6 +52,8 @@ class ModelConfig(Record):
             that is no such teacher.
         temperature: Divides the logits before they become probabilities (calibration).
         threshold: The least probability of the best relation at which it is told.
+        anchored: Relations that a few examples have moved, in the order of the stored ``anchors``;
+            see :mod:`rukh.few_shot`.
         figures: What training measured.
     """
 
@@ -62,6 +68,7 @@ class ModelConfig(Record):
     part: tuple[int, int] | None = None
     temperature: float = Field(default=1.0, gt=0)
     threshold: float = Field(default=0.5, ge=0, le=1)
+    anchored: tuple[str, ...] = ()
     figures: dict[str, Any] = {}
 
 
@@ -93,6 +100,9 @@ class RelationModel(nn.Module):
         schema: The relations it is trained on.
         text: A text encoder; loaded by the config's name where None.
 
+    Attributes:
+        anchors: ``(A, dim)`` of the relations in ``config.anchored``.
+
     Example:
         >>> model = RelationModel.from_pretrained("mnre")
         >>> model.schema.nota
@@ -109,6 +119,7 @@ class RelationModel(nn.Module):
         self.head: Head = resolve("heads", config.relation.head)(
             config.pair.dim, text.dim, config.relation, schema
         )
+        self.anchors = torch.zeros(len(config.anchored), config.pair.dim)
 
     @cached_property
     def vision(self) -> Any:
@@ -119,6 +130,15 @@ class RelationModel(nn.Module):
     def bank(self, schema: RelationSchema | None = None) -> RelationBank:
         """Embed a schema (the model's own where None) with the relation tower."""
         schema = worded(schema or self.schema, self.config.relation)
+        bank = self._embedded(schema)
+        anchored = self.config.anchored
+        if not set(anchored) & set(bank.names):
+            return bank
+        none = torch.zeros(self.config.pair.dim)
+        rows = [self.anchors[anchored.index(n)] if n in anchored else none for n in bank.names]
+        return replace(bank, anchors=torch.stack(rows))
+
+    def _embedded(self, schema: RelationSchema) -> RelationBank:
         name = self.config.pair.text_encoder
         if self.config.relation.encoder == "shared":
             return RelationBank.build(schema, self.pair.text.sentences)
@@ -157,20 +177,10 @@ class RelationModel(nn.Module):
         Raises:
             RukhError: The model was loaded, and its low-rank adapters merged.
         """
-        import yaml
-        from safetensors.torch import save
-
         state = {name: value.half().contiguous() for name, value in trained_state(self).items()}
         if self.config.pair.lora_rank and not any(".lora_" in name for name in state):
             raise RukhError("the model's low-rank adapters were merged when it was loaded")
-        with atomic_folder(folder) as part:
-            with atomic_open(part / "model.safetensors", "wb") as stream:
-                stream.write(save(state))
-            write_json(self.config.model_dump(mode="json"), part / "config.json")
-            schema = self.schema.model_dump(mode="json", exclude_defaults=True)
-            text = yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=100)
-            (part / "schema.yaml").write_text(text, encoding="utf-8")
-            (part / "README.md").write_text(card, encoding="utf-8")
+        write_model(folder, state, self.config, self.schema, card)
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> RelationModel:
@@ -200,12 +210,38 @@ class RelationModel(nn.Module):
         model = cls(plain, schema)
         model.config = config
         state = read_state(folder / "model.safetensors")
+        if config.anchored:
+            anchors = state.pop(ANCHORS, model.anchors[:0]).float()
+            if anchors.shape != model.anchors.shape:
+                raise WeightsError(f"{folder} lacks the anchors that its config names")
+            model.anchors = anchors
         load_trained_state(model, state)
         stored = trained_state(model).keys() - state.keys()
         merged = "pair.text." if config.pair.lora_rank else "nothing."
         if lacking := sorted(n for n in stored if not n.startswith(merged)):
             raise WeightsError(f"{folder} lacks the weights of {lacking[0]!r}; it is damaged")
         return model.eval()
+
+
+def write_model(
+    folder: Path,
+    state: dict[str, Tensor],
+    config: ModelConfig,
+    schema: RelationSchema,
+    card: str,
+) -> None:
+    """Write the files of a model folder, as a whole or not at all."""
+    import yaml
+    from safetensors.torch import save
+
+    with atomic_folder(folder) as part:
+        with atomic_open(part / "model.safetensors", "wb") as stream:
+            stream.write(save(state))
+        write_json(config.model_dump(mode="json"), part / "config.json")
+        told = schema.model_dump(mode="json", exclude_defaults=True)
+        text = yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=100)
+        (part / "schema.yaml").write_text(text, encoding="utf-8")
+        (part / "README.md").write_text(card, encoding="utf-8")
 
 
 def _content(name: str) -> str:

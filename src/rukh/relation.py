@@ -126,6 +126,9 @@ class RetrievalHead(nn.Module):
     def forward(self, pairs: Encoded, bank: RelationBank) -> Scores:
         """See :class:`Head`."""
         prototypes = nn.functional.normalize(self.project(bank.vectors), dim=-1)
+        if bank.anchors is not None:
+            moved = prototypes + bank.anchors[bank.owners]
+            prototypes = nn.functional.normalize(moved, dim=-1)
         # CLIP's bound: a sharper temperature than 0.01 only makes training unstable.
         scale = self.log_scale.clamp(max=math.log(100)).exp()
         logits, match = similarity(

@@ -8,27 +8,44 @@ from typing import Annotated
 import typer
 
 from rukh.commands import options
+from rukh.errors import InputError, suggestion
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A YAML file; see configs/.")],
+    config: Annotated[Path | None, typer.Argument(help="A YAML file; see configs/.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Changes to it, as key.sub=value.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the model; by default runs/<config's name>.")
     ] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="MODEL", help="With --few-shot: whom to adapt.")
+    ] = None,
+    few_shot: Annotated[
+        Path | None, typer.Option(help="Examples of new relations, a handful each.")
+    ] = None,
+    format: options.Format = "jsonl",
+    schema: options.Schema = None,
+    images: options.Images = None,
     json: options.Json = None,
 ) -> None:
-    """Train a model from a YAML configuration.
+    """Train a model from a YAML configuration, or adapt one to new relations by a few examples.
 
     The run is kept in OUT.run, with checkpoints: an interrupted one goes on where it stopped when
     the same command is given again. The finished model is written to OUT.
+
+    With --few-shot nothing is trained: the examples of FILE, of relations that --schema describes,
+    move these relations to where their pairs lie. No other relation moves.
     """
+    if few_shot is not None or source is not None:
+        _adapt(config, source, few_shot, format, schema, images, out, json)
+        return
+    if config is None:
+        raise InputError("nothing to train", fix="name a YAML file, such as configs/mnre.yaml")
     from pydantic import BaseModel
 
     from rukh.config import load_config
-    from rukh.errors import InputError, suggestion
     from rukh.files import write_json
 
     class Task(BaseModel):
@@ -37,11 +54,7 @@ def train(
     out = (out or Path("runs") / config.stem).absolute()
     changes = overrides or []
     task = load_config(config, Task, changes).task
-    if out.exists() and not (out / "config.json").is_file() and not _empty(out):
-        # Said before the training: the finished model replaces the folder with all that is in it.
-        raise InputError(
-            "holds something other than a model", where=str(out), fix="give --out a new folder"
-        )
+    _check_free(out)
     if task == "relations":
         from rukh.relation_training import RelationTrainingConfig, train_relations
 
@@ -62,6 +75,44 @@ def train(
     if json is not None:
         write_json(figures, json)
     typer.echo(f"the model is in {out}", err=True)
+
+
+def _adapt(
+    config: Path | None,
+    source: str | None,
+    few_shot: Path | None,
+    format: str,
+    schema: str | None,
+    images: Path | None,
+    out: Path | None,
+    json: Path | None,
+) -> None:
+    told = {"--from": source, "--few-shot": few_shot, "--schema": schema, "--out": out}
+    if lacking := [name for name, value in told.items() if value is None]:
+        raise InputError(f"adapting a model needs {', '.join(lacking)} as well")
+    if config is not None:
+        raise InputError(f"{config} and --few-shot exclude each other: nothing is trained")
+    from rukh.few_shot import adapt
+    from rukh.files import write_json
+    from rukh.readers import group_posts, read
+    from rukh.schema import RelationSchema
+
+    assert source is not None and few_shot is not None and schema is not None and out is not None
+    out = out.absolute()
+    _check_free(out)
+    posts = group_posts(read(few_shot, format, images=images))
+    adapted = adapt(source, RelationSchema.load(schema), posts, out)
+    if json is not None:
+        write_json({"anchored": adapted.anchored}, json)
+    typer.echo(f"the model is in {out}; adapted: {', '.join(adapted.anchored)}", err=True)
+
+
+def _check_free(out: Path) -> None:
+    """The finished model replaces the folder with all that is in it: said before any work."""
+    if out.exists() and not (out / "config.json").is_file() and not _empty(out):
+        raise InputError(
+            "holds something other than a model", where=str(out), fix="give --out a new folder"
+        )
 
 
 def _empty(path: Path) -> bool:

@@ -17,25 +17,21 @@ import random
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from rukh.config import load_config
 from rukh.corpus import read_corpus
-from rukh.encoders.text import TextEncoder
 from rukh.errors import InputError
 from rukh.extraction import Extractor
 from rukh.files import read_json, write_json
-from rukh.metrics import confusion, macro_f1, per_relation
 from rukh.readers import group_posts, read
 from rukh.records import Post, Record
 from rukh.relation_training import RelationTrainingConfig, train_relations
-from rukh.reliability import auroc, calibration_error
 from rukh.schema import RelationSchema
+from rukh.studies.unseen import few_shot, measure, only
 
 
 class Split(Record):
@@ -106,10 +102,17 @@ def run(config: ZeroShotConfig, work: Path, finished: bool = False) -> Iterator[
         base = load_config(config.base, RelationTrainingConfig, changes)
         out = work / split.name
         train_relations(base, out)
-        result = {"split": split.name, "unseen": unseen, "left_out": left_out[len(unseen) :]}
+        result: dict[str, Any] = {
+            "split": split.name,
+            "unseen": unseen,
+            "left_out": left_out[len(unseen) :],
+        }
         result["changes"] = list(config.changes)
-        test = _only(posts, unseen)
-        result |= measure(Extractor.from_pretrained(out), schema, unseen, test, _none(config, base))
+        test = only(posts, unseen)
+        extractor = Extractor.from_pretrained(out)
+        fold = _fold(config, base)
+        result |= measure(extractor, schema, unseen, test, fold.unrelated)
+        result["few_shot"] = few_shot(extractor.model, schema, unseen, test, fold.seen, split.seed)
         write_json(result, path)
         shutil.rmtree(out, ignore_errors=True)
         shutil.rmtree(out.with_name(out.name + ".run"), ignore_errors=True)
@@ -133,131 +136,32 @@ def equivalents(file: Path, unseen: Sequence[str]) -> list[str]:
     return sorted(found - set(unseen))
 
 
-def _only(posts: Sequence[Post], names: Sequence[str]) -> list[Post]:
-    """The posts with a pair of these relations, and only such pairs."""
-    kept = []
-    for post in posts:
-        pairs = tuple(p for p in post.pairs or () if p.relation in names)
-        if pairs:
-            kept.append(post.model_copy(update={"pairs": pairs}))
-    return kept
+class Fold(NamedTuple):
+    """Posts of the fold, which training never shows.
+
+    Attributes:
+        unrelated: Those of the corpus that gives unrelated pairs, with these pairs alone.
+        seen: Those of the corpus of ``data``, whose relations were seen.
+    """
+
+    unrelated: list[Post]
+    seen: list[Post]
 
 
-def _none(config: ZeroShotConfig, base: RelationTrainingConfig) -> list[Post]:
-    """Posts of the fold with their unrelated pairs."""
-    schemas = [
-        RelationSchema.load(name) for name in (base.relations, *(m.relations for m in base.mix))
-    ]
+def _fold(config: ZeroShotConfig, base: RelationTrainingConfig) -> Fold:
+    names = [base.relations, *(other.relations for other in base.mix)]
+    schemas = [RelationSchema.load(name) for name in names]
     corpus = read_corpus(base.data, None, schemas, (), base.mix)
     nota = schemas[config.unrelated].nota
-    chosen = [corpus.posts[i] for i in corpus.fold if corpus.source[i] == config.unrelated]
-    return _only(chosen, [] if nota is None else [nota])
-
-
-def measure(
-    extractor: Extractor,
-    schema: RelationSchema,
-    unseen: Sequence[str],
-    posts: Sequence[Post],
-    unrelated: Sequence[Post],
-) -> dict[str, Any]:
-    """All figures of one split.
-
-    Args:
-        extractor: Of a model that saw none of the unseen relations.
-        schema: Describes them.
-        posts: Pairs of unseen relations.
-        unrelated: Pairs without a relation, at least one.
-
-    Returns:
-        ``described, named`` (descriptions, names alone) and ``untyped`` (described, without the
-        types that the data gives), each with ``accuracy, macro_f1``; ``encoder``, the same for the
-        untrained encoder's cosine between text and description; ``rejecting``.
-    """
-    closed = schema.model_copy(
-        update={
-            "nota": None,
-            "relations": tuple(
-                r.model_copy(update={"inverse": r.inverse if r.inverse in unseen else None})
-                for r in schema.relations
-                if r.name in unseen
-            ),
-        }
+    unrelated = [corpus.posts[i] for i in corpus.fold if corpus.source[i] == config.unrelated]
+    told = [name for name in schemas[0].names if name not in base.without]
+    return Fold(
+        only(unrelated, [] if nota is None else [nota]),
+        only([corpus.posts[i] for i in corpus.fold if corpus.source[i] == 0], told),
     )
-    named = closed.model_copy(
-        update={
-            "relations": tuple(
-                r.model_copy(update={"descriptions": (r.name,)}) for r in closed.relations
-            )
-        }
-    )
-    gold = [str(p.relation) for post in posts for p in post.pairs or ()]
-    bare = [_untyped(post) for post in posts]
-    told = _told(extractor, closed, posts)
-    figures: dict[str, Any] = {
-        "described": _closed(told, closed, gold),
-        "untyped": _closed(_told(extractor, closed, bare), closed, gold),
-        "named": _closed(_told(extractor, named, posts), named, gold),
-        "encoder": _closed(_cosines(extractor, closed, posts), closed, gold),
-    }
-    none = _told(extractor, closed, unrelated)
-    none = none[torch.randperm(len(none), generator=torch.Generator().manual_seed(0))[: len(told)]]
-    figures["rejecting"] = _rejecting(told, none, closed, gold, extractor.threshold)
-    return figures
 
 
-def _untyped(post: Post) -> Post:
-    entities = tuple(e.model_copy(update={"type": None}) for e in post.entities)
-    return post.model_copy(update={"entities": entities})
-
-
-def _told(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -> Tensor:
-    """Calibrated probabilities of the schema's relations for every pair, ``(Q, R)``."""
-    asking = Extractor(extractor.model, schema=schema, threshold=extractor.threshold)
-    pairs = [[(p.head, p.tail) for p in post.pairs or ()] for post in posts]
-    answers = asking.answer(asking.typed(posts), pairs)
-    return torch.cat([answer.probabilities[:, 1:] for answer in answers])
-
-
-def _cosines(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -> Tensor:
-    """The baseline ``(Q, R)``: what the untrained sentence encoder finds alike."""
-    encoder = TextEncoder.load(extractor.model.config.pair.text_encoder).eval()
-    with torch.inference_mode():
-        texts = encoder.sentences([post.text for post in posts for _ in post.pairs or ()])
-        relations = [
-            encoder.sentences([f"{r.name}: {text}" for text in r.descriptions]).mean(0)
-            for r in schema.relations
-        ]
-    return texts @ torch.nn.functional.normalize(torch.stack(relations), dim=-1).T
-
-
-def _closed(told: Tensor, schema: RelationSchema, gold: Sequence[str]) -> dict[str, float]:
-    said = [schema.names[k] for k in told.argmax(1).tolist()]
-    rows = per_relation(confusion(gold, said, schema.names), schema.names, None)
-    right = sum(g == s for g, s in zip(gold, said, strict=True))
-    return {"accuracy": right / len(gold), "macro_f1": macro_f1(rows)}
-
-
-def _rejecting(
-    told: Tensor, none: Tensor, schema: RelationSchema, gold: Sequence[str], threshold: float
-) -> dict[str, float]:
-    """Figures with unrelated pairs ``(N, R)`` mixed in."""
-    score, which = torch.cat([told, none]).max(1)
-    labels: list[str | None] = [*gold, *([None] * len(none))]
-    best = [schema.names[k] for k in which.tolist()]
-    said = [b if s >= threshold else None for b, s in zip(best, score.tolist(), strict=True)]
-    kinds: tuple[str | None, ...] = (None, *schema.names)
-    rows = per_relation(confusion(labels, said, kinds), kinds, None)
-    right = [b == label for b, label in zip(best, labels, strict=True)]
-    return {
-        "macro_f1": macro_f1(rows),
-        "auroc": auroc(score[: len(told)].tolist(), score[len(told) :].tolist()),
-        "expected_calibration_error": calibration_error(score.tolist(), right),
-        "pairs": len(told),
-        "unrelated": len(none),
-    }
-
-
+FEW = ("new_before", "new_after", "old_before", "old_after", "seconds")
 ROWS = ("described", "untyped", "named", "encoder")
 
 
@@ -274,7 +178,7 @@ def summary(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     out = []
     for unseen, runs in sorted(sizes.items(), reverse=True):
         row: dict[str, Any] = {"unseen": unseen, "splits": len(runs)}
-        for name in (*ROWS, "rejecting"):
+        for name in (*ROWS, "rejecting", "few_shot"):
             row[name] = {
                 key: {
                     "mean": float(np.mean([run[name][key] for run in runs])),
@@ -305,4 +209,13 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
                     spread = f" ± {100 * figure['deviation']:.1f}"
                 cells.append("" if figure is None else f"{100 * figure['mean']:.1f}{spread}")
             lines.append("| " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "| unseen | new, before | new, by 5 examples | seen, before | seen, after | seconds |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        told = [row["few_shot"][key]["mean"] for key in FEW]
+        cells = [f"{100 * value:.1f}" for value in told[:-1]]
+        lines.append(f"| {row['unseen']} | " + " | ".join([*cells, f"{told[-1]:.1f}"]) + " |")
     return "\n".join(lines) + "\n"

@@ -1,0 +1,190 @@
+"""Figures on relations that a model never saw: which, whether any, and after a few examples."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rukh.encoders.text import TextEncoder
+from rukh.extraction import Extractor
+from rukh.few_shot import adapted
+from rukh.metrics import confusion, macro_f1, per_relation
+from rukh.model import RelationModel
+from rukh.records import Post
+from rukh.reliability import auroc, calibration_error
+from rukh.schema import RelationSchema
+
+
+def only(posts: Sequence[Post], names: Sequence[str]) -> list[Post]:
+    """The posts with a pair of these relations, and only such pairs."""
+    kept = []
+    for post in posts:
+        pairs = tuple(p for p in post.pairs or () if p.relation in names)
+        if pairs:
+            kept.append(post.model_copy(update={"pairs": pairs}))
+    return kept
+
+
+def measure(
+    extractor: Extractor,
+    schema: RelationSchema,
+    unseen: Sequence[str],
+    posts: Sequence[Post],
+    unrelated: Sequence[Post],
+) -> dict[str, Any]:
+    """All figures of one split.
+
+    Args:
+        extractor: Of a model that saw none of the unseen relations.
+        schema: Describes them.
+        posts: Pairs of unseen relations.
+        unrelated: Pairs without a relation, at least one.
+
+    Returns:
+        ``described, named`` (descriptions, names alone) and ``untyped`` (described, without the
+        types that the data gives), each with ``accuracy, macro_f1``; ``encoder``, the same for the
+        untrained encoder's cosine between text and description; ``rejecting``.
+    """
+    closed = _restricted(schema, unseen)
+    named = closed.model_copy(
+        update={
+            "relations": tuple(
+                r.model_copy(update={"descriptions": (r.name,)}) for r in closed.relations
+            )
+        }
+    )
+    gold = [str(p.relation) for post in posts for p in post.pairs or ()]
+    bare = [_untyped(post) for post in posts]
+    told = _told(extractor, closed, posts)
+    figures: dict[str, Any] = {
+        "described": _closed(told, closed, gold),
+        "untyped": _closed(_told(extractor, closed, bare), closed, gold),
+        "named": _closed(_told(extractor, named, posts), named, gold),
+        "encoder": _closed(_cosines(extractor, closed, posts), closed, gold),
+    }
+    none = _told(extractor, closed, unrelated)
+    none = none[torch.randperm(len(none), generator=torch.Generator().manual_seed(0))[: len(told)]]
+    figures["rejecting"] = _rejecting(told, none, closed, gold, extractor.threshold)
+    return figures
+
+
+def few_shot(
+    model: RelationModel,
+    schema: RelationSchema,
+    unseen: Sequence[str],
+    posts: Sequence[Post],
+    seen: Sequence[Post],
+    seed: int,
+    relations: int = 5,
+    examples: int = 5,
+) -> dict[str, float]:
+    """What a few examples of a few unseen relations give, and what they take from the seen ones.
+
+    Args:
+        model: It is changed in place.
+        schema, unseen, posts, seed: As above; the first ``relations`` unseen ones are new.
+        seen: Pairs of relations that training showed, other than those it was trained on.
+
+    Returns:
+        Macro-F1 among all seen and new relations: ``new_before, new_after`` of the new ones' other
+        pairs, ``old_after`` of the seen ones, ``old_before`` the same before there were new ones;
+        and the ``seconds`` that adapting took.
+    """
+    new = list(unseen[:relations])
+    known = [name for name in schema.names if name in model.schema.names]
+    generator = random.Random(seed)
+    chosen: list[Post] = []
+    rest: list[Post] = []
+    for name in new:
+        found = only(posts, [name])
+        generator.shuffle(found)
+        chosen += found[:examples]
+        rest += found[examples:]
+
+    def scored(names: Sequence[str], some: Sequence[Post]) -> float:
+        closed = _restricted(schema, names)
+        gold = [str(p.relation) for post in some for p in post.pairs or ()]
+        told = _told(Extractor(model), closed, some)
+        said = [closed.names[k] for k in told.argmax(1).tolist()]
+        rows = per_relation(confusion(gold, said, closed.names), closed.names, None)
+        return macro_f1([row for row in rows if row["support"]])
+
+    old_before = scored(known, seen)
+    new_before = scored([*known, *new], rest)
+    start = time.perf_counter()
+    adapted(model, _restricted(schema, new), chosen)
+    seconds = time.perf_counter() - start
+    return {
+        "new_before": new_before,
+        "new_after": scored([*known, *new], rest),
+        "old_before": old_before,
+        "old_after": scored([*known, *new], seen),
+        "seconds": round(seconds, 1),
+    }
+
+
+def _restricted(schema: RelationSchema, names: Sequence[str]) -> RelationSchema:
+    """These relations alone, as a closed schema."""
+    kept = tuple(
+        r.model_copy(update={"inverse": r.inverse if r.inverse in names else None})
+        for r in schema.relations
+        if r.name in names
+    )
+    return schema.model_copy(update={"nota": None, "relations": kept})
+
+
+def _untyped(post: Post) -> Post:
+    entities = tuple(e.model_copy(update={"type": None}) for e in post.entities)
+    return post.model_copy(update={"entities": entities})
+
+
+def _told(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -> Tensor:
+    """Calibrated probabilities of the schema's relations for every pair, ``(Q, R)``."""
+    asking = Extractor(extractor.model, schema=schema, threshold=extractor.threshold)
+    pairs = [[(p.head, p.tail) for p in post.pairs or ()] for post in posts]
+    answers = asking.answer(asking.typed(posts), pairs)
+    return torch.cat([answer.probabilities[:, 1:] for answer in answers])
+
+
+def _cosines(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -> Tensor:
+    """The baseline ``(Q, R)``: what the untrained sentence encoder finds alike."""
+    encoder = TextEncoder.load(extractor.model.config.pair.text_encoder).eval()
+    with torch.inference_mode():
+        texts = encoder.sentences([post.text for post in posts for _ in post.pairs or ()])
+        relations = [
+            encoder.sentences([f"{r.name}: {text}" for text in r.descriptions]).mean(0)
+            for r in schema.relations
+        ]
+    return texts @ torch.nn.functional.normalize(torch.stack(relations), dim=-1).T
+
+
+def _closed(told: Tensor, schema: RelationSchema, gold: Sequence[str]) -> dict[str, float]:
+    said = [schema.names[k] for k in told.argmax(1).tolist()]
+    rows = per_relation(confusion(gold, said, schema.names), schema.names, None)
+    right = sum(g == s for g, s in zip(gold, said, strict=True))
+    return {"accuracy": right / len(gold), "macro_f1": macro_f1(rows)}
+
+
+def _rejecting(
+    told: Tensor, none: Tensor, schema: RelationSchema, gold: Sequence[str], threshold: float
+) -> dict[str, float]:
+    """Figures with unrelated pairs ``(N, R)`` mixed in."""
+    score, which = torch.cat([told, none]).max(1)
+    labels: list[str | None] = [*gold, *([None] * len(none))]
+    best = [schema.names[k] for k in which.tolist()]
+    said = [b if s >= threshold else None for b, s in zip(best, score.tolist(), strict=True)]
+    kinds: tuple[str | None, ...] = (None, *schema.names)
+    rows = per_relation(confusion(labels, said, kinds), kinds, None)
+    right = [b == label for b, label in zip(best, labels, strict=True)]
+    return {
+        "macro_f1": macro_f1(rows),
+        "auroc": auroc(score[: len(told)].tolist(), score[len(told) :].tolist()),
+        "expected_calibration_error": calibration_error(score.tolist(), right),
+        "pairs": len(told),
+        "unrelated": len(none),
+    }

@@ -151,3 +151,40 @@ def test_the_command_names_an_unknown_label(
     write([labelled(("a", "b", "neer"))], tmp_path / "posts.jsonl")
     assert evaluate(monkeypatch, *files) == 2
     assert "'neer'" in capsys.readouterr().err
+
+
+def test_labels_may_be_ids_and_a_closed_schema_rejects_nothing(
+    tiny_model: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tiny_model().save(tmp_path / "model", "")
+    told = {"P1": ["near", "they are close"], "P2": ["far", ""], "P3": ["far", "not close"]}
+    one = {"tokens": ["Ann", "in", "Rome"], "h": ["Ann", "", [[0]]], "t": ["Rome", "", [[2]]]}
+    (tmp_path / "pid2name.json").write_text(json.dumps(told))
+    (tmp_path / "val.json").write_text(json.dumps({"P3": [one, one], "P1": [one]}))
+    schema = tmp_path / "s.yaml"
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["rukh", "schema", "import", str(tmp_path / "pid2name.json"), f"--out={schema}"],
+    )
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code and "3 relations written" in capsys.readouterr().out
+    files = ["--data", tmp_path / "val.json", "--model", tmp_path / "model", "--format", "fewrel"]
+    files += ["--schema", schema, "--threshold", 1]
+    assert evaluate(monkeypatch, *files, "--json", "-") == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = {row["relation"]: (row["support"], row["predicted"]) for row in found["per_relation"]}
+    assert list(rows) == ["near", "far (P2)", "far (P3)"]
+    assert [support for support, _ in rows.values()] == [1, 0, 2]
+    assert sum(predicted for _, predicted in rows.values()) == 3  # none is held back
+    assert found["accuracy"] == found["micro_f1"] and None not in found["confusion"]["labels"]
+    assert evaluate(monkeypatch, *files, "--limit", 2, "--json", "-") == 0
+    assert json.loads(capsys.readouterr().out)["pairs"] == 2
+    (tmp_path / "val.json").write_text(json.dumps({"P3": [one], "P8": [one], "P9": [one, one]}))
+    assert evaluate(monkeypatch, *files) == 2
+    said = capsys.readouterr().err
+    assert "val.json: 3 pairs carry labels outside schema 's': 'P9', 'P8'; known: " in said

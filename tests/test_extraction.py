@@ -48,6 +48,22 @@ def test_named_pairs_are_answered_in_their_order(extractor: Extractor, posts: li
     assert extractor.extract([with_pairs(posts[0])]) == []
 
 
+def test_types_are_read_in_the_words_of_the_schemas(tiny_model: Make, posts: list[Post]) -> None:
+    def typed(*names: str) -> Post:
+        entities = zip(posts[0].entities, names, strict=True)
+        return posts[0].model_copy(
+            update={"entities": tuple(e.model_copy(update={"type": n}) for e, n in entities)}
+        )
+
+    model = tiny_model()
+    want = Extractor(model, threshold=0).extract([typed("PER", "ORG", "LOC")])
+    assert Extractor(model, threshold=0).extract([typed("person", "ORGANIZATION", "GPE")]) == want
+    relation = {"name": "x", "descriptions": ["y"], "tail": ["GPE"]}
+    own = schema_of(relations=[{"name": "none"}, relation])
+    (found,) = Extractor(model, schema=own).typed([typed("PERSON", "ORG", "GPE")])
+    assert [entity.type for entity in found.entities] == ["PER", "ORG", "GPE"]
+
+
 def test_without_names_each_two_arguments_get_one_answer(
     extractor: Extractor, posts: list[Post]
 ) -> None:

@@ -20,6 +20,7 @@ records
 schema
 config
 readers templates
+schema_import
 images
 weights pretrained
 tensor_cache

@@ -166,6 +166,47 @@ def test_types_are_left_out_as_often_as_said(config: Path) -> None:
     assert len(row.without_types()) == len(row)
 
 
+def test_a_fact_that_is_told_from_both_ends_is_shown_once(config: Path) -> None:
+    entities = [{"id": c, "start": 2 * i, "end": 2 * i + 1} for i, c in enumerate("abc")]
+    pairs = [
+        Pair(head="a", tail="b", relation="works_at"),
+        Pair(head="b", tail="a", relation="employs"),
+        Pair(head="b", tail="a", relation="lives_in"),
+        Pair(head="b", tail="c", relation="near"),
+        Pair(head="c", tail="b", relation="near"),
+        Pair(head="b", tail="c", relation="near"),
+    ]
+    post = Post(id="p", text="a b c", entities=entities, pairs=pairs)
+    for order, shown in (("joint", "ab ba ba ab bc cb bc cb"), ("given", "ab ba ba bc cb bc")):
+        asked, _ = RelationTask(loaded(config, order=order))._pairs(post)
+        assert [head + tail for head, tail in asked] == shown.split()
+
+
+def test_labels_and_types_of_the_data_become_those_of_the_schema(
+    config: Path, tmp_path: Path
+) -> None:
+    want = RelationTask(loaded(config))
+    schema = yaml.safe_load((tmp_path / "schema.yaml").read_text())
+    for number, relation in enumerate(schema["relations"]):
+        relation["id"] = f"P{number}"
+    schema["types"]["GPE"] = "state"
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(schema))
+    ids = {relation["name"]: relation["id"] for relation in schema["relations"]}
+    types = {"PER": "PERSON", "LOC": "FAC"}
+    lines = (tmp_path / "posts.jsonl").read_text()
+    for old, new in (ids | types).items():
+        lines = lines.replace(f'"{old}"', f'"{new}"')
+    (tmp_path / "posts.jsonl").write_text(lines.replace('"FAC"', '"GPE"', 1))
+    task = RelationTask(loaded(config))
+    first, *rest = task.posts
+    assert [entity.type for entity in first.entities] == ["PER", "GPE"]  # the schema speaks of it
+    assert rest == want.posts[1:]
+    assert [p.pairs for p in task.posts] == [p.pairs for p in want.posts]
+    (tmp_path / "posts.jsonl").write_text(lines.replace('"P0"', '"P9"', 1))
+    with pytest.raises(InputError, match=r"posts\.jsonl: post '\d+': relation 'P9' is not in"):
+        RelationTask(loaded(config))
+
+
 def test_no_labels_are_no_training(config: Path, tmp_path: Path) -> None:
     for posts in (labelled()[:1], [p.model_copy(update={"pairs": ()}) for p in labelled()]):
         write(posts, tmp_path / "posts.jsonl")

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import schema_of
 from rukh.errors import InputError
-from rukh.records import TextEntity, VisualObject
+from rukh.records import Pair, Post, TextEntity, VisualObject
 from rukh.schema import Relation, RelationSchema
 
 
@@ -189,3 +189,37 @@ def test_merged_schemas_keep_one_none_and_refuse_two_meanings() -> None:
     changed = other.model_copy(update={"relations": (*other.relations, near)})
     with pytest.raises(InputError, match="'near' is described otherwise"):
         RelationSchema.merged([first, changed])
+
+
+def test_ids_stand_for_names_and_are_unique() -> None:
+    relations = [
+        {"name": "a", "id": "P1", "descriptions": ["x"]},
+        {"name": "b", "id": "P2", "descriptions": ["x"]},
+    ]
+    schema = RelationSchema.parse({"name": "s", "nota": "no", "relations": relations})
+    assert [schema.resolve(label) for label in ("P1", "b", "no")] == ["a", "b", "no"]
+    assert [schema.knows(label) for label in ("P1", "b", "no", "P3")] == [True, True, True, False]
+    entities = [TextEntity(id="h", start=0, end=1), TextEntity(id="t", start=1, end=2)]
+    labels = ["P2", None, "a", "no"]
+    pairs = [Pair(head="h", tail="t", relation=label, meta={"k": 1}) for label in labels]
+    post = Post(id="p", text="xy", entities=entities, pairs=pairs)
+    named = schema.named(post)
+    assert [p.relation for p in named.pairs or ()] == ["b", None, "a", "no"]
+    assert schema.named(named) is named and (named.pairs or ())[0].meta == {"k": 1}
+    raw = post.model_copy(update={"pairs": None})
+    assert schema.named(raw) is raw
+    with pytest.raises(InputError, match=r"f: post 'p': relation 'P2' is not in"):
+        RelationSchema.parse({"name": "s", "relations": relations[:1]}).named(post, "f")
+    for changed in ({"id": "P1"}, {"id": "a"}):
+        broken = [relations[0], relations[1] | changed]
+        with pytest.raises(InputError, match=r"id '(P1|a)' of relation 'b' is that of 'a' too"):
+            RelationSchema.parse({"name": "s", "relations": broken})
+    with pytest.raises(InputError, match="id 'P1' of relation 'a' is that of 'P1' too"):
+        RelationSchema.parse({"name": "s", "relations": [
+            {"name": "P1", "descriptions": ["x"]}, relations[0]]})  # fmt: skip
+
+
+def test_the_types_that_a_schema_speaks_of() -> None:
+    relation = {"name": "a", "descriptions": ["x"], "head": ["Drug"], "tail": ["PER", "Gene"]}
+    schema = RelationSchema.parse({"name": "s", "relations": [relation], "types": {"LOC": "place"}})
+    assert schema.argument_types == {"Drug", "PER", "Gene", "LOC"}

@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": "Measure a model on labelled data.",
     "train": "Train a model from a YAML configuration.",
     "study": "Audit data and compare configurations.",
+    "schema": "Make relation schemas.",
     "data": "Check, convert and describe data files.",
     "weights": "List, install and fetch pretrained weights.",
 }

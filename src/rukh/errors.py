@@ -63,6 +63,10 @@ class WeightsError(RukhError):
     exit_code = 2
 
 
+MOST_TOLD = 30
+"""How many known names an error lists."""
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """A hint for a mistyped name: ``did you mean 'x'?``, else the list of what is known.
 
@@ -72,4 +76,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    more = f" and {len(names) - MOST_TOLD:,} more" if len(names) > MOST_TOLD else ""
+    return f"known: {', '.join(names[:MOST_TOLD]) or 'none'}{more}"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from rukh.errors import InputError
+from rukh.errors import MOST_TOLD, InputError, suggestion
 from rukh.extraction import CHUNK, Extractor, both_orders
 from rukh.metrics import OrderedDecision, evaluate_predictions
 from rukh.records import Post
 from rukh.reliability import calibration_error, risk_coverage
+from rukh.schema import RelationSchema
 
 
 def decisions(extractor: Extractor, probabilities: Tensor) -> list[OrderedDecision]:
@@ -28,6 +30,27 @@ def decisions(extractor: Extractor, probabilities: Tensor) -> list[OrderedDecisi
         OrderedDecision(names[k] if nota is None or s >= extractor.threshold else nota, s)
         for s, k in zip(best.tolist(), which.tolist(), strict=True)
     ]
+
+
+def check_labels(posts: Iterable[Post], schema: RelationSchema, where: str) -> None:
+    """See that the schema knows every label of the data, by name or by id.
+
+    Raises:
+        InputError: It does not; names all labels outside, the most frequent first, with ``where``.
+    """
+    counts = Counter(
+        pair.relation for post in posts for pair in post.pairs or () if pair.relation is not None
+    )
+    outside = [label for label, _ in counts.most_common() if not schema.knows(label)]
+    if outside:
+        told = ", ".join(map(repr, outside[:MOST_TOLD]))
+        more = len(outside) - MOST_TOLD
+        raise InputError(
+            f"{sum(counts[label] for label in outside):,} pairs carry labels outside schema "
+            f"{schema.name!r}: {told}" + (f" and {more:,} more" if more > 0 else ""),
+            where=where,
+            fix=suggestion(outside[0], schema.labels),
+        )
 
 
 class Judged(NamedTuple):

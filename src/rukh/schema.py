@@ -176,6 +176,10 @@ class RelationSchema(Record):
             fix=suggestion(name, [r.name for r in self.relations]),
         )
 
+    def knows(self, label: str) -> bool:
+        """Whether data of this schema may carry a label, a name or an id, NOTA included."""
+        return label == self.nota or any(label in (r.name, r.id) for r in self.relations)
+
     def resolve(self, label: str, where: str | None = None) -> str:
         """The name of the relation, NOTA included, that data means by a label: a name or an id.
 

@@ -29,7 +29,7 @@ def evaluate(
     import shlex
     import sys
 
-    from rukh.evaluation import evaluate_posts
+    from rukh.evaluation import check_labels, evaluate_posts
     from rukh.extraction import Extractor
     from rukh.files import atomic_open, write_json
     from rukh.readers import group_posts, read, read_captions
@@ -45,6 +45,7 @@ def evaluate(
         threshold=threshold,
         feature_folder=cache() / "features",
     )
+    check_labels(posts, extractor.schema, str(data))
     if captions is not None and not extractor.model.config.pair.caption_words:
         typer.echo(f"warning: model {model} reads no captions", err=True)
     result = evaluate_posts(extractor, posts)

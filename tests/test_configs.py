@@ -16,7 +16,9 @@ from rukh.records import VisualObject
 from rukh.relation_training import RelationTrainingConfig
 from rukh.schema import RelationSchema
 from rukh.studies.ablation import AblationConfig
+from rukh.studies.zero_shot import ZeroShotConfig
 from rukh.tagger_training import TaggerConfig
+from rukh.templates import Templates
 
 FOLDER = Path(__file__).parents[1] / "configs"
 EQUIVALENTS = FOLDER / "open-equivalents.yaml"  # a list for studies, nothing to be run
@@ -25,7 +27,9 @@ CLASSES: dict[str, type[BaseModel]] = {
     "relations": RelationTrainingConfig,
     "tagger": TaggerConfig,
     "ablation": AblationConfig,
+    "zero-shot": ZeroShotConfig,
 }
+TEMPLATES = Path(__file__).parents[1] / "corpora" / "relation-templates.yaml"
 
 
 class Task(BaseModel):
@@ -46,6 +50,10 @@ def test_a_shipped_configuration_loads(path: Path, monkeypatch: pytest.MonkeyPat
             cell = load_config(config.base, RelationTrainingConfig, [*config.changes, *changes])
             told.add(cell.model_dump_json())
         assert len(told) == len(config.cells) and config.reference in config.cells
+    elif isinstance(config, ZeroShotConfig):
+        assert len({split.name for split in config.splits}) == len(config.splits)
+        base = load_config(config.base, RelationTrainingConfig, config.changes)
+        assert base.mix[config.unrelated - 1].format == "redocred"
     else:
         assert isinstance(config, TaggerConfig)
         assert not {*config.train} & {*config.test}
@@ -56,6 +64,7 @@ def test_near_equivalents_are_relations_and_point_both_ways() -> None:
 
     told = yaml.safe_load(EQUIVALENTS.read_text(encoding="utf-8"))
     known = {name: RelationSchema.load(name) for name in ("wikidata", "mnre", "conll04")}
+    known["templates"] = load_config(TEMPLATES, Templates).as_schema()
     near, wikidata = told["relations"], known["wikidata"]
     assert set(near) == set(wikidata.names)
     for where in (*near.values(), *told["unseen"].values()):
@@ -66,7 +75,7 @@ def test_near_equivalents_are_relations_and_point_both_ways() -> None:
             assert other != name and name in near[other]["wikidata"], (name, other)
         back = wikidata.reverse(name)
         assert back in (None, name) or back in where["wikidata"]
-    assert not set(told["unseen"]) & set(wikidata.names)
+    assert not set(told["unseen"]) & {*wikidata.names, *known["templates"].names}
 
 
 NEEDY = [path for path in CONFIGS if "${RUKH_DATA}" in path.read_text(encoding="utf-8")]

@@ -58,7 +58,7 @@ def test_the_words_stand_where_the_offsets_say(
     )  # fmt: skip
     (post,) = compose([relation], 1)
     assert (post.surface("h"), post.surface("t")) == (head, tail)
-    assert "{" not in post.text
+    assert "{" not in post.text and post.text[0] == a[0].upper()
 
 
 @pytest.mark.parametrize(

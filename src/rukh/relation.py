@@ -33,8 +33,7 @@ class RelationConfig(Record):
         refresh_steps: With a shared encoder, steps after which the bank is embedded anew.
         descriptions: The most descriptions a relation that are used; 0 uses all.
         names: Relations are known by the words of their names in place of their descriptions
-            (true), by these and by descriptions that they introduce (``with``), or only by
-            descriptions (false).
+            (true), by both (``with``), or by descriptions alone (false).
         sampled: In training, each relation is known by this many of its texts, drawn anew at every
             step, so that one alone has to do; 0 always uses all.
     """
@@ -184,5 +183,5 @@ def _texts(relation: Relation, config: RelationConfig) -> tuple[str, ...]:
         return described
     name = " ".join(re.findall(r"[^\W_]+", relation.name)) or relation.name
     if config.names == "with":
-        return (name, *(f"{name}: {text}" for text in described if text != name))
+        return (name, *(text for text in described if text != name))
     return (name,)

@@ -71,7 +71,8 @@ class Templates(Record):
 def compose(
     relations: Sequence[RelationTemplates], fills: int = 2, seed: int = 0
 ) -> Iterator[Post]:
-    """Every template filled ``fills`` times, each time with other words where there are enough.
+    """Every template filled ``fills`` times, each time with other words where there are enough; a
+    sentence begins with a capital letter.
 
     Example:
         >>> relation = RelationTemplates(name="built by", descriptions=["who built it"],
@@ -102,7 +103,7 @@ def _post(name: str, template: str, words: dict[str, str], relation: RelationTem
         text = text.replace(slot, word)
     return Post(
         id=name,
-        text=text,
+        text=text[:1].upper() + text[1:],
         entities=tuple(entities),
         pairs=(Pair(head="h", tail="t", relation=relation.name),),
     )

@@ -45,6 +45,9 @@ class DataConfig(Record):
             others that part; see :mod:`rukh.distillation`.
         caption_dropout: How often a post is shown without its caption, so that the model does
             without one too.
+        picture_dropout: How often a post is shown without its picture.
+        picture_swap: How often a post whose text decides (see :func:`text_decides`) is shown another
+            post's picture in place of its own.
         share: Share of the remaining training posts that is used, for low-resource figures and
             quick comparisons; the fold stays whole.
     """
@@ -59,6 +62,8 @@ class DataConfig(Record):
     fold: float = Field(default=0.1, gt=0, lt=0.5)
     part: tuple[int, int] | None = None
     caption_dropout: float = Field(default=0.0, ge=0, lt=1)
+    picture_dropout: float = Field(default=0.0, ge=0, lt=1)
+    picture_swap: float = Field(default=0.0, ge=0, lt=1)
     share: float = Field(default=1.0, gt=0, le=1)
 
     @field_validator("part")
@@ -82,6 +87,65 @@ class Corpus(NamedTuple):
     labelled: int
     train: list[int]
     fold: list[int]
+
+
+class Shown(NamedTuple):
+    """Which picture a post is shown with in one epoch.
+
+    Attributes:
+        picture: Index of the post whose picture it is; None for none.
+        fits: Whether it fits the text, as far as that is known; None where there is no picture.
+    """
+
+    picture: int | None
+    fits: bool | None
+
+
+def text_decides(post: Post) -> bool:
+    """Whether the labels of a post hold whatever its picture shows.
+
+    What the data says, as ``text_decides`` in ``Post.meta``, holds; where it says nothing, they do
+    where all labelled pairs are of two text entities.
+
+    Example:
+        >>> post = Post(id="0", text="Ann in Rome", entities=[
+        ...     {"id": "a", "start": 0, "end": 3}, {"id": "r", "start": 7, "end": 11}],
+        ...     pairs=[{"head": "a", "tail": "r", "relation": "in"}])
+        >>> text_decides(post), text_decides(post.model_copy(update={"meta": {"text_decides": False}}))
+        (True, False)
+    """
+    said = post.meta.get("text_decides")
+    if isinstance(said, bool):
+        return said
+    seen = {thing.id for thing in post.objects}
+    return not any({p.head, p.tail} & seen for p in post.pairs or () if p.relation is not None)
+
+
+def shown_pictures(
+    posts: Sequence[Post], chosen: Sequence[int], data: DataConfig, seed: int
+) -> list[Shown]:
+    """For each chosen post the picture that it is shown with: its own, none, or another's.
+
+    A post that loses its picture keeps its labels: where the text decides they hold, and where it
+    does not, a model that is asked without evidence learns how often each label occurs, which is the
+    honest answer. Another's picture is shown only where the text decides, as elsewhere the labels
+    would be false. Pictures fit their posts, unless ``Post.meta`` says ``picture_fits: false``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    chance = torch.rand(len(chosen), 2, generator=generator).tolist()
+    partner = torch.randint(max(1, len(chosen)), (len(chosen),), generator=generator).tolist()
+    out = []
+    for (drop, swap), other, i in zip(chance, partner, chosen, strict=True):
+        post = posts[i]
+        if post.image is None or drop < data.picture_dropout:
+            out.append(Shown(None, None))
+            continue
+        another = posts[chosen[other]].image
+        if swap < data.picture_swap and another not in (None, post.image) and text_decides(post):
+            out.append(Shown(chosen[other], False))
+        else:
+            out.append(Shown(i, post.meta.get("picture_fits") is not False))
+    return out
 
 
 def read_corpus(data: DataConfig, tagger: str | None, unlabelled: Sequence[Path] = ()) -> Corpus:

@@ -13,7 +13,14 @@ from torch.nn.functional import one_hot
 
 from rukh.batching import length_buckets
 from rukh.calibration import Calibration, calibrate
-from rukh.corpus import DataConfig, labelled_pairs, load_posts, read_corpus
+from rukh.corpus import (
+    DataConfig,
+    Shown,
+    labelled_pairs,
+    load_posts,
+    read_corpus,
+    shown_pictures,
+)
 from rukh.distillation import DistillationConfig, mixed, teach
 from rukh.encoders.adapt import trained_state
 from rukh.encoders.vision import load_vision_encoder
@@ -21,7 +28,7 @@ from rukh.errors import InputError
 from rukh.evaluation import evaluate_posts
 from rukh.extraction import Extractor, both_orders
 from rukh.features import FeatureCache, pictures_of
-from rukh.losses import info_nce
+from rukh.losses import gate_loss, info_nce
 from rukh.markers import Row
 from rukh.model import ModelConfig, RelationModel, initial_sha256
 from rukh.model_card import relation_card
@@ -39,10 +46,13 @@ class LossConfig(Record):
     """Attributes:
     smoothing: Label smoothing.
     nota_weight: Weight of pairs without a relation.
+    gate_weight: Weight of the gate's own loss: does the picture fit the text? 0 leaves the gate to
+        the loss of the relations.
     """
 
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     nota_weight: float = Field(default=1.0, gt=0)
+    gate_weight: float = Field(default=0.0, ge=0)
 
 
 class RelationTrainingConfig(Record):
@@ -120,6 +130,7 @@ class RelationTask:
         self.weights = weights
         self._since_refresh = 0
         self._bare: list[bool] = []
+        self._shown: list[Shown] = []
 
     def _pairs(self, post: Post) -> tuple[list[tuple[str, str]], list[int]]:
         schema, where = self.model.schema, str(self.config.data.train)
@@ -161,6 +172,8 @@ class RelationTask:
         seed = self.config.training.seed * 1000 + epoch
         chance = torch.rand(len(lengths), generator=torch.Generator().manual_seed(seed))
         self._bare = (chance < self.config.data.caption_dropout).tolist()
+        chosen = [i for i, _, _ in self.rows]
+        self._shown = shown_pictures(self.posts, chosen, self.config.data, seed)
         return length_buckets(lengths, self.config.training.batch_size, seed)
 
     def loss(self, batch: list[int]) -> Tensor:
@@ -175,10 +188,19 @@ class RelationTask:
             row.without_caption() if self._bare[b] else row
             for b, (_, row, _) in zip(batch, chosen, strict=True)
         ]
-        inputs = batch_inputs(self.model, rows, posts, pictures_of(posts, self.features))
-        scores, _ = self.model(inputs, self.bank)
+        shown = [self._shown[b] for b in batch]
+        sources = [
+            post.model_copy(update={"image": None}) if one.picture is None else self.posts[one.picture]
+            for post, one in zip(posts, shown, strict=True)
+        ]
+        inputs = batch_inputs(self.model, rows, posts, pictures_of(sources, self.features))
+        scores, encoded = self.model(inputs, self.bank)
         target = torch.cat([targets for _, _, targets in chosen])
-        return info_nce(scores.logits, target, self.weights, self.config.loss.smoothing)
+        loss = info_nce(scores.logits, target, self.weights, self.config.loss.smoothing)
+        if self.config.loss.gate_weight:
+            fits = torch.tensor([float(one.fits is not False) for one in shown])
+            loss = loss + self.config.loss.gate_weight * gate_loss(encoded.gate, fits)
+        return loss
 
     def checkpointed(self) -> None:
         """See :class:`rukh.training.Task`."""

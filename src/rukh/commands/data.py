@@ -1,4 +1,4 @@
-"""``rukh data``: check files of any format, convert them, and print what rukh's own looks like."""
+"""``rukh data``: check files of any format, convert them, make the probe, and print rukh's own form."""
 
 from __future__ import annotations
 
@@ -64,6 +64,23 @@ def convert(
     with tqdm(posts, unit=" posts", delay=2, leave=False) as progress:
         write(progress, out, to)
     typer.echo(f"{progress.n:,} posts written to {out}")
+
+
+@app.command()
+def probe(
+    out: Annotated[Path, typer.Option(help="Folder to write, whole or not at all.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of layouts, names and pictures.")] = 13,
+) -> None:
+    """Make the visual probe: posts that only their pictures decide.
+
+    OUT gets train.jsonl, val.jsonl, test.jsonl and images/. The pictures are composed from cut-outs
+    that `make probe-assets` fetches.
+    """
+    from rukh.studies.probe_posts import write_probe
+
+    counts = write_probe(out, seed)
+    told = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    typer.echo(f"{told} posts written to {out}")
 
 
 @app.command()

@@ -46,8 +46,8 @@ class DataConfig(Record):
         caption_dropout: How often a post is shown without its caption, so that the model does
             without one too.
         picture_dropout: How often a post is shown without its picture.
-        picture_swap: How often a post whose text decides (see :func:`text_decides`) is shown another
-            post's picture in place of its own.
+        picture_swap: How often a post whose text decides (see :func:`text_decides`) is shown
+            another post's picture in place of its own.
         share: Share of the remaining training posts that is used, for low-resource figures and
             quick comparisons; the fold stays whole.
     """
@@ -111,7 +111,8 @@ def text_decides(post: Post) -> bool:
         >>> post = Post(id="0", text="Ann in Rome", entities=[
         ...     {"id": "a", "start": 0, "end": 3}, {"id": "r", "start": 7, "end": 11}],
         ...     pairs=[{"head": "a", "tail": "r", "relation": "in"}])
-        >>> text_decides(post), text_decides(post.model_copy(update={"meta": {"text_decides": False}}))
+        >>> silent = post.model_copy(update={"meta": {"text_decides": False}})
+        >>> text_decides(post), text_decides(silent)
         (True, False)
     """
     said = post.meta.get("text_decides")
@@ -127,9 +128,10 @@ def shown_pictures(
     """For each chosen post the picture that it is shown with: its own, none, or another's.
 
     A post that loses its picture keeps its labels: where the text decides they hold, and where it
-    does not, a model that is asked without evidence learns how often each label occurs, which is the
-    honest answer. Another's picture is shown only where the text decides, as elsewhere the labels
-    would be false. Pictures fit their posts, unless ``Post.meta`` says ``picture_fits: false``.
+    does not, a model that is asked without evidence learns how often each label occurs, which is
+    the honest answer. Another's picture is shown only where the text decides, as elsewhere the
+    labels would be false. Pictures fit their posts, unless ``Post.meta`` says
+    ``picture_fits: false``.
     """
     generator = torch.Generator().manual_seed(seed)
     chance = torch.rand(len(chosen), 2, generator=generator).tolist()

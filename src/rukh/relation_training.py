@@ -190,7 +190,9 @@ class RelationTask:
         ]
         shown = [self._shown[b] for b in batch]
         sources = [
-            post.model_copy(update={"image": None}) if one.picture is None else self.posts[one.picture]
+            post.model_copy(update={"image": None})
+            if one.picture is None
+            else self.posts[one.picture]
             for post, one in zip(posts, shown, strict=True)
         ]
         inputs = batch_inputs(self.model, rows, posts, pictures_of(sources, self.features))

@@ -1,4 +1,4 @@
-"""``rukh data``: check files of any format, convert them, make the probe, and print rukh's own form."""
+"""``rukh data``: check and convert files, make the probe, and print what rukh's own form is."""
 
 from __future__ import annotations
 

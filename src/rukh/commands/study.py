@@ -189,7 +189,9 @@ def probe(
 
     find_assets()  # said before the model is loaded
     extractor = Extractor.from_pretrained(model)
-    figures = study.run(extractor, seed, pairs, lambda name: typer.echo(f"asking {name} ...", err=True))
+    figures = study.run(
+        extractor, seed, pairs, lambda name: typer.echo(f"asking {name} ...", err=True)
+    )
     if str(json) != "-":
         typer.echo(study.table(figures), nl=False)
         typer.echo(f"{pairs:,} pairs a track, seed {seed}, {figures['seconds']} s")

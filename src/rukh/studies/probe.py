@@ -1,7 +1,7 @@
-"""Does a model look? A fresh test set of the visual probe, asked with pictures, without, and shuffled.
+"""Does a model look? The visual probe, made anew and asked with pictures, without, and shuffled.
 
-Everything is asked through :class:`rukh.extraction.Extractor`, as a user would. A pair is right only if
-it is answered rightly in both orders.
+Everything is asked through :class:`rukh.extraction.Extractor`, as a user would. A pair is right
+only if it is answered rightly in both orders.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rukh.extraction import Extractor
 from rukh.records import Box, Pair, Post
 from rukh.schema import RelationSchema
 from rukh.studies.probe_cutouts import Cutouts, find_assets
-from rukh.studies.probe_posts import AGREES, SIZES, TRACKS, Probe
+from rukh.studies.probe_posts import AGREES, TRACKS, Probe
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
@@ -194,7 +194,14 @@ def table(figures: Mapping[str, Any]) -> str:
         "accuracy", "accuracy_text_only", "accuracy_shuffled", "accuracy_boxes_shuffled",
         "accuracy_boxes_only", "chance",
     )  # fmt: skip
-    heads = ("with picture", "text only", "pictures shuffled", "boxes shuffled", "boxes only", "chance")
+    heads = (
+        "with picture",
+        "text only",
+        "pictures shuffled",
+        "boxes shuffled",
+        "boxes only",
+        "chance",
+    )
     lines = [
         "| track | " + " | ".join(heads) + " | gate | gate, shuffled |",
         "|---" * (len(heads) + 3) + "|",

@@ -1,8 +1,8 @@
 """Cut-outs for the visual probe: which there are, what they show, and which split may use them.
 
 They are photographs and drawings of Debian's ``tuxpaint-stamps-default`` and glyphs of
-``fonts-noto-color-emoji``, read where they lie and never copied. The split is by cut-out and does not
-depend on any seed, so that no test of any seed shows what some training has seen.
+``fonts-noto-color-emoji``, read where they lie and never copied. The split is by cut-out and does
+not depend on any seed, so that no test of any seed shows what some training has seen.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ SUBJECTS = {
     "animal": Subject(
         "animals/mammals/* animals/mammals/*/* animals/marsupials/* animals/birds/* "
         "-*edward_bear* -*silo* -animals/mammals/aquatic/*",
-        "🐒 🦍 🦧 🐶 🐕 🦮 🐩 🐺 🦊 🦝 🐱 🐈 🦁 🐯 🐅 🐆 🐴 🐎 🦓 🦌 🦬 🐮 🐂 🐃 🐄 🐷 🐖 🐗 🐏 🐑 🐐 🐪 "
-        "🐫 🦙 🦒 🐘 🦣 🦏 🦛 🐭 🐁 🐀 🐹 🐰 🐇 🐿 🦫 🦔 🐻 🐨 🐼 🦥 🦦 🦨 🦘 🦡 🦃 🐔 🐓 🐤 🐦 🐧 🕊 🦅 🦆 🦢 "
-        "🦉 🦩 🦚 🦜",
+        "🐒 🦍 🦧 🐶 🐕 🦮 🐩 🐺 🦊 🦝 🐱 🐈 🦁 🐯 🐅 🐆 🐴 🐎 🦓 🦌 🦬 🐮 🐂 🐃 "
+        "🐄 🐷 🐖 🐗 🐏 🐑 🐐 🐪 🐫 🦙 🦒 🐘 🦣 🦏 🦛 🐭 🐁 🐀 🐹 🐰 🐇 🐿 🦫 🦔 "
+        "🐻 🐨 🐼 🦥 🦦 🦨 🦘 🦡 🦃 🐔 🐓 🐤 🐦 🐧 🕊 🦅 🦆 🦢 🦉 🦩 🦚 🦜",
     ),
     "vehicle": Subject(
         "vehicles/auto/* vehicles/construction/* vehicles/construction/cartoon/* "
@@ -64,9 +64,13 @@ SUBJECTS = {
     ),
     "flower": Subject("plants/flowers/*", "🌸 🌹 🌺 🌻 🌼 🌷 🪷 💐 🪻"),
     "coin": Subject("symbols/money/*/coins/* symbols/money/japanese/*", ""),
-    "clock": Subject("symbols/clockface", "🕐=🕜 🕑=🕝 🕒=🕞 🕓=🕟 🕔=🕠 🕕=🕡 🕖=🕢 🕗=🕣 🕘=🕤 🕙=🕥 🕚=🕦 🕛=🕧"),
+    "clock": Subject(
+        "symbols/clockface",
+        "🕐=🕜 🕑=🕝 🕒=🕞 🕓=🕟 🕔=🕠 🕕=🕡 🕖=🕢 🕗=🕣 🕘=🕤 🕙=🕥 🕚=🕦 🕛=🕧",
+    ),
     "flag": Subject(
-        "town/flags/*", " ".join("".join(chr(ord(c) + 0x1F1A5) for c in code) for code in _FLAGS.split())
+        "town/flags/*",
+        " ".join("".join(chr(ord(c) + 0x1F1A5) for c in code) for code in _FLAGS.split()),
     ),
     "nothing": Subject(
         "symbols/alphabets/english/filled/*/* symbols/math/*",
@@ -74,7 +78,8 @@ SUBJECTS = {
     ),
     "person": Subject(
         "",
-        "🧍 🧍‍♂️ 🧍‍♀️ 👦 👧 🧒 👨 👩 🧑 👴 👵 🧓 🧔 👱 🙋‍♂️ 🙋‍♀️ 💁‍♂️ 💁‍♀️ 🤷‍♂️ 🤷‍♀️ 🙎‍♂️ 🙎‍♀️ 👩‍🦰 👨‍🦰 👩‍🦱 👨‍🦱 👩‍🦳 👨‍🦳",
+        "🧍 🧍‍♂️ 🧍‍♀️ 👦 👧 🧒 👨 👩 🧑 👴 👵 🧓 🧔 👱 "
+        "🙋‍♂️ 🙋‍♀️ 💁‍♂️ 💁‍♀️ 🤷‍♂️ 🤷‍♀️ 🙎‍♂️ 🙎‍♀️ 👩‍🦰 👨‍🦰 👩‍🦱 👨‍🦱 👩‍🦳 👨‍🦳",
     ),
 }
 """``nothing`` shows what no relation covers; ``person`` holds things."""

@@ -197,7 +197,9 @@ class Probe:
         label = texts.pick(random, POSITIONS)
         subjects = [texts.pick(random, list(RELATIONS)) for _ in range(2)]
         first, second = _standing(random, label)
-        things = [self._placed(random, s, f) for s, f in zip(subjects, (first, second), strict=True)]
+        things = [
+            self._placed(random, s, f) for s, f in zip(subjects, (first, second), strict=True)
+        ]
         # The inner of two must lie before the outer, and small clutter before or behind both.
         if label == "inside":
             things.reverse()

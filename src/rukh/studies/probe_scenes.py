@@ -1,7 +1,7 @@
 """Pictures for the visual probe: cut-outs on a background, and where they came to lie.
 
-Everything is drawn from the generator that is given, so that a seed makes the same bytes with the same
-version of Pillow.
+Everything is drawn from the generator that is given, so that a seed makes the same bytes with the
+same version of Pillow.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ import numpy as np
 from rukh.studies.probe_cutouts import Split
 
 FIRST = {
-    "train": "Ada Anton Bela Bram Cora Dario Edda Emil Fanny Felix Greta Hugo Ida Ivan Jana Jonas Kira "
-    "Leon Lotte Marek Mila Nils Nora Oskar Paula Pavel Rosa Rune Selma Stefan Tilda Tom Ulla Viktor",
+    "train": "Ada Anton Bela Bram Cora Dario Edda Emil Fanny Felix Greta Hugo Ida Ivan Jana Jonas "
+    "Kira Leon Lotte Marek Mila Nils Nora Oskar Paula Pavel Rosa Rune Selma Stefan Tilda Tom "
+    "Ulla Viktor",
     "val": "Agnes Boris Celia Dennis Elsa Fabian Gerda Henrik Inga Jakob Karla Lars",
     "test": "Anouk Bruno Clara David Esther Florian Gitta Holger Irma Julian Klara Linus",
 }
@@ -21,14 +22,27 @@ ONSETS = {
     "val": "Bru Cas Dra Fro Gri Hol",
     "test": "Ald Bir Cor Del Ost Tru",
 }
-MIDDLES = "a e i o u an en il or us ar".split()
-ENDS = "berg by dane ford ham kin lund mere nik rick son stad ton vale wick".split()
+MIDDLES = ("a", "e", "i", "o", "u", "an", "en", "il", "or", "us", "ar")
+ENDS = (
+    "berg", "by", "dane", "ford", "ham", "kin", "lund", "mere", "nik", "rick", "son", "stad", "ton",
+    "vale", "wick",
+)  # fmt: skip
 
 OPENINGS = (
     "", "", "Good morning! ", "New picture: ", "Throwback: ", "No words needed. ", "Guess what, ",
     "Finally: ", "From the weekend: ", "RT ", "Look! ",
 )  # fmt: skip
-CLOSINGS = ("", "", " #nofilter", " :)", " More tomorrow.", " What a day!", " #weekend", " ...", " <3")
+CLOSINGS = (
+    "",
+    "",
+    " #nofilter",
+    " :)",
+    " More tomorrow.",
+    " What a day!",
+    " #weekend",
+    " ...",
+    " <3",
+)
 
 SILENT = (
     "{A} and {T}", "{A} with {T}", "this is {A}, and this is {T}", "{T} and {A}, as ever",
@@ -63,16 +77,19 @@ BESIDE = (
 
 TOLD = {
     "keeps": (
-        "{A} walks {T} before work", "{A} adopted {T} from the shelter", "{A} feeds {T} twice a day",
+        "{A} walks {T} before work", "{A} adopted {T} from the shelter",
+        "{A} feeds {T} twice a day",
         "{T} sleeps at the foot of {A}'s bed", "{A} took {T} to the vet", "{A} brushed {T}'s fur",
     ),
     "drives": (
-        "{A} drives the {T} to work", "{A} parked the {T} in the yard", "{A} sat at the wheel of the {T}",
+        "{A} drives the {T} to work", "{A} parked the {T} in the yard",
+        "{A} sat at the wheel of the {T}",
         "{A} filled up the {T} and hit the road", "{A} steered the {T} through the traffic",
         "{A} started the engine of the {T}",
     ),
     "grows": (
-        "{A} planted {T} in the garden", "{A} waters {T} every evening", "the {T} that {A} sowed is in bloom",
+        "{A} planted {T} in the garden", "{A} waters {T} every evening",
+        "the {T} that {A} sowed is in bloom",
         "{A} cut the {T} back in spring", "{A} has {T} growing on the balcony",
         "{A} put a pot of {T} on the sill",
     ),
@@ -87,7 +104,8 @@ TOLD = {
         "{A} fixed the {T} with tweezers", "thanks to {A} the {T} ticks again",
     ),
     "represents": (
-        "{A} ran for {T} at the games", "{A} won a medal for {T}", "{A} marched in the colours of {T}",
+        "{A} ran for {T} at the games", "{A} won a medal for {T}",
+        "{A} marched in the colours of {T}",
         "{A} was capped twice by {T}", "{A} is in the squad of {T}", "{A} sang the anthem of {T}",
     ),
     "none": (
@@ -125,7 +143,8 @@ def sentence(
     """A text around one of ``cores``, and where in it each name stands.
 
     Example:
-        >>> text, spans = sentence(np.random.default_rng(0), ("{A} and {T}",), {"A": "Ada", "T": "Rex"})
+        >>> random, names = np.random.default_rng(0), {"A": "Ada", "T": "Rex"}
+        >>> text, spans = sentence(random, ("{A} and {T}",), names)
         >>> text, [text[a:b] for a, b in spans.values()]
         ('Throwback: Ada and Rex', ['Ada', 'Rex'])
     """

@@ -16,7 +16,7 @@ import numpy as np
 from rukh.extraction import Extractor
 from rukh.records import Box, Pair, Post
 from rukh.schema import RelationSchema
-from rukh.studies.probe_cutouts import Cutouts, find_assets
+from rukh.studies.probe_cutouts import Cutouts, Split, find_assets
 from rukh.studies.probe_posts import AGREES, TRACKS, Probe
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
@@ -130,6 +130,7 @@ def run(
     seed: int,
     pairs: int = 1000,
     progress: Callable[[str], None] = lambda name: None,
+    split: Split = "test",
 ) -> dict[str, Any]:
     """Figures of all tracks on a fresh test set.
 
@@ -138,6 +139,7 @@ def run(
         seed: Of layouts, names and the choice of cut-outs; the test cut-outs are always the same.
         pairs: Labelled pairs of each track.
         progress: Called with the name of what is asked next.
+        split: Whose cut-outs and names; ``val`` for decisions, so that the test decides none.
 
     Returns:
         ``seed``, ``pairs``, ``seconds``; ``tracks``: for each its ``accuracy``,
@@ -149,7 +151,7 @@ def run(
         InputError: The cut-outs are not there, or the model's schema has other relations.
     """
     start = time.perf_counter()
-    probe = Probe(Cutouts(find_assets(), "test"), "test", seed)
+    probe = Probe(Cutouts(find_assets(), split), split, seed)
     figures: dict[str, Any] = {"seed": seed, "pairs": pairs, "tracks": {}}
     for track in (*TRACKS, AGREES):
         progress(track)

@@ -307,8 +307,11 @@ def _entities(
 
 
 def _objects(boxes: list[Box], kind: str) -> tuple[VisualObject, ...]:
-    rounded = [tuple(round(side, 4) for side in box) for box in boxes]
-    return tuple(VisualObject(id=f"o{i}", box=box, type=kind) for i, box in enumerate(rounded))
+    things = []
+    for i, box in enumerate(boxes):
+        left, top, right, bottom = (round(side, 4) for side in box)
+        things.append(VisualObject(id=f"o{i}", box=(left, top, right, bottom), type=kind))
+    return tuple(things)
 
 
 def _anywhere(random: np.random.Generator) -> tuple[float, float]:

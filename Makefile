@@ -22,7 +22,8 @@ PINS := $(shell { sed '/^\[tool\.ruff\]/q' pyproject.toml; \
 	cat constraints.txt requirements/weights.txt; } | cksum | cut -d' ' -f1)
 STAMP := .venv/made-from-$(PINS)
 
-.PHONY: help demo test test-slow lint bench train-mnre train-open train-tagger zero-shot clean
+.PHONY: help demo test test-slow lint bench train-mnre train-open train-probe train-tagger zero-shot \
+	probe-assets clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -80,6 +81,20 @@ zero-shot: $(OPEN) out/templates ## Train without some relations, and ask for th
 
 train-tagger: $(RUKH_DATA)/twitter_ner/twitter2015_train.txt $(STAMP) ## Train the shipped `tagger`
 	$(BIN)/rukh train configs/tagger.yaml
+
+STAMPS := $(or $(RUKH_CACHE),$(HOME)/.cache/rukh)/stamps
+
+probe-assets: ## Fetch the probe's pictures from Debian, without root, into ~/.cache/rukh/stamps
+	rm -rf $(STAMPS).part
+	mkdir -p $(STAMPS).part
+	cd $(STAMPS).part; apt-get download tuxpaint-stamps-default fonts-noto-color-emoji; \
+		for package in *.deb; do dpkg -x $$package .; rm $$package; done
+	rm -rf $(STAMPS)
+	mv $(STAMPS).part $(STAMPS)
+
+train-probe: $(STAMP) ## Make the probe's posts and train the shipped model `probe` on them
+	$(BIN)/rukh data probe --out runs/probe-data --seed 13
+	$(BIN)/rukh train configs/probe.yaml
 
 # make itself exits with 2 where a recipe fails.
 $(RUKH_DATA)/mnre/captions/%:

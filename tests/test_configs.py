@@ -41,7 +41,8 @@ def test_a_shipped_configuration_loads(path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RUKH_DATA", "somewhere")
     config = load_config(path, CLASSES[load_config(path, Task).task])
     if isinstance(config, RelationTrainingConfig):
-        assert config.data.train.parts[0] == "somewhere"
+        if "${RUKH_DATA}" in path.read_text(encoding="utf-8"):
+            assert config.data.train.parts[0] == "somewhere"
         assert config.order != "given"
         RelationSchema.load(config.relations)
     elif isinstance(config, AblationConfig):

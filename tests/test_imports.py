@@ -45,6 +45,7 @@ scoring journal calibration folds
 extraction
 evaluation report few_shot
 training distillation corpus
+augmentation
 model_card
 tagger_training relation_training
 studies

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rukh.losses import info_nce
+from rukh.losses import gate_loss, info_nce
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -23,3 +23,14 @@ def test_info_nce_is_a_log_softmax(smoothing: float, weighted: bool) -> None:
         below += float(each[t])
     loss = info_nce(logits, target, weights if weighted else None, smoothing)
     assert loss.item() == pytest.approx(total / below, rel=1e-5)
+
+
+def test_the_gate_loss_is_binary_cross_entropy_over_posts_with_pictures() -> None:
+    gate = torch.tensor([0.9, float("nan"), 0.3], requires_grad=True)
+    loss = gate_loss(gate, torch.tensor([1.0, 1.0, 0.0]))
+    expected = -(torch.tensor([0.9, 0.7]).log().mean())
+    assert torch.isclose(loss, expected)
+    loss.backward()
+    assert gate.grad is not None and gate.grad[0] < 0 < gate.grad[2] and gate.grad[1] == 0
+    assert gate_loss(torch.tensor([float("nan")]), torch.tensor([1.0])) == 0
+    assert torch.isfinite(gate_loss(torch.tensor([0.0]), torch.tensor([1.0])))

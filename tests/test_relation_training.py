@@ -160,7 +160,8 @@ def test_types_are_left_out_as_often_as_said(config: Path) -> None:
     data = yaml.safe_load(config.read_text())["data"]
     task = RelationTask(loaded(config, data=data | {"type_dropout": 0.5}))
     task.batches(0)
-    assert 5 < sum(task._untyped) < len(task._untyped) - 5
+    untyped = [not one.types for one in task._shown]
+    assert 5 < sum(untyped) < len(untyped) - 5
     row = task.rows[0][1]
     assert any(row.types) and not any(row.without_types().types)
     assert len(row.without_types()) == len(row)
@@ -319,10 +320,11 @@ def test_a_caption_is_dropped_as_often_as_told(config: Path, tmp_path: Path) -> 
     dropped = []
     for epoch in range(20):
         task.batches(epoch)
-        dropped += task._bare
+        dropped += [not one.caption for one in task._shown]
     assert 0.4 < sum(dropped) / len(dropped) < 0.6
     task.batches(3)
-    assert task._bare == dropped[3 * len(lengths) : 4 * len(lengths)]  # as a resumed run has it
+    again = [not one.caption for one in task._shown]
+    assert again == dropped[3 * len(lengths) : 4 * len(lengths)]  # as a resumed run has it
 
 
 def test_a_student_learns_from_teachers_and_unlabelled_sentences(

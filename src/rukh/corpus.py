@@ -48,6 +48,9 @@ class DataConfig(Record):
         caption_dropout: How often a post is shown without its caption, so that the model does
             without one too.
         type_dropout: How often a post is shown without the types of its arguments.
+        picture_dropout: How often a post is shown without its picture.
+        picture_swap: How often a post whose text decides is shown another post's picture in place
+            of its own; see :mod:`rukh.augmentation`.
         share: Share of the remaining training posts that is used, for low-resource figures and
             quick comparisons; the fold stays whole.
     """
@@ -63,6 +66,8 @@ class DataConfig(Record):
     part: tuple[int, int] | None = None
     caption_dropout: float = Field(default=0.0, ge=0, lt=1)
     type_dropout: float = Field(default=0.0, ge=0, lt=1)
+    picture_dropout: float = Field(default=0.0, ge=0, lt=1)
+    picture_swap: float = Field(default=0.0, ge=0, lt=1)
     share: float = Field(default=1.0, gt=0, le=1)
 
     @field_validator("part")

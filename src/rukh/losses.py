@@ -1,7 +1,8 @@
-"""The training objective."""
+"""The training objectives."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -25,3 +26,28 @@ def info_nce(
         True
     """
     return nn.functional.cross_entropy(logits, target, weights, label_smoothing=smoothing)
+
+
+def gate_loss(gate: Tensor, fits: Tensor) -> Tensor:
+    """Binary cross-entropy of the trust in each picture and whether it fits its text.
+
+    Args:
+        gate: ``(B,)`` trust in (0, 1); NaN for a post without a picture, which does not count.
+        fits: ``(B,)`` 1 for a picture that fits, 0 for one that does not.
+
+    Returns:
+        The mean over posts with a picture, a scalar; 0 where there is none.
+
+    Example:
+        >>> import torch
+        >>> gate = torch.tensor([0.5, float("nan")])
+        >>> round(gate_loss(gate, torch.tensor([0.0, 1.0])).item(), 4)
+        0.6931
+    """
+    there = ~gate.isnan()
+    if not there.any():
+        return gate.new_zeros(())
+    # In full precision and away from the ends, where bfloat16 has no numbers left.
+    trust = gate[there].float().clamp(1e-4, 1 - 1e-4)
+    right = torch.where(fits[there] > 0, trust, 1 - trust)
+    return -right.log().mean()

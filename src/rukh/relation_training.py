@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from rukh.augmentation import Shown, shown
 from rukh.batching import length_buckets
 from rukh.calibration import Calibration, calibrate
 from rukh.corpus import (
@@ -28,7 +29,7 @@ from rukh.errors import InputError
 from rukh.evaluation import evaluate_posts
 from rukh.extraction import Extractor, both_orders
 from rukh.features import FeatureCache, pictures_of
-from rukh.losses import info_nce
+from rukh.losses import gate_loss, info_nce
 from rukh.markers import Row
 from rukh.model import ModelConfig, RelationModel, initial_sha256
 from rukh.model_card import relation_card
@@ -46,10 +47,13 @@ class LossConfig(Record):
     """Attributes:
     smoothing: Label smoothing.
     nota_weight: Weight of pairs without a relation.
+    gate_weight: Weight of the gate's own loss: does the picture fit the text? 0 leaves the gate to
+        the loss of the relations.
     """
 
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     nota_weight: float = Field(default=1.0, gt=0)
+    gate_weight: float = Field(default=0.0, ge=0)
 
 
 class RelationTrainingConfig(Record):
@@ -142,8 +146,7 @@ class RelationTask:
         weights[0] = config.loss.nota_weight
         self.weights = weights
         self._since_refresh = 0
-        self._bare: list[bool] = []
-        self._untyped: list[bool] = []
+        self._shown: list[Shown] = []
 
     def _pairs(self, post: Post) -> tuple[list[tuple[str, str]], list[int]]:
         schema, where = self.model.schema, str(self.config.data.train)
@@ -183,9 +186,8 @@ class RelationTask:
         self._since_refresh = 0
         lengths = [len(row) for _, row, _ in self.rows]
         seed = self.config.training.seed * 1000 + epoch
-        chance = torch.rand(2, len(lengths), generator=torch.Generator().manual_seed(seed))
-        self._bare = (chance[0] < self.config.data.caption_dropout).tolist()
-        self._untyped = (chance[1] < self.config.data.type_dropout).tolist()
+        chosen = [i for i, _, _ in self.rows]
+        self._shown = shown(self.posts, chosen, self.config.data, seed)
         return length_buckets(lengths, self.config.training.batch_size, seed)
 
     def loss(self, batch: list[int]) -> Tensor:
@@ -196,18 +198,26 @@ class RelationTask:
         self._since_refresh += 1
         chosen = [self.rows[b] for b in batch]
         posts = [self.posts[i] for i, _, _ in chosen]
-        rows = []
-        for b, (_, row, _) in zip(batch, chosen, strict=True):
-            row = row.without_caption() if self._bare[b] else row
-            rows.append(row.without_types() if self._untyped[b] else row)
-        inputs = batch_inputs(self.model, rows, posts, pictures_of(posts, self.features))
+        rows, sources = [], []
+        for b, (i, row, _) in zip(batch, chosen, strict=True):
+            one = self._shown[b]
+            row = row if one.caption else row.without_caption()
+            rows.append(row if one.types else row.without_types())
+            bare = self.posts[i].model_copy(update={"image": None})
+            sources.append(bare if one.picture is None else self.posts[one.picture])
+        inputs = batch_inputs(self.model, rows, posts, pictures_of(sources, self.features))
         sampled = self.config.relation.sampled
-        scores, _ = self.model(inputs, self.bank.sampled(sampled) if sampled else self.bank)
-        logits = (
-            scores.logits + self.bias[[self.source[i] for i, row, _ in chosen for _ in row.asks]]
-        )
+        bank = self.bank.sampled(sampled) if sampled else self.bank
+        scores, encoded = self.model(inputs, bank)
+        source = [self.source[i] for i, row, _ in chosen for _ in row.asks]
         target = torch.cat([targets for _, _, targets in chosen])
-        return info_nce(logits, target, self.weights, self.config.loss.smoothing)
+        loss = info_nce(
+            scores.logits + self.bias[source], target, self.weights, self.config.loss.smoothing
+        )
+        if self.config.loss.gate_weight:
+            fits = torch.tensor([float(self._shown[b].fits is not False) for b in batch])
+            loss = loss + self.config.loss.gate_weight * gate_loss(encoded.gate, fits)
+        return loss
 
     def checkpointed(self) -> None:
         """See :class:`rukh.training.Task`."""

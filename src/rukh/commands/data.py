@@ -1,4 +1,4 @@
-"""``rukh data``: check files of any format, convert them, and print what rukh's own looks like."""
+"""``rukh data``: check and convert files, make the probe, and print what rukh's own form is."""
 
 from __future__ import annotations
 
@@ -92,6 +92,23 @@ def compose(
         text = yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=100)
         (part / "schema.yaml").write_text(text, encoding="utf-8")
     typer.echo(f"{len(posts):,} posts of {len(given.relations):,} relations written to {out}")
+
+
+@app.command()
+def probe(
+    out: Annotated[Path, typer.Option(help="Folder to write, whole or not at all.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of layouts, names and pictures.")] = 13,
+) -> None:
+    """Make the visual probe: posts that only their pictures decide.
+
+    OUT gets train.jsonl, val.jsonl, test.jsonl and images/. The pictures are composed from cut-outs
+    that `make probe-assets` fetches.
+    """
+    from rukh.studies.probe_posts import write_probe
+
+    counts = write_probe(out, seed)
+    told = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    typer.echo(f"{told} posts written to {out}")
 
 
 @app.command()

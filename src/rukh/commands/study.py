@@ -1,4 +1,4 @@
-"""``rukh study``: audit data for leaks, and compare configurations."""
+"""``rukh study``: audit data for leaks, compare configurations, and probe whether a model looks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rukh.commands import options
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-app = typer.Typer(no_args_is_help=True, help="Audit data and compare configurations.")
+app = typer.Typer(no_args_is_help=True, help="Audit data, compare configurations, probe models.")
 
 
 @app.command()
@@ -204,3 +204,31 @@ def zero_shot(
         typer.echo(study.table(rows), nl=False)
     if json is not None:
         write_json({"splits": results, "summary": rows}, json)
+
+
+@app.command()
+def probe(
+    model: options.Model = "probe",
+    seed: Annotated[int, typer.Option(min=0, help="Of the test set, which is made anew.")] = 0,
+    pairs: Annotated[int, typer.Option(min=20, help="Pairs of each track.")] = 1000,
+    json: options.Json = None,
+) -> None:
+    """Does the model look? Posts that only their pictures decide, with them, without, and shuffled.
+
+    The pictures are composed from cut-outs that `make probe-assets` fetches.
+    """
+    from rukh.extraction import Extractor
+    from rukh.files import write_json
+    from rukh.studies import probe as study
+    from rukh.studies.probe_cutouts import find_assets
+
+    find_assets()  # said before the model is loaded
+    extractor = Extractor.from_pretrained(model)
+    figures = study.run(
+        extractor, seed, pairs, lambda name: typer.echo(f"asking {name} ...", err=True)
+    )
+    if str(json) != "-":
+        typer.echo(study.table(figures), nl=False)
+        typer.echo(f"{pairs:,} pairs a track, seed {seed}, {figures['seconds']} s")
+    if json is not None:
+        write_json(figures, json)

@@ -157,7 +157,6 @@ class RelationModel(nn.Module):
         Raises:
             RukhError: The model was loaded, and its low-rank adapters merged.
         """
-        import yaml
         from safetensors.torch import save
 
         state = {name: value.half().contiguous() for name, value in trained_state(self).items()}
@@ -167,9 +166,7 @@ class RelationModel(nn.Module):
             with atomic_open(part / "model.safetensors", "wb") as stream:
                 stream.write(save(state))
             write_json(self.config.model_dump(mode="json"), part / "config.json")
-            schema = self.schema.model_dump(mode="json", exclude_defaults=True)
-            text = yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=100)
-            (part / "schema.yaml").write_text(text, encoding="utf-8")
+            (part / "schema.yaml").write_text(self.schema.to_yaml(), encoding="utf-8")
             (part / "README.md").write_text(card, encoding="utf-8")
 
     @classmethod

@@ -76,19 +76,14 @@ class Embedded(NamedTuple):
     vectors: Vectors
     centres: Vectors
 
-    def nearest(self, index: int, count: int, *, alike: bool = False) -> list[Near]:
-        """The relations nearest to one, nearest first.
-
-        Args:
-            index: Which one.
-            count: The most that are told.
-            alike: Only those whose arguments may have the same types.
+    def nearest(self, index: int, count: int) -> list[Near]:
+        """The relations nearest to one: those whose arguments may have the same types first, for
+        which the descriptions alone must tell; within these and the others, nearest first.
         """
         one = self.relations[index]
         cosines = self.centres @ self.centres[index]
         order = [i for i in np.argsort(-cosines, kind="stable").tolist() if i != index]
-        if alike:
-            order = [i for i in order if _alike(one, self.relations[i])]
+        order.sort(key=lambda i: not _alike(one, self.relations[i]))
         return [
             Near(self.relations[i].name, round(float(cosines[i]), 4), *self._closest(index, i))
             for i in order[:count]

@@ -41,16 +41,7 @@ class Answer(Record):
         return tuple(" ".join(str(text).split()) for text in self.model_dump().values())
 
 
-# The example's relation is one that no schema is likely to have, so that copying it is seen.
-EXAMPLE = Answer(
-    definition="The head, a person, keeps the tail, an animal, as a pet.",
-    paraphrase="Look who is waiting at the door for me again, my sweet old dog.",
-    in_text="The text says my dog, our cat, puppy, rescue, walkies or vet about the tail.",
-    in_picture="The picture shows a person at home or outdoors with an animal on a leash or in "
-    "their arms.",
-    contrast="The head owns the tail at home, whereas a trainer or a vet only works with it.",
-)
-SYSTEM = f"""\
+SYSTEM = """\
 You write descriptions of relations. A program compares them with social media posts, which have a \
 text and often a picture, to find out which relation holds from one thing, called the head, to \
 another thing, called the tail.
@@ -58,14 +49,34 @@ another thing, called the tail.
 Answer with one JSON object with five strings, each one plain English sentence of 8 to 30 words:
 - "definition": what the relation means. It must say "the head" and "the tail", each with its type.
 - "paraphrase": how somebody would state such a fact in a post, without the words head and tail.
-- "in_text": begins with "The text says" and lists words in a post that speak for the relation.
+- "in_text": begins with "The text says" and lists words in any post that speak for the relation.
 - "in_picture": begins with "The picture shows" and says what a photograph would show.
 - "contrast": how the relation differs from the most similar other relations that you are given.
-Use no names of real people, places or companies. Do not repeat yourself. Do not write labels with \
-slashes or underscores.
+Describe the relation in general: no names of people, places or companies. Do not repeat yourself. \
+Do not write labels with slashes or underscores."""
 
-Example, for the relation "keeps as pet", head: person, tail: animal, not symmetric:
-{EXAMPLE.model_dump_json(indent=1)}"""
+# Its relation is one that no schema is likely to have, so that copying it is seen.
+EXAMPLE_SCHEMA = RelationSchema.parse(
+    {
+        "name": "example",
+        "types": {"PER": "person", "ANIMAL": "animal"},
+        "relations": [
+            {"name": "/per/animal/keeps_as_pet", "head": ["PER"], "tail": ["ANIMAL"]},
+            {"name": "/per/animal/trains", "head": ["PER"], "tail": ["ANIMAL"]},
+            {"name": "/per/animal/treats", "head": ["PER"], "tail": ["ANIMAL"]},
+        ],
+    },
+    undescribed=True,
+)
+EXAMPLE = Answer(
+    definition="The head, a person, keeps the tail, an animal, as a pet.",
+    paraphrase="Look who is waiting at the door for me again, my sweet old dog.",
+    in_text="The text says my dog, our cat, puppy, rescue, walkies or vet about the tail.",
+    in_picture="The picture shows a person at home or outdoors with an animal on a leash or in "
+    "their arms.",
+    contrast="The head owns the tail at home, whereas one who trains or treats it only works with "
+    "it.",
+)
 
 _REFUSAL = re.compile(
     r"\b(as an ai\b|language model|i'?m sorry|i am sorry|i can(no|')t|i am unable)", re.I
@@ -83,13 +94,17 @@ def prompts(schema: RelationSchema, names: Sequence[str], embed: Embed) -> dict[
     """
     table = embedded(schema, embed)
     places = {relation.name: i for i, relation in enumerate(table.relations)}
+    pet, *others = EXAMPLE_SCHEMA.relations
+    example = [
+        {"role": "system", "content": SYSTEM},
+        {"role": "user", "content": _question(EXAMPLE_SCHEMA, pet, others)},
+        {"role": "assistant", "content": EXAMPLE.model_dump_json()},
+    ]
     asked = {}
     for name in names:
-        near = [schema.relation(one.name) for one in table.nearest(
-            places[name], NEIGHBOURS, alike=True
-        )]  # fmt: skip
+        near = [schema.relation(one.name) for one in table.nearest(places[name], NEIGHBOURS)]
         asked[name] = [
-            {"role": "system", "content": SYSTEM},
+            *example,
             {"role": "user", "content": _question(schema, schema.relation(name), near)},
         ]
     return asked
@@ -141,7 +156,7 @@ def faults(answer: Answer, taken: frozenset[str] = frozenset()) -> list[str]:
         if not least <= len(text) <= most:
             found.append(f"{name} has {len(text)} characters, not {least} to {most}")
         elif len(words) < 4 or len(set(words)) < len(words) / 2:
-            found.append(f"{name} is no sentence")
+            found.append(f"{name} is no sentence of different words: {text!r}")
         if _MARKUP.search(text):
             found.append(f"{name} has markup or a label in it")
         if _REFUSAL.search(text):

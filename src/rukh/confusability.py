@@ -7,7 +7,8 @@ to be told apart by training alone, and cannot be for relations that training ne
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,30 +17,41 @@ from rukh.schema import Relation, RelationSchema
 
 ENCODER = "all-MiniLM-L6-v2"
 """The text encoder that stands behind the shipped models."""
-Vectors = NDArray[np.float32]
-Embed = Callable[[list[str]], Vectors]
+Vectors: TypeAlias = NDArray[np.float32]
 
 
-def embedder(name: str = ENCODER) -> Embed:
-    """Texts to ``(N, d)`` vectors of length 1, by a text encoder that is loaded when first used.
+class Embedder:
+    """A text encoder that is loaded when it is first used.
 
     Raises:
-        WeightsError: The encoder is not on this machine; when it is used.
+        WeightsError: It is not on this machine; when it is used.
     """
-    loaded: list[Any] = []
 
-    def embed(texts: list[str]) -> Vectors:
-        import torch
+    def __init__(self, name: str = ENCODER) -> None:
+        self.name = name
 
+    @cached_property
+    def _encoder(self) -> Any:
         from rukh.encoders.text import TextEncoder
 
-        if not loaded:
-            loaded.append(TextEncoder.load(name).eval())
+        return TextEncoder.load(self.name).eval()
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        """Texts to ``(N, d)`` vectors of length 1."""
+        import torch
+
         with torch.no_grad():
-            vectors: Vectors = loaded[0].sentences(texts).numpy()
+            # Plain strings: what is embedded does not hang on who wrote it.
+            vectors: Vectors = self._encoder.sentences([str(text) for text in texts]).numpy()
         return vectors
 
-    return embed
+    def excess(self, text: str) -> int:
+        """How many word pieces of a text the encoder does not read."""
+        pieces = len(self._encoder.pieces(str(text)).ids) + 2  # its two special tokens
+        return max(0, pieces - int(self._encoder.sentence_length))
+
+
+Embed: TypeAlias = Callable[[Sequence[str]], Vectors]
 
 
 class Near(NamedTuple):
@@ -103,7 +115,7 @@ def embedded(schema: RelationSchema, embed: Embed) -> Embedded:
     owned: Sequence[Sequence[str]] = [r.descriptions or (r.words,) for r in relations]
     texts = tuple(text for texts in owned for text in texts)
     owner = np.repeat(np.arange(len(owned)), [len(texts) for texts in owned])
-    vectors = embed([str(text) for text in texts])
+    vectors = embed(texts)
     means = np.stack([vectors[owner == i].mean(0) for i in range(len(relations))])
     lengths = np.linalg.norm(means, axis=1, keepdims=True)
     return Embedded(relations, texts, owner, vectors, means / np.maximum(lengths, 1e-12))

@@ -14,7 +14,7 @@ from datetime import date as Date
 from pydantic import Field
 
 from rukh.confusability import Embed, embedded
-from rukh.descriptions import Description
+from rukh.descriptions import Description, bare
 from rukh.endpoint import BadAnswer, Endpoint, Message
 from rukh.errors import InputError, RukhError, suggestion
 from rukh.records import Record
@@ -167,16 +167,6 @@ def faults(answer: Answer, taken: frozenset[str] = frozenset()) -> list[str]:
     if not {"head", "tail"} <= set(re.findall(r"\w+", answer.definition.lower())):
         found.append('definition must say "the head" and "the tail"')
     return found
-
-
-def bare(text: str) -> str:
-    """A text by its words alone, to tell which texts are the same.
-
-    Example:
-        >>> bare("The head,  a person...") == bare("the head a person")
-        True
-    """
-    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def chosen(schema: RelationSchema, only: Sequence[str] = (), *, again: bool = False) -> list[str]:

@@ -6,6 +6,7 @@ verified yet.
 
 from __future__ import annotations
 
+import re
 from datetime import date as Date
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -83,6 +84,16 @@ def written(text: str) -> str | dict[str, Any]:
     told["date"] = None if date is None else date.isoformat()
     more = {key: value for key, value in told.items() if value is not None}
     return {"text": str(text), **more} if more else str(text)
+
+
+def bare(text: str) -> str:
+    """A text by its words alone, to tell which texts are the same.
+
+    Example:
+        >>> bare("The head,  a person...") == bare("the head a person")
+        True
+    """
+    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 Described: TypeAlias = Annotated[Description, PlainValidator(_read), PlainSerializer(written)]

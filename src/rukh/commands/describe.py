@@ -64,14 +64,14 @@ def describe(
     from datetime import date
 
     from rukh import describe as work
-    from rukh.confusability import ENCODER, embedder
+    from rukh.confusability import ENCODER, Embedder
     from rukh.endpoint import Endpoint, from_environment
     from rukh.files import atomic_open, write_json
     from rukh.schema import RelationSchema
 
     known = RelationSchema.load(schema, undescribed=True)
     names = work.chosen(known, relation or (), again=all_)
-    asked = work.prompts(known, names, embedder(encoder or ENCODER))
+    asked = work.prompts(known, names, Embedder(encoder or ENCODER))
     if dry_run:
         for name, messages in asked.items():
             for message in messages:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import date as Date
+from functools import partial
 
 from pydantic import Field
 
@@ -74,8 +75,7 @@ EXAMPLE = Answer(
     in_text="The text says my dog, our cat, puppy, rescue, walkies or vet about the tail.",
     in_picture="The picture shows a person at home or outdoors with an animal on a leash or in "
     "their arms.",
-    contrast="The head owns the tail at home, whereas one who trains or treats it only works with "
-    "it.",
+    contrast="The head owns the tail and lives with it, which a trainer or a vet does not.",
 )
 
 _REFUSAL = re.compile(
@@ -166,6 +166,11 @@ def faults(answer: Answer, taken: frozenset[str] = frozenset()) -> list[str]:
         seen.add(bare(text))
     if not {"head", "tail"} <= set(re.findall(r"\w+", answer.definition.lower())):
         found.append('definition must say "the head" and "the tail"')
+    if re.search(r"\b(the head|the tail|the text|the picture)\b", answer.paraphrase, re.I):
+        found.append("paraphrase must be what somebody posts, without head, tail, text or picture")
+    for name, lead in (("in_text", "The text"), ("in_picture", "The picture")):
+        if not getattr(answer, name).strip().startswith(lead):
+            found.append(f'{name} must begin with "{lead}"')
     return found
 
 
@@ -223,7 +228,7 @@ def describe(
     for name, messages in asked.items():
         used, before = frozenset(taken), endpoint.totals.cached
         try:
-            answer = endpoint.ask(messages, Answer, lambda a, used=used: faults(a, used))
+            answer = endpoint.ask(messages, Answer, partial(faults, taken=used))
         except BadAnswer as error:
             failed[name] = str(error)
             told(name, f"failed: {error}")

@@ -27,10 +27,10 @@ Ask: TypeAlias = Callable[[str, str], str | None]
 
 
 class Draft(NamedTuple):
-    """A description that waits to be verified, and where it stands."""
+    """A description that waits to be verified, and its place among its relation's."""
 
     relation: Relation
-    index: int
+    place: int
     text: Description
 
 
@@ -81,9 +81,9 @@ def decide(
             raise InputError(
                 f"{draft.relation.name!r} has no other description", fix="edit this one instead"
             )
-        del texts[draft.index]
+        del texts[draft.place]
     else:
-        texts[draft.index] = Description(
+        texts[draft.place] = Description(
             draft.text if text is None else text,
             status="verified",
             author=draft.text.author if decision == "accept" else author,
@@ -94,8 +94,8 @@ def decide(
         for r in schema.relations
     )
     place = [r.name for r in schema.relations].index(draft.relation.name)
-    new = None if decision == "drop" else texts[draft.index]
-    edited = _edited(path, place, draft.index, new)
+    new = None if decision == "drop" else texts[draft.place]
+    edited = _edited(path, place, draft.place, new)
     wanted = schema.model_copy(update={"relations": relations}).model_dump()
     if _read(edited, path).model_dump() != wanted:
         raise InputError(

@@ -7,6 +7,7 @@ a part.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -22,7 +23,20 @@ from rukh.schema import RelationSchema
 
 NEAREST = 3
 FORMATS = (".html", ".png", ".json")
-_COLOURS = ("#3b7ab8", "#b03030", "#3a8a4d", "#8a5aa8", "#b87a1e", "#2a8a8a", "#a04878", "#555555")
+_COLOURS = (
+    "#3b7ab8",
+    "#b03030",
+    "#3a8a4d",
+    "#8a5aa8",
+    "#b87a1e",
+    "#2a8a8a",
+    "#a04878",
+    "#555555",
+    "#7aa6d6",
+    "#d88a8a",
+    "#8cc49a",
+    "#c9b458",
+)
 _WIDTH, _HEIGHT, _MARGIN = 860, 560, 90
 _STYLE = """
 body { font: 15px/1.5 sans-serif; color: #222; max-width: 60rem; margin: 2rem auto }
@@ -71,15 +85,17 @@ def schema_map(schema: RelationSchema, embed: Embed, nearest: int = NEAREST) -> 
 
     Returns:
         ``schema``, ``shown`` (the share of the variance that the map holds), and ``relations``:
-        ``name``, ``words``, ``head``, ``tail``, ``x``, ``y``, ``nearest``; relations of a nearest
-        one are ``name``, ``cosine`` of the means, ``closest`` of two descriptions and ``texts``.
+        ``name``, ``words`` (the name where several have the same words), ``head``, ``tail``, ``x``,
+        ``y``, ``nearest``; each of these is ``name``, ``cosine`` of the means, ``closest`` of two
+        descriptions, and these as ``texts``.
     """
     table = embedded(schema, embed)
     places, shown = principal(table.centres)
+    counts = Counter(one.words for one in table.relations)
     rows = [
         {
             "name": one.name,
-            "words": one.words,
+            "words": one.words if counts[one.words] == 1 else one.name,
             "head": list(one.head),
             "tail": list(one.tail),
             "x": round(float(places[i, 0]), 4),

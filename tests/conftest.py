@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from chat_server import Server
     from rukh.model import RelationModel
     from rukh.records import Post
     from rukh.schema import RelationSchema
@@ -259,3 +260,21 @@ def tiny_model(tiny_text: str, tiny_vision: str, tiny_schema: RelationSchema) ->
         return model
 
     return make
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A chat server on this machine."""
+    from chat_server import Server
+
+    made = Server()
+    yield made
+    made.http.shutdown()
+    made.http.server_close()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the test's own."""
+    monkeypatch.setenv("RUKH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"

@@ -17,6 +17,7 @@ errors
 files
 registry
 records
+descriptions
 schema
 config
 readers templates
@@ -28,6 +29,12 @@ entity_types
 encoders
 batching
 windows
+confusability
+endpoint
+describe
+review
+schema_lint
+schema_map
 features
 markers
 inputs

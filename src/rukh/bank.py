@@ -54,7 +54,7 @@ class RelationBank:
             for relation in schema.relations
             if relation.name != schema.nota
         ]
-        descriptions = [text for texts in owned for text in texts]
+        descriptions: list[str] = [text for texts in owned for text in texts]
         width = max(map(len, owned))
         table, first = [], 0
         for texts in owned:

@@ -22,7 +22,8 @@ COMMANDS = {
     "evaluate": "Measure a model on labelled data.",
     "train": "Train a model from a YAML configuration.",
     "study": "Audit data and compare configurations.",
-    "schema": "Make relation schemas.",
+    "describe": "Draft a schema's descriptions with a language model.",
+    "schema": "Import, review, check and draw schemas of relations.",
     "data": "Check, convert and describe data files.",
     "weights": "List, install and fetch pretrained weights.",
 }

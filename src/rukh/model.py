@@ -127,9 +127,13 @@ class RelationModel(nn.Module):
         name = self.config.pair.vision_encoder
         return None if name is None else load_vision_encoder(name)
 
-    def bank(self, schema: RelationSchema | None = None) -> RelationBank:
-        """Embed a schema (the model's own where None) with the relation tower."""
-        schema = worded(schema or self.schema, self.config.relation)
+    def bank(self, schema: RelationSchema | None = None, *, training: bool = False) -> RelationBank:
+        """Embed a schema (the model's own where None) with the relation tower.
+
+        Training may show more texts of a relation; see ``names`` of
+        :class:`rukh.relation.RelationConfig`.
+        """
+        schema = worded(schema or self.schema, self.config.relation, training)
         bank = self._embedded(schema)
         anchored = self.config.anchored
         if not set(anchored) & set(bank.names):
@@ -231,16 +235,13 @@ def write_model(
     card: str,
 ) -> None:
     """Write the files of a model folder, as a whole or not at all."""
-    import yaml
     from safetensors.torch import save
 
     with atomic_folder(folder) as part:
         with atomic_open(part / "model.safetensors", "wb") as stream:
             stream.write(save(state))
         write_json(config.model_dump(mode="json"), part / "config.json")
-        told = schema.model_dump(mode="json", exclude_defaults=True)
-        text = yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=100)
-        (part / "schema.yaml").write_text(text, encoding="utf-8")
+        (part / "schema.yaml").write_text(schema.to_yaml(), encoding="utf-8")
         (part / "README.md").write_text(card, encoding="utf-8")
 
 

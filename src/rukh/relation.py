@@ -15,10 +15,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rukh.bank import RelationBank
+from rukh.descriptions import Description
 from rukh.errors import InputError
 from rukh.pair import Encoded
 from rukh.records import Record
-from rukh.schema import Relation, RelationSchema
+from rukh.schema import RelationSchema
 
 
 class RelationConfig(Record):
@@ -33,7 +34,9 @@ class RelationConfig(Record):
         refresh_steps: With a shared encoder, steps after which the bank is embedded anew.
         descriptions: The most descriptions a relation that are used; 0 uses all.
         names: Relations are known by the words of their names in place of their descriptions
-            (true), by both (``with``), or by descriptions alone (false).
+            (true), or by descriptions alone (false). ``trained``: training shows the name as one
+            more text; afterwards descriptions speak for themselves, as a name that is a common
+            word ("movement") misleads, and only a relation without any goes by its name.
         sampled: In training, each relation is known by this many of its texts, drawn anew at every
             step, so that one alone has to do; 0 always uses all.
     """
@@ -44,7 +47,7 @@ class RelationConfig(Record):
     temperature: float = Field(default=0.07, gt=0)
     refresh_steps: int = Field(default=50, ge=1)
     descriptions: int = Field(default=0, ge=0)
-    names: bool | Literal["with"] = False
+    names: bool | Literal["trained"] = False
     sampled: int = Field(default=0, ge=0)
 
 
@@ -157,7 +160,9 @@ class ClassifierHead(nn.Module):
         return Scores(logits, bank.prototypes[:, 0].expand(len(logits), -1))
 
 
-def worded(schema: RelationSchema, config: RelationConfig) -> RelationSchema:
+def worded(
+    schema: RelationSchema, config: RelationConfig, training: bool = False
+) -> RelationSchema:
     """The schema with the texts that the relation tower is to read.
 
     Example:
@@ -165,23 +170,15 @@ def worded(schema: RelationSchema, config: RelationConfig) -> RelationSchema:
         >>> schema.relation("/per/org/member_of").descriptions
         ('per org member of',)
     """
-    if not config.names and not config.descriptions:
+    named = config.names is True or (training and config.names == "trained")
+    if not named and not config.descriptions:
         return schema
-    return schema.model_copy(
-        update={
-            "relations": tuple(
-                relation.model_copy(update={"descriptions": _texts(relation, config)})
-                for relation in schema.relations
-            )
-        }
-    )
-
-
-def _texts(relation: Relation, config: RelationConfig) -> tuple[str, ...]:
-    described = relation.descriptions[: config.descriptions or None]
-    if not config.names:
-        return described
-    name = " ".join(re.findall(r"[^\W_]+", relation.name)) or relation.name
-    if config.names == "with":
-        return (name, *(text for text in described if text != name))
-    return (name,)
+    relations = []
+    for relation in schema.relations:
+        texts = relation.descriptions[: config.descriptions or None]
+        if named:
+            name = " ".join(re.findall(r"[^\W_]+", relation.name)) or relation.name
+            others = () if config.names is True else texts
+            texts = (Description(name), *(text for text in others if text != name))
+        relations.append(relation.model_copy(update={"descriptions": texts}))
+    return schema.model_copy(update={"relations": tuple(relations)})

@@ -131,7 +131,7 @@ class RelationTask:
         if vision is not None:
             self.features = FeatureCache(cache() / "features", vision)
             self.features.fill([post.image for post in self.posts if post.image is not None])
-        self.bank = self.model.bank()
+        self._embed()
         # A pair is told from its own corpus's relations only; the bias shuts the others out.
         known = torch.stack([within(one.names, self.bank, config.order) for one in own])
         self.bias = torch.where(known, 0.0, -1e4)
@@ -207,7 +207,7 @@ class RelationTask:
             sources.append(bare if one.picture is None else self.posts[one.picture])
         inputs = batch_inputs(self.model, rows, posts, pictures_of(sources, self.features))
         sampled = self.config.relation.sampled
-        bank = self.bank.sampled(sampled) if sampled else self.bank
+        bank = self.shown_bank.sampled(sampled) if sampled else self.shown_bank
         scores, encoded = self.model(inputs, bank)
         source = [self.source[i] for i, row, _ in chosen for _ in row.asks]
         target = torch.cat([targets for _, _, targets in chosen])
@@ -227,8 +227,13 @@ class RelationTask:
         training = self.model.training
         self.model.eval()
         with torch.no_grad():
-            self.bank = self.model.bank()
+            self._embed()
         self.model.train(training)
+
+    def _embed(self) -> None:
+        """The bank by which the fold is judged, and the one by which the model is trained."""
+        self.bank = self.model.bank()
+        self.shown_bank = self.model.bank(training=True)
 
     def validate(self) -> dict[str, float]:
         """See :class:`rukh.training.Task`."""

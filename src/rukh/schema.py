@@ -8,13 +8,15 @@ section 3: "relation encoder").
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from importlib import resources
 from pathlib import Path
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
+from rukh.descriptions import Described
 from rukh.errors import InputError, suggestion
 from rukh.records import Argument, Name, Post, Record, Text, as_input_error
 
@@ -26,7 +28,8 @@ class Relation(Record):
         name: The label as the data spells it, or what people call it where the data has an id.
         id: Its key in a catalogue such as Wikidata (``P19``); data may carry it in place of the
             name.
-        descriptions: What it means, in sentences; the head is "the head", the tail "the tail".
+        descriptions: What it means, in sentences; the head is "the head", the tail "the tail". Each
+            is a string, in a file also a mapping of ``text``, ``status``, ``author``, ``date``.
         head, tail: Allowed argument types; empty allows every type.
         symmetric: Whether ``(a, r, b)`` implies ``(b, r, a)``.
         inverse: The relation that holds of ``(b, a)`` where this one holds of ``(a, b)``.
@@ -34,11 +37,22 @@ class Relation(Record):
 
     name: Name
     id: Name | None = None
-    descriptions: tuple[Text, ...] = ()
+    descriptions: tuple[Described, ...] = ()
     head: tuple[Name, ...] = ()
     tail: tuple[Name, ...] = ()
     symmetric: bool = False
     inverse: Name | None = None
+
+    @property
+    def words(self) -> str:
+        """The label in words, without the types that stand in its path.
+
+        Example:
+            >>> Relation(name="/per/org/member_of").words, Relation(name="per:city_of_birth").words
+            ('member of', 'per city of birth')
+        """
+        last = self.name.rstrip("/").rpartition("/")[2]
+        return " ".join(re.findall(r"[^\W_]+", last)) or self.name
 
     def allows(self, head: str | None, tail: str | None) -> bool:
         """Whether arguments of these types may stand in it; an unknown type (None) may."""
@@ -68,7 +82,7 @@ class RelationSchema(Record):
     types: dict[Name, Text] = {}
 
     @model_validator(mode="after")
-    def _consistent(self) -> RelationSchema:
+    def _consistent(self, info: ValidationInfo) -> RelationSchema:
         counts = Counter(relation.name for relation in self.relations)
         for name, count in counts.items():
             if count > 1:
@@ -86,7 +100,7 @@ class RelationSchema(Record):
                     raise ValueError(f"description {index} of relation {relation.name!r} is empty")
             if relation.name == self.nota:
                 continue
-            if not relation.descriptions:
+            if not relation.descriptions and not (info.context or {}).get("undescribed"):
                 raise ValueError(f"relation {relation.name!r} has no description")
             inverse = relation.inverse
             if inverse is None:
@@ -236,9 +250,20 @@ class RelationSchema(Record):
         """Whether any relation allows arguments of these types in this order."""
         return any(r.allows(head.type, tail.type) for r in self.relations if r.name != self.nota)
 
+    def to_yaml(self) -> str:
+        """The schema as :meth:`load` reads it; what is at its default is left out."""
+        import yaml
+
+        data = self.model_dump(mode="json", exclude_defaults=True)
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+
     @classmethod
-    def load(cls, source: str | Path) -> RelationSchema:
+    def load(cls, source: str | Path, *, undescribed: bool = False) -> RelationSchema:
         """Read a schema by shipped name or from a YAML file.
+
+        Args:
+            source: A shipped schema's name, or a path.
+            undescribed: Whether relations may still lack descriptions.
 
         Raises:
             InputError: No such schema, not YAML, or a violated constraint; names what and where.
@@ -269,16 +294,18 @@ class RelationSchema(Record):
             data = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2020-13-45
             raise InputError(f"not YAML: {' '.join(str(error).split())}", where=where) from None
-        return cls.parse(data, where)
+        return cls.parse(data, where, undescribed=undescribed)
 
     @classmethod
-    def parse(cls, data: object, where: str | None = None) -> RelationSchema:
-        """A schema from plain data. Raises InputError that names what and where."""
+    def parse(
+        cls, data: object, where: str | None = None, *, undescribed: bool = False
+    ) -> RelationSchema:
+        """A schema from plain data, as :meth:`load` reads it. Raises InputError, with the place."""
         if not isinstance(data, dict):
             raise InputError(
                 "a schema is a mapping with the keys name, relations, nota, types", where=where
             )
         try:
-            return cls.model_validate(data)
+            return cls.model_validate(data, context={"undescribed": undescribed})
         except ValidationError as error:
             raise as_input_error(error, where) from None

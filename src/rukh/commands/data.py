@@ -74,8 +74,6 @@ def compose(
     seed: Annotated[int, typer.Option(min=0, help="Chooses the words.")] = 0,
 ) -> None:
     """Compose labelled posts from sentence templates, and the schema of their relations."""
-    import yaml
-
     from rukh.config import load_config
     from rukh.files import atomic_folder
     from rukh.readers import write
@@ -86,11 +84,9 @@ def compose(
         raise InputError("holds other files", where=str(out), fix="give --out a new folder")
     given = load_config(templates, Templates)
     posts = list(composed(given.relations, fills, seed))
-    schema = given.as_schema().model_dump(mode="json", exclude_defaults=True)
     with atomic_folder(out) as part:
         write(posts, part / "posts.jsonl")
-        text = yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=100)
-        (part / "schema.yaml").write_text(text, encoding="utf-8")
+        (part / "schema.yaml").write_text(given.as_schema().to_yaml(), encoding="utf-8")
     typer.echo(f"{len(posts):,} posts of {len(given.relations):,} relations written to {out}")
 
 

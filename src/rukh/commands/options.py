@@ -41,3 +41,7 @@ Boxes: TypeAlias = Annotated[
 Json: TypeAlias = Annotated[
     Path | None, typer.Option(help="Write the result as JSON here; - is standard output.")
 ]
+Encoder: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="The text encoder that says what lies near; all-MiniLM-L6-v2 by default."),
+]

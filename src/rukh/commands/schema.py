@@ -1,4 +1,4 @@
-"""``rukh schema``: relation schemas from elsewhere."""
+"""``rukh schema``: import schemas, review drafts, find what is wrong, and draw them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,114 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Make relation schemas.")
+from rukh.commands import options
+
+app = typer.Typer(no_args_is_help=True, help="Import, review, check and draw schemas.")
+
+
+@app.command()
+def review(
+    file: Annotated[Path, typer.Argument(help="The schema's YAML file; it is changed in place.")],
+    author: Annotated[
+        str | None, typer.Option(help="Whose words edited descriptions are; by default you.")
+    ] = None,
+) -> None:
+    """Verify drafts one by one: accept, edit, drop, skip, quit.
+
+    Every answer is saved at once. Answers are read from standard input, one a line.
+    """
+    import getpass
+    import sys
+    from datetime import date
+
+    from rukh.review import review as work
+
+    if author is None:
+        try:
+            author = getpass.getuser()
+        except (OSError, KeyError):  # a user without a name, as in some containers
+            author = "reviewer"
+
+    def ask(prompt: str, start: str) -> str | None:
+        if start and sys.stdin.isatty():
+            try:
+                import readline
+            except ImportError:  # not everywhere; the line is then typed anew
+                pass
+            else:
+                readline.set_startup_hook(lambda: readline.insert_text(start))
+        try:
+            return input(prompt)
+        except EOFError:
+            typer.echo()
+            return None
+        finally:
+            if "readline" in sys.modules:
+                sys.modules["readline"].set_startup_hook(None)
+
+    counts = work(file, ask, typer.echo, author=author, today=date.today())
+    typer.echo(
+        f"{counts['accept']} accepted, {counts['edit']} edited, {counts['drop']} dropped, "
+        f"{counts['skip']} skipped; {counts['left']} drafts left in {file}"
+    )
+
+
+@app.command()
+def lint(
+    schema: Annotated[str, typer.Argument(help="A YAML file, or a shipped schema's name.")],
+    near: Annotated[
+        float, typer.Option(min=-1, max=1, help="Least cosine of a near-duplicate.")
+    ] = 0.9,
+    encoder: options.Encoder = None,
+    json: options.Json = None,
+) -> None:
+    """Find duplicates, contradictory types, cut-off texts and drafts; exit 1 if there are errors.
+
+    Warnings alone leave the exit code at 0.
+    """
+    from rukh.confusability import ENCODER, Embedder
+    from rukh.files import write_json
+    from rukh.review import printable
+    from rukh.schema import RelationSchema
+    from rukh.schema_lint import lint as work
+
+    known = RelationSchema.load(schema, undescribed=True)
+    found = work(known, Embedder(encoder or ENCODER), near)
+    errors = sum(one.level == "error" for one in found)
+    quiet = str(json) == "-"
+    for one in found:
+        lines = [f"{one.level}: {', '.join(one.relations)}: {one.message} [{one.rule}]"]
+        lines += [f"    {text}" for text in one.texts]
+        typer.echo("\n".join(map(printable, lines)), err=quiet)
+    typer.echo(f"{schema}: {errors} errors, {len(found) - errors} warnings", err=quiet)
+    if json is not None:
+        findings = [one.model_dump(mode="json") for one in found]
+        counts = {"errors": errors, "warnings": len(found) - errors}
+        write_json({"schema": schema, **counts, "findings": findings}, json)
+    if errors:
+        raise typer.Exit(1)
+
+
+@app.command("map")
+def map_(
+    schema: Annotated[str, typer.Argument(help="A YAML file, or a shipped schema's name.")],
+    out: Annotated[Path, typer.Option(help="A .html, .png or .json file to write.")],
+    encoder: options.Encoder = None,
+) -> None:
+    """Draw where relations lie in the encoder's space, and say which are most alike."""
+    from rukh.confusability import ENCODER, Embedder
+    from rukh.errors import InputError
+    from rukh.schema import RelationSchema
+    from rukh.schema_map import FORMATS, save, schema_map
+
+    if out.suffix.lower() not in FORMATS:
+        raise InputError(f"is no {', '.join(FORMATS)} file", where=str(out), field="--out")
+    data = schema_map(RelationSchema.load(schema), Embedder(encoder or ENCODER))
+    save(data, out)
+    for one in data["relations"]:
+        near = ", ".join(f"{n['name']} {n['cosine']:.2f}" for n in one["nearest"])
+        typer.echo(f"{one['name']}: {near or 'alone'}")
+    typer.echo(f"map written to {out}")
 
 
 @app.command("import")

@@ -33,6 +33,7 @@ class TextEncoder(nn.Module):
         name: What it was loaded by; stored in a model's config.
         dim: Width ``d`` of its states.
         max_length: The most positions of one pass, special tokens included.
+        sentence_length: The most positions that :meth:`sentences` reads.
         takes_positions: Whether :meth:`forward` may be given position ids (levitated markers
             need it).
     """
@@ -48,6 +49,8 @@ class TextEncoder(nn.Module):
         self.max_length = int(config.max_position_embeddings) - (
             0 if padding is None else padding + 1
         )
+        # sentence-transformers' own bound for the shipped encoders.
+        self.sentence_length = min(self.max_length, 256)
         self.takes_positions = config.model_type in TAKES_POSITIONS
         self.segments = int(getattr(config, "type_vocab_size", 1) or 1)
         self.start_id = tokenizer.cls_token_id
@@ -127,7 +130,7 @@ class TextEncoder(nn.Module):
                 [texts[i] for i in chosen],
                 padding=True,
                 truncation=True,
-                max_length=min(self.max_length, 256),
+                max_length=self.sentence_length,
                 return_tensors="pt",
             )
             mask = batch["attention_mask"].bool()

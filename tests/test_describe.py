@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from chat_server import Server, completion, error
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chat_server import Server, completion, error
+from rukh import cli
 from rukh.describe import EXAMPLE, Answer, chosen, faults, prompts
 from rukh.errors import InputError
 from rukh.schema import RelationSchema
@@ -65,6 +66,12 @@ def replies(change: Callable[[str, int], Any] = lambda name, nth: None) -> Calla
     return reply
 
 
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     path = tmp_path / "s.yaml"
@@ -74,16 +81,25 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(
-    server: Server, cache: Path, source: Path, tiny_text: str, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., subprocess.CompletedProcess[str]]:
+    server: Server,
+    cache: Path,
+    source: Path,
+    tiny_text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., Done]:
     """Runs ``rukh describe`` on the schema, by the test's server."""
     monkeypatch.setenv("RUKH_LLM_BASE_URL", server.url)
     monkeypatch.setenv("RUKH_LLM_MODEL", "some-model")
     monkeypatch.setenv("RUKH_LLM_API_KEY", KEY)
 
-    def made(*options: str) -> subprocess.CompletedProcess[str]:
-        command = [*RUKH, "describe", str(source), "--encoder", tiny_text, *options]
-        return subprocess.run(command, capture_output=True, text=True)
+    def made(*options: str) -> Done:
+        command = ["rukh", "describe", str(source), "--encoder", tiny_text, *options]
+        monkeypatch.setattr(sys, "argv", command)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return Done(int(stop.value.code or 0), *capsys.readouterr())
 
     return made
 
@@ -267,7 +283,7 @@ def test_a_question_tells_what_the_schema_knows() -> None:
     ("change", "said"),
     [
         ({"definition": "Somebody works for somebody else here."}, "definition must say"),
-        ({"definition": "The head is the tail."}, "is no sentence"),
+        ({"definition": "The head tail head tail head tail."}, "is no sentence"),
         ({"contrast": "Head, tail."}, "contrast has 11 characters"),
         ({"contrast": "The head and other words. " * 20}, "characters"),
         ({"paraphrase": "Look, the head is at the tail again, every day."}, "paraphrase must be"),

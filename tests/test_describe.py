@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat_server import Server, completion, error
-from rukh.describe import EXAMPLE, Answer, chosen, faults, prompts
+from rukh import cli
+from rukh.describe import EXAMPLES, Answer, chosen, faults, prompts
 from rukh.errors import InputError
 from rukh.schema import RelationSchema
 
@@ -56,13 +57,19 @@ def replies(change: Callable[[str, int], Any] = lambda name, nth: None) -> Calla
 
     def reply(_: Any, request: dict[str, Any]) -> Any:
         asked = [m["content"] for m in request["messages"] if m["role"] == "user"]
-        name = asked[1].partition("(label ")[2].partition(")")[0]
+        name = asked[len(EXAMPLES)].partition("(label ")[2].partition(")")[0]
         seen[name] = seen.get(name, 0) + 1
         other = change(name, seen[name])
         words = "".join(letter for letter in name if letter.isalpha())
         return (200, json.dumps(answer(words))) if other is None else other
 
     return reply
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 @pytest.fixture
@@ -74,16 +81,25 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(
-    server: Server, cache: Path, source: Path, tiny_text: str, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., subprocess.CompletedProcess[str]]:
+    server: Server,
+    cache: Path,
+    source: Path,
+    tiny_text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., Done]:
     """Runs ``rukh describe`` on the schema, by the test's server."""
     monkeypatch.setenv("RUKH_LLM_BASE_URL", server.url)
     monkeypatch.setenv("RUKH_LLM_MODEL", "some-model")
     monkeypatch.setenv("RUKH_LLM_API_KEY", KEY)
 
-    def made(*options: str) -> subprocess.CompletedProcess[str]:
-        command = [*RUKH, "describe", str(source), "--encoder", tiny_text, *options]
-        return subprocess.run(command, capture_output=True, text=True)
+    def made(*options: str) -> Done:
+        command = ["rukh", "describe", str(source), "--encoder", tiny_text, *options]
+        monkeypatch.setattr(sys, "argv", command)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return Done(int(stop.value.code or 0), *capsys.readouterr())
 
     return made
 
@@ -155,7 +171,7 @@ USELESS: dict[str, Any] = {
     "refusal": (200, completion(None, message={"refusal": "no"})),
     "nonsense": (200, json.dumps(answer("x", definition="head tail " * 9))),
     "polite refusal": (200, json.dumps(answer("x", contrast="I'm sorry, but I cannot do this."))),
-    "the example": (200, EXAMPLE.model_dump_json()),
+    "the example": (200, next(iter(EXAMPLES.values())).model_dump_json()),
     "the server fails": (500, error("oops")),
     "too many": (429, error("slow down")),
     "not the key": (401, error(f"bad key {KEY}")),
@@ -267,7 +283,7 @@ def test_a_question_tells_what_the_schema_knows() -> None:
     ("change", "said"),
     [
         ({"definition": "Somebody works for somebody else here."}, "definition must say"),
-        ({"definition": "The head is the tail."}, "is no sentence"),
+        ({"definition": "The head tail head tail head tail."}, "is no sentence"),
         ({"contrast": "Head, tail."}, "contrast has 11 characters"),
         ({"contrast": "The head and other words. " * 20}, "characters"),
         ({"paraphrase": "Look, the head is at the tail again, every day."}, "paraphrase must be"),
@@ -293,8 +309,8 @@ def test_what_stands_elsewhere_is_refused() -> None:
     assert faults(one, frozenset([bare(one.contrast)])) == ["contrast repeats another description"]
 
 
-def test_the_example_passes_its_own_checks() -> None:
-    assert faults(EXAMPLE) == []
+def test_the_examples_pass_their_own_checks() -> None:
+    assert [faults(example) for example in EXAMPLES.values()] == [[], []]
 
 
 @given(st.lists(st.text(), min_size=5, max_size=5))

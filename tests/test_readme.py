@@ -22,6 +22,7 @@ CHECKOUT = Path(__file__).parents[1]
 PAGES = [
     CHECKOUT / "README.md",
     CHECKOUT / "docs" / "audit.md",
+    CHECKOUT / "docs" / "descriptions.md",
     CHECKOUT / "docs" / "mnre.md",
     CHECKOUT / "docs" / "formats.md",
     CHECKOUT / "docs" / "probe.md",

@@ -48,7 +48,7 @@ model
 checkpoints
 metrics reliability
 candidates
-scoring journal calibration folds
+scoring journal calibration folds type_constraints
 extraction
 evaluation report few_shot
 training distillation corpus

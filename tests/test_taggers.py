@@ -176,8 +176,11 @@ def test_every_entity_has_a_type_and_given_ones_stay(make: Make, kind: str) -> N
     assert typed[-1] is closed and tagger.type_posts([]) == []
     for post, answer in zip(posts, typed, strict=False):
         assert all(entity.type for entity in answer.entities)
-        assert answer.entities[1].type == "GIVEN"
-        bare: Any = {"entities": {"__all__": {"type"}}}
+        given = answer.entities[1]
+        assert given.type == "GIVEN" and given.type_confidence is None
+        sure = [e.type_confidence for e in answer.entities if e is not given]
+        assert all(one is not None and 0 <= one <= 1 for one in sure)
+        bare: Any = {"entities": {"__all__": {"type", "type_confidence"}}}
         assert answer.model_dump(exclude=bare) == post.model_dump(exclude=bare)
 
 

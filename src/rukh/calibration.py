@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from rukh.bank import RelationBank
 from rukh.metrics import OrderedDecision, expected_threshold, micro, take_better
@@ -19,12 +20,14 @@ class Calibration(NamedTuple):
 
     Attributes:
         temperature: Divides logits before they become probabilities.
+        type_penalty: What a violated type takes off a logit before that.
         threshold: The least probability at which a relation is told.
         order_free: Micro-F1 on the fold at this threshold, both orders asked.
         given_order: The same in the given order.
     """
 
     temperature: float
+    type_penalty: float
     threshold: float
     order_free: float
     given_order: float
@@ -36,8 +39,9 @@ def calibrate(
     bank: RelationBank,
     schema: RelationSchema,
     order: Order = "both",
+    violated: Tensor | None = None,
 ) -> Calibration:
-    """Fit the temperature to the labels, and the threshold to the probabilities.
+    """Fit temperature and type penalty to the labels, and the threshold to the probabilities.
 
     The fold is small: the threshold that is best on its labels was worse on posts that neither the
     model nor the fold had seen than the one at which the probabilities expect the largest F1.
@@ -48,10 +52,16 @@ def calibrate(
         bank: The relations of the columns.
         schema: Says what a label is the other way round.
         order: What the logits stand for.
+        violated: Of the logits' shape; see :func:`rukh.type_constraints.violations`. None: no type
+            counts.
     """
     nota = schema.nota
-    target = [column for g in gold for column in columns(g, bank, nota, order)]
-    temperature = fit_temperature(logits, torch.tensor(target))
+    target = torch.tensor([column for g in gold for column in columns(g, bank, nota, order)])
+    penalty = 0.0
+    if violated is not None:
+        penalty = fit_penalty(logits, violated, target)
+        logits = logits - penalty * violated
+    temperature = fit_temperature(logits, target)
     told = directed((logits / temperature).softmax(-1), len(bank.names))[:, 1:]
     best, which = told.max(-1)
     decisions = [
@@ -67,7 +77,7 @@ def calibrate(
         [d.relation if d.score >= threshold else nota for d in found] for found in (better, forward)
     )
     return Calibration(
-        temperature, threshold, micro(gold, free, nota).f1, micro(gold, given, nota).f1
+        temperature, penalty, threshold, micro(gold, free, nota).f1, micro(gold, given, nota).f1
     )
 
 
@@ -79,5 +89,17 @@ def fit_temperature(logits: Tensor, target: Tensor) -> float:
         target: ``(Q,)``.
     """
     grid = torch.logspace(-1, 1, 81)
-    losses = torch.stack([torch.nn.functional.cross_entropy(logits / t, target) for t in grid])
+    losses = torch.stack([cross_entropy(logits / t, target) for t in grid])
     return round(float(grid[losses.argmin()]), 4)
+
+
+def fit_penalty(logits: Tensor, violated: Tensor, target: Tensor) -> float:
+    """The penalty on violated types at which the logits' probabilities fit best, 0 to 5.
+
+    Args:
+        logits, violated: ``(Q, C)``.
+        target: ``(Q,)``.
+    """
+    grid = torch.linspace(0, 5, 21)
+    losses = torch.stack([cross_entropy(logits - p * violated, target) for p in grid])
+    return float(grid[losses.argmin()])

@@ -66,14 +66,20 @@ def in_words(post: Post, known: Collection[str] = ()) -> Post:
     return post.model_copy(update={"entities": entities})
 
 
-def with_types(post: Post, type_of: Callable[[TextEntity], str]) -> Post:
-    """The post, with a type for each entity that has none; types that are given stay."""
+def with_types(post: Post, type_of: Callable[[TextEntity], tuple[str, float]]) -> Post:
+    """The post, with a type for each entity that has none, and how sure it is; types that are given
+    stay.
+    """
     if all(entity.type is not None for entity in post.entities):
         return post
-    entities = tuple(
-        entity if entity.type is not None else entity.model_copy(update={"type": type_of(entity)})
-        for entity in post.entities
-    )
+
+    def typed(entity: TextEntity) -> TextEntity:
+        if entity.type is not None:
+            return entity
+        name, sure = type_of(entity)
+        return entity.model_copy(update={"type": name, "type_confidence": min(1.0, sure)})
+
+    entities = tuple(typed(entity) for entity in post.entities)
     return post.model_copy(update={"entities": entities})
 
 
@@ -91,5 +97,8 @@ def as_entities(text: str, spans: list[tuple[int, int, str]]) -> list[TextEntity
             continue
         start += len(words) - len(words.lstrip())
         end -= len(words) - len(words.rstrip())
-        found.append(TextEntity(id=f"e{len(found)}", start=start, end=end, type=name))
+        entity = TextEntity(
+            id=f"e{len(found)}", start=start, end=end, type=name, type_confidence=1.0
+        )
+        found.append(entity)
     return found

@@ -19,6 +19,7 @@ from rukh.records import FoundEntity, Pair, Post, Scored, Triple
 from rukh.schema import RelationSchema
 from rukh.scoring import PostScores, score_posts
 from rukh.tagging import Tagger, load_tagger
+from rukh.type_constraints import Constraints, violations
 
 CHUNK = 256
 """Posts that are read, encoded and answered together, and the unit of resuming."""
@@ -49,6 +50,7 @@ class Extractor:
             any. None: the one that the model names.
         schema: The relations to choose from. None: the model's own.
         threshold: The least probability at which a relation is told. None: the model's own.
+        constraints: How types that a relation does not allow count against it.
         feature_folder: Where to keep the patch states of pictures; None keeps them in memory.
 
     Attributes:
@@ -77,6 +79,7 @@ class Extractor:
         tagger: Tagger | None = None,
         schema: RelationSchema | None = None,
         threshold: float | None = None,
+        constraints: Constraints = "soft",
         feature_folder: Path | None = None,
     ) -> None:
         self.model = model.eval()
@@ -86,6 +89,7 @@ class Extractor:
         nothing = torch.zeros(0, model.config.pair.dim)
         model.head(Encoded(nothing, nothing, nothing), self.bank)
         self.threshold = model.config.threshold if threshold is None else threshold
+        self.constraints = constraints
         self.features: FeatureCache | None = None
         self.cut: dict[str, int] = {}
         self.silent = 0
@@ -100,6 +104,7 @@ class Extractor:
         tagger: str | Path | Tagger | None = None,
         schema: str | Path | RelationSchema | None = None,
         threshold: float | None = None,
+        constraints: Constraints = "soft",
         feature_folder: Path | None = None,
     ) -> Extractor:
         """Load a shipped model by name, or a folder that ``rukh train`` wrote.
@@ -121,6 +126,7 @@ class Extractor:
             tagger=tagger,
             schema=schema,
             threshold=threshold,
+            constraints=constraints,
             feature_folder=feature_folder,
         )
 
@@ -176,9 +182,26 @@ class Extractor:
             self.features = FeatureCache(self._feature_folder, self.model.vision)
         pictures = pictures_of(posts, self.features)
         scored: list[PostScores] = score_posts(self.model, self.bank, posts, pairs, pictures)
+        logits = self._constrained([s.logits for s in scored], posts, pairs)
         return [
-            Answers(list(asks), self.model.probabilities(s.logits, self.bank), s.match, s.gate)
-            for asks, s in zip(pairs, scored, strict=True)
+            Answers(list(asks), self.model.probabilities(told, self.bank), s.match, s.gate)
+            for asks, told, s in zip(pairs, logits, scored, strict=True)
+        ]
+
+    def _constrained(
+        self,
+        logits: list[Tensor],
+        posts: Sequence[Post],
+        pairs: Sequence[Sequence[tuple[str, str]]],
+    ) -> list[Tensor]:
+        config, hard = self.model.config, self.constraints == "hard"
+        if self.constraints == "off" or not (config.type_penalty or hard):
+            return logits
+        against = violations(posts, pairs, self.bank, self.schema, config.order, hard)
+        # Where nothing was learned, a hard type still shuts out, and a soft one costs nothing.
+        return [
+            told - config.type_penalty * v.clamp(max=2) - v.where(v > 2, 0.0)
+            for told, v in zip(logits, against, strict=True)
         ]
 
     def extract(self, posts: Iterable[Post], *, top_k: int = 0) -> list[Triple]:

@@ -146,11 +146,15 @@ class HfTagger:
         for i, (pieces, probabilities) in zip(open_, answers, strict=True):
             mass = probabilities @ same
 
-            def heaviest(entity: TextEntity, pieces: Pieces = pieces, mass: Tensor = mass) -> str:
+            def heaviest(
+                entity: TextEntity, pieces: Pieces = pieces, mass: Tensor = mass
+            ) -> tuple[str, float]:
                 touched = windows.inside(pieces, entity)
                 if not touched or not self.types:
-                    return "MISC"
-                return self.types[int(mass[touched].sum(0).argmax())]
+                    return "MISC", 0.0
+                over = mass[touched].sum(0)
+                best = int(over.argmax())
+                return self.types[best], float(over[best] / over.sum().clamp_min(1e-9))
 
             out[i] = with_types(posts[i], heaviest)
         return out

@@ -51,6 +51,8 @@ class ModelConfig(Record):
         part: ``(k, n)``: its training never saw the k-th of n parts of the data; None for a model
             that is no such teacher.
         temperature: Divides the logits before they become probabilities (calibration).
+        type_penalty: What a type that a relation does not allow takes off the relation's logit;
+            see :mod:`rukh.type_constraints`.
         threshold: The least probability of the best relation at which it is told.
         anchored: Relations that a few examples have moved, in the order of the stored ``anchors``;
             see :mod:`rukh.few_shot`.
@@ -67,6 +69,7 @@ class ModelConfig(Record):
     order: Order = "both"
     part: tuple[int, int] | None = None
     temperature: float = Field(default=1.0, gt=0)
+    type_penalty: float = Field(default=0.0, ge=0)
     threshold: float = Field(default=0.5, ge=0, le=1)
     anchored: tuple[str, ...] = ()
     figures: dict[str, Any] = {}

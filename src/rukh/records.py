@@ -74,6 +74,7 @@ class TextEntity(Record):
         id: Unique among the post's arguments.
         start, end: Character offsets into ``Post.text``, end-exclusive, ``start < end``.
         type: Entity type as a free string (``"PER"``), or None where it is not known.
+        type_confidence: How sure a tagger was of the type; None for a type that is given.
         meta: Whatever else the source said of it, kept for lossless conversion.
     """
 
@@ -81,6 +82,7 @@ class TextEntity(Record):
     start: int = Field(ge=0, strict=True)
     end: int = Field(ge=1, strict=True)
     type: Name | None = None
+    type_confidence: float | None = Field(default=None, ge=0, le=1)
     meta: Meta = {}
 
     @model_validator(mode="after")

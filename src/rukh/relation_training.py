@@ -40,6 +40,7 @@ from rukh.relation import RelationConfig
 from rukh.schema import RelationSchema
 from rukh.scoring import batch_inputs, rows_of, score_posts
 from rukh.training import TrainingConfig, fit
+from rukh.type_constraints import violations
 from rukh.weights import cache, model_folder
 
 
@@ -256,13 +257,19 @@ class RelationTask:
         logits = torch.cat(
             [s.logits + self.bias[self.source[i]] for s, i in zip(scored, self.fold, strict=True)]
         )
-        return calibrate(logits, gold, self.bank, self.model.schema, self.config.order)
+        schema, order = self.model.schema, self.config.order
+        violated = torch.cat(violations(posts, both, self.bank, schema, order))
+        return calibrate(logits, gold, self.bank, schema, order, violated)
 
     def finish(self) -> dict[str, float]:
         """Set the trained model's temperature and threshold by the fold; returns its figures."""
         judged = self._judge()
         self.model.config = self.model.config.model_copy(
-            update={"temperature": judged.temperature, "threshold": judged.threshold}
+            update={
+                "temperature": judged.temperature,
+                "type_penalty": judged.type_penalty,
+                "threshold": judged.threshold,
+            }
         )
         return judged._asdict()
 

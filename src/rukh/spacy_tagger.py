@@ -92,13 +92,15 @@ class SpacyTagger:
         for i, spans in zip(open_, answers, strict=True):
             typed = [(a, b, name) for a, b, label in spans if (name := found_type(label))]
 
-            def nearest(entity: TextEntity, typed: list[tuple[int, int, str]] = typed) -> str:
+            def nearest(
+                entity: TextEntity, typed: list[tuple[int, int, str]] = typed
+            ) -> tuple[str, float]:
                 shared = [
                     (min(end, entity.end) - max(start, entity.start), name)
                     for start, end, name in typed
                 ]
                 most, name = max(shared, key=lambda one: one[0], default=(0, ""))
-                return name if most > 0 else "MISC"
+                return (name, 1.0) if most > 0 else ("MISC", 0.0)  # it says not how sure it is
 
             out[i] = with_types(posts[i], nearest)
         return out

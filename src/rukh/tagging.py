@@ -142,8 +142,12 @@ class TokenTagger(nn.Module):
         for i, (pieces, probabilities) in zip(open_, answers, strict=True):
             mass = probabilities[:, 1:].reshape(-1, len(self.types), 2).sum(2)
 
-            def heaviest(entity: TextEntity, pieces: Pieces = pieces, mass: Tensor = mass) -> str:
-                return self.types[int(mass[windows.inside(pieces, entity)].sum(0).argmax())]
+            def heaviest(
+                entity: TextEntity, pieces: Pieces = pieces, mass: Tensor = mass
+            ) -> tuple[str, float]:
+                over = mass[windows.inside(pieces, entity)].sum(0)
+                best = int(over.argmax())
+                return self.types[best], float(over[best] / over.sum().clamp_min(1e-9))
 
             out[i] = with_types(posts[i], heaviest)
         return out

@@ -17,6 +17,7 @@ def evaluate(
     format: options.Format = "jsonl",
     schema: options.Schema = None,
     threshold: options.Threshold = None,
+    types: options.Types = "soft",
     images: options.Images = None,
     captions: options.Captions = None,
     boxes: options.Boxes = None,
@@ -43,6 +44,7 @@ def evaluate(
         tagger=tagger,
         schema=schema,
         threshold=threshold,
+        constraints=options.constraints(types),
         feature_folder=cache() / "features",
     )
     check_labels(posts, extractor.schema, str(data))

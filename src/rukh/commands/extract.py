@@ -20,6 +20,7 @@ def extract(
     tagger: options.Tagger = None,
     schema: options.Schema = None,
     threshold: options.Threshold = None,
+    types: options.Types = "soft",
     top_k: Annotated[int, typer.Option(min=0, help="Add the K best relations of each pair.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Write triples here, as JSON lines; resumable.")
@@ -50,7 +51,13 @@ def extract(
     told = read_captions(captions) if captions is not None else None
     # Reading the whole file first costs little and finds a bad line before hours of work.
     total = sum(1 for _ in read(input, format, images=images, captions=told, boxes=boxes))
-    extractor = Extractor.from_pretrained(model, tagger=tagger, schema=schema, threshold=threshold)
+    extractor = Extractor.from_pretrained(
+        model,
+        tagger=tagger,
+        schema=schema,
+        threshold=threshold,
+        constraints=options.constraints(types),
+    )
     journal = None
     if out is not None:
         if out.exists() and out.samefile(input):
@@ -65,7 +72,7 @@ def extract(
                 "model": [sha256(folder / name) for name in ("model.safetensors", "config.json")],
                 "tagger": None if named is None else [named, fingerprint(named)],
                 "schema": extractor.schema.model_dump(mode="json"),
-                "options": [format, str(images), extractor.threshold, top_k],
+                "options": [format, str(images), extractor.threshold, types, top_k],
             },
         )
     done = journal.done if journal else 0

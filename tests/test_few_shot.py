@@ -1,0 +1,144 @@
+"""A few examples move the relations that they are of, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from conftest import schema_of
+from rukh.cli import app
+from rukh.errors import InputError
+from rukh.extraction import Extractor
+from rukh.few_shot import adapted, anchors
+from rukh.files import sha256
+from rukh.model import RelationModel
+from rukh.readers import write
+from rukh.records import Pair, Post
+from rukh.schema import RelationSchema
+
+NEW = {
+    "name": "new",
+    "relations": [
+        {"name": "mends", "descriptions": ["the head repairs the tail"]},
+        {"name": "rivals", "descriptions": ["both want the same"], "symmetric": True},
+        {"name": "never_shown", "descriptions": ["the head ignores the tail"]},
+    ],
+}
+
+
+def post_of(text: str, relation: str | None) -> Post:
+    head, tail = text.split()[0], text.split()[-1]
+    return Post(
+        id=text,
+        text=text,
+        entities=(
+            {"id": "h", "start": 0, "end": len(head), "type": "PER"},
+            {"id": "t", "start": len(text) - len(tail), "end": len(text), "type": "LOC"},
+        ),
+        pairs=(Pair(head="h", tail="t", relation=relation),),
+    )
+
+
+EXAMPLES = [
+    post_of("Ann lives at Rome", "mends"),
+    post_of("Bob sees Oslo", "mends"),
+    post_of("Cleo near Kyiv", "rivals"),
+]
+
+
+def logits(model: RelationModel, names: list[str]) -> torch.Tensor:
+    asking = Extractor(model)
+    from rukh.scoring import score_posts
+
+    (told,) = score_posts(model, asking.bank, [EXAMPLES[0]], [[("h", "t")]], [None])
+    return told.logits[0, [1 + asking.bank.names.index(name) for name in names]]
+
+
+def test_only_the_relations_of_the_examples_move(tiny_model: Any) -> None:
+    schema = RelationSchema.parse(NEW)
+    model = tiny_model(schema=schema_of())
+    old = list(model.schema.names)
+    model.schema = RelationSchema.merged([model.schema, schema])
+    before = logits(model, [*old, "mends", "never_shown"])
+    plain = tiny_model(schema=schema_of())
+    adapted(plain, schema, EXAMPLES)
+    after = logits(plain, [*old, "mends", "never_shown"])
+    torch.testing.assert_close(after[: len(old)], before[: len(old)])
+    torch.testing.assert_close(after[-1], before[-1])
+    assert after[-2] > before[-2]  # it is an example of this one
+    assert plain.config.anchored == ("mends", "rivals")
+    assert plain.schema.nota == "none" and "never_shown" in plain.schema.names
+    # More examples replace the anchor of their relation alone.
+    first = plain.anchors.clone()
+    adapted(plain, schema, EXAMPLES[:1])
+    assert set(plain.config.anchored) == {"mends", "rivals"}
+    again = dict(zip(plain.config.anchored, plain.anchors, strict=True))
+    torch.testing.assert_close(again["rivals"], first[1])
+    assert (again["mends"] - first[0]).norm() > 1e-4
+
+
+def test_symmetric_examples_are_read_both_ways(tiny_model: Any) -> None:
+    schema = RelationSchema.parse(NEW)
+    model = tiny_model(schema=schema_of())
+    turned = EXAMPLES[2].model_copy(
+        update={"pairs": (Pair(head="t", tail="h", relation="rivals"),)}
+    )
+    there, back = (anchors(Extractor(model, schema=schema), [p]) for p in (EXAMPLES[2], turned))
+    torch.testing.assert_close(there["rivals"], back["rivals"])
+
+
+def test_examples_without_a_relation_are_refused(tiny_model: Any) -> None:
+    schema = RelationSchema.parse(NEW)
+    with pytest.raises(InputError, match="no pair of the examples"):
+        adapted(tiny_model(schema=schema_of()), schema, [post_of("Ann sees Oslo", None)])
+    with pytest.raises(InputError, match="'paints' is not in"):
+        adapted(tiny_model(schema=schema_of()), schema, [post_of("Ann sees Oslo", "paints")])
+
+
+def test_an_adapted_model_is_stored_beside_the_weights_it_came_from(
+    tiny_model: Any, tmp_path: Path
+) -> None:
+    model = tiny_model(schema=schema_of())
+    model.save(tmp_path / "source", "# card\n")
+    before = sha256(tmp_path / "source" / "model.safetensors")
+    write(EXAMPLES, tmp_path / "few.jsonl")
+    (tmp_path / "new.yaml").write_text(yaml.safe_dump(NEW))
+    command = [
+        "train", "--from", str(tmp_path / "source"), "--few-shot", str(tmp_path / "few.jsonl"),
+        "--schema", str(tmp_path / "new.yaml"), "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert sha256(tmp_path / "source" / "model.safetensors") == before
+    loaded = RelationModel.from_pretrained(tmp_path / "out")
+    assert loaded.config.anchored == ("mends", "rivals")
+    assert "`mends`" in (tmp_path / "out" / "README.md").read_text()
+    kept = RelationModel.from_pretrained(tmp_path / "source")
+    adapted(kept, RelationSchema.parse(NEW), EXAMPLES)
+    names = list(loaded.schema.names)
+    torch.testing.assert_close(logits(loaded, names), logits(kept, names), atol=2e-3, rtol=1e-3)
+    # Other schemas are asked as before: an anchor is its relation's, by name.
+    assert Extractor(loaded, schema=schema_of()).bank.anchors is None
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train"], "nothing to train"),
+        (["train", "--from", "mnre"], "needs --few-shot, --schema, --out"),
+        (
+            ["train", "x.yaml", "--from", "a", "--few-shot", "b", "--schema", "c", "--out", "d"],
+            "exclude each other",
+        ),
+    ],
+)
+def test_half_a_command_says_what_it_lacks(command: list[str], message: str) -> None:
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code != 0
+    told = done.output + str(done.exception)
+    assert message in told

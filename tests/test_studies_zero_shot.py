@@ -63,6 +63,7 @@ def config(tmp_path: Path, tiny_text: str) -> Path:
     study = {
         "task": "zero-shot",
         "base": str(tmp_path / "base.yaml"),
+        "calibration": {"unseen": 2, "seed": 9},
         "splits": [{"unseen": 2, "seed": 1}, {"unseen": 2, "seed": 3}],
         "test": [str(tmp_path / "test.jsonl")],
         "format": "jsonl",
@@ -101,8 +102,10 @@ def test_every_split_is_trained_once_and_measured(
     assert done.exit_code == 0, done.output
     assert "rejecting" in done.output and "described" in done.output
     found = json.loads((tmp_path / "out.json").read_text())
-    assert len(trained) == len(found["splits"]) == 2
-    for split, without in zip(found["splits"], trained, strict=True):
+    assert len(trained) == 3 and len(found["splits"]) == 2
+    known = json.loads((tmp_path / "results" / "unseen-2-9.json").read_text())["calibrated"]
+    assert known["unseen_temperature"] > 0 and set(known) == {"unseen_temperature", "unseen_shift"}
+    for split, without in zip(found["splits"], trained[1:], strict=True):
         assert set(without) == {*split["unseen"], *split["left_out"]}
         for name in ("described", "untyped", "named", "encoder"):
             assert 0 <= split[name]["macro_f1"] <= 1
@@ -112,7 +115,7 @@ def test_every_split_is_trained_once_and_measured(
     both = [split["described"]["macro_f1"] for split in found["splits"]]
     assert row["described"]["macro_f1"]["mean"] == pytest.approx(sum(both) / 2)
     again = CliRunner().invoke(app, command)
-    assert again.exit_code == 0 and len(trained) == 2
+    assert again.exit_code == 0 and len(trained) == 3
     assert again.output.splitlines()[-1] == done.output.splitlines()[-1]
     assert not list((tmp_path / "work").glob("*"))
 

@@ -103,3 +103,21 @@ def fit_penalty(logits: Tensor, violated: Tensor, target: Tensor) -> float:
     grid = torch.linspace(0, 5, 21)
     losses = torch.stack([cross_entropy(logits - p * violated, target) for p in grid])
     return float(grid[losses.argmin()])
+
+
+def fit_unseen(logits: Tensor, target: Tensor, seen: Tensor) -> tuple[float, float]:
+    """Temperature and shift for relations that training never showed; see
+    :class:`rukh.model.ModelConfig`.
+
+    Args:
+        logits: ``(Q, C)``.
+        target: ``(Q,)``.
+        seen: ``(C,)`` bool, the columns of NOTA and of relations that training showed.
+    """
+    found = []
+    for shift in torch.linspace(-2, 6, 33).tolist():
+        moved = logits + torch.where(seen, 0.0, shift)
+        temperature = fit_temperature(moved, target)
+        found.append((float(cross_entropy(moved / temperature, target)), temperature, shift))
+    _, temperature, shift = min(found)
+    return temperature, shift

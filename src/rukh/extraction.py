@@ -177,16 +177,22 @@ class Extractor:
         self, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
     ) -> list[Answers]:
         """Ask pairs of typed posts; each post is encoded once for all its pairs."""
+        return [
+            Answers(list(asks), self.model.probabilities(s.logits, self.bank), s.match, s.gate)
+            for asks, s in zip(pairs, self.scores(posts, pairs), strict=True)
+        ]
+
+    def scores(
+        self, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
+    ) -> list[PostScores]:
+        """As :meth:`answer`, before logits become probabilities; types count already."""
         seen = any(post.image is not None for post in posts)
         if seen and self.features is None and self.model.vision is not None:
             self.features = FeatureCache(self._feature_folder, self.model.vision)
         pictures = pictures_of(posts, self.features)
-        scored: list[PostScores] = score_posts(self.model, self.bank, posts, pairs, pictures)
+        scored = score_posts(self.model, self.bank, posts, pairs, pictures)
         logits = self._constrained([s.logits for s in scored], posts, pairs)
-        return [
-            Answers(list(asks), self.model.probabilities(told, self.bank), s.match, s.gate)
-            for asks, told, s in zip(pairs, logits, scored, strict=True)
-        ]
+        return [s._replace(logits=told) for s, told in zip(scored, logits, strict=True)]
 
     def _constrained(
         self,

@@ -22,7 +22,7 @@ from rukh.encoders.vision import load_vision_encoder
 from rukh.errors import InputError, RukhError, WeightsError
 from rukh.files import atomic_folder, atomic_open, read_json, sha256, write_json
 from rukh.inputs import PairInputs
-from rukh.orders import Order, directed, join
+from rukh.orders import Order, directed, join, within
 from rukh.pair import Encoded, PairConfig, PairEncoder
 from rukh.records import Record, as_input_error
 from rukh.registry import resolve
@@ -51,6 +51,9 @@ class ModelConfig(Record):
         part: ``(k, n)``: its training never saw the k-th of n parts of the data; None for a model
             that is no such teacher.
         temperature: Divides the logits before they become probabilities (calibration).
+        unseen_temperature, unseen_shift: The temperature of a bank with relations that training
+            never showed, and what is added to the logits of these: descriptions fit them less well
+            than those that were trained on. None: the temperature of the others.
         type_penalty: What a type that a relation does not allow takes off the relation's logit;
             see :mod:`rukh.type_constraints`.
         threshold: The least probability of the best relation at which it is told.
@@ -69,6 +72,8 @@ class ModelConfig(Record):
     order: Order = "both"
     part: tuple[int, int] | None = None
     temperature: float = Field(default=1.0, gt=0)
+    unseen_temperature: float | None = Field(default=None, gt=0)
+    unseen_shift: float = 0.0
     type_penalty: float = Field(default=0.0, ge=0)
     threshold: float = Field(default=0.5, ge=0, le=1)
     anchored: tuple[str, ...] = ()
@@ -176,7 +181,12 @@ class RelationModel(nn.Module):
         """Calibrated probabilities of the asked order, ``(Q, 1 + R)``, NOTA first, from what
         :meth:`forward` gives.
         """
-        return directed((logits / self.config.temperature).softmax(-1), len(bank.names))
+        config, temperature = self.config, self.config.temperature
+        seen = within(self.schema.names, bank, config.order)
+        if not seen.all():
+            logits = logits + torch.where(seen, 0.0, config.unseen_shift)
+            temperature = config.unseen_temperature or temperature
+        return directed((logits / temperature).softmax(-1), len(bank.names))
 
     def save(self, folder: Path, card: str) -> None:
         """Write a model folder, as a whole or not at all.

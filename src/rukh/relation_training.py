@@ -70,6 +70,8 @@ class RelationTrainingConfig(Record):
             in both orders, the reverse of a pair that is not symmetric being NOTA or its declared
             inverse. ``given`` shows only the order of the data, which gives labels away in MNRE;
             for comparison only. See :mod:`rukh.orders`.
+        unseen: ``[temperature, shift]`` for relations that training never shows, as a split of
+            `rukh study zero-shot` found them; see :class:`rukh.model.ModelConfig`.
         caption_source: Name of the caption source, stored in the model.
         notes: What its model card says of limits and rights, in Markdown.
     """
@@ -81,6 +83,7 @@ class RelationTrainingConfig(Record):
     without: tuple[str, ...] = ()
     tagger: str | None = "tagger"
     order: Order = "joint"
+    unseen: tuple[float, float] | None = None
     caption_source: str | None = None
     notes: str = ""
     pair: PairConfig = PairConfig()
@@ -277,7 +280,7 @@ class RelationTask:
 def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
     """Train in ``<out>.run``, write the model to ``out``; returns its figures."""
     task = RelationTask(config)
-    identity = config.model_dump(mode="json", exclude={"training", "notes"})
+    identity = config.model_dump(mode="json", exclude={"training", "notes", "unseen"})
     result = fit(task, config.training, out.with_name(out.name + ".run"), identity)
     with torch.no_grad():
         # What is judged from here on is what is saved: half precision.
@@ -297,6 +300,9 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
             measured = evaluate_posts(Extractor(task.model), some)
             left_out = {"per_relation", "confusion", "risk_coverage", "seconds"}
             figures[name] = {k: v for k, v in measured.items() if k not in left_out}
-    task.model.config = task.model.config.model_copy(update={"figures": figures})
+    told: dict[str, Any] = {"figures": figures}
+    if config.unseen is not None:
+        told["unseen_temperature"], told["unseen_shift"] = config.unseen
+    task.model.config = task.model.config.model_copy(update=told)
     task.model.save(out, relation_card(config.model_dump(mode="json"), figures))
     return figures

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rukh.calibration import fit_unseen
 from rukh.encoders.text import TextEncoder
 from rukh.extraction import Extractor
 from rukh.few_shot import adapted
 from rukh.metrics import confusion, macro_f1, per_relation
 from rukh.model import RelationModel
+from rukh.orders import columns, within
 from rukh.records import Post
 from rukh.reliability import auroc, calibration_error
 from rukh.schema import RelationSchema
@@ -136,6 +138,39 @@ def _restricted(schema: RelationSchema, names: Sequence[str]) -> RelationSchema:
         if r.name in names
     )
     return schema.model_copy(update={"nota": None, "relations": kept})
+
+
+def calibrated(
+    extractor: Extractor,
+    schema: RelationSchema,
+    unseen: Sequence[str],
+    posts: Sequence[Post],
+    unrelated: Sequence[Post],
+) -> dict[str, float]:
+    """What a split of its own says of relations that a model never saw: ``unseen_temperature`` and
+    ``unseen_shift`` of :class:`rukh.model.ModelConfig`, from as many related pairs as unrelated.
+    """
+    model, closed = extractor.model, _restricted(schema, unseen)
+    asking = Extractor(model, schema=closed)
+    order, bank = model.config.order, asking.bank
+
+    def told(some: Sequence[Post]) -> Tensor:
+        pairs = [[(p.head, p.tail) for p in post.pairs or ()] for post in some]
+        return torch.cat([s.logits for s in asking.scores(asking.typed(some), pairs)])
+
+    related, none = told(posts), told(unrelated)
+    count = min(len(related), len(none))
+    labels = [str(p.relation) for post in posts for p in post.pairs or ()]
+    target = torch.tensor([columns(name, bank, None, order)[0] for name in labels])
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.randperm(len(related), generator=generator)[:count]
+    other = torch.randperm(len(none), generator=generator)[:count]
+    temperature, shift = fit_unseen(
+        torch.cat([related[chosen], none[other]]),
+        torch.cat([target[chosen], torch.zeros(count, dtype=torch.long)]),
+        within(model.schema.names, bank, order),
+    )
+    return {"unseen_temperature": temperature, "unseen_shift": shift}
 
 
 def _untyped(post: Post) -> Post:

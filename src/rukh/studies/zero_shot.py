@@ -31,7 +31,7 @@ from rukh.readers import group_posts, read
 from rukh.records import Post, Record
 from rukh.relation_training import RelationTrainingConfig, train_relations
 from rukh.schema import RelationSchema
-from rukh.studies.unseen import few_shot, measure, only
+from rukh.studies.unseen import calibrated, few_shot, measure, only
 
 
 class Split(Record):
@@ -55,6 +55,8 @@ class ZeroShotConfig(Record):
     Attributes:
         base: The configuration that is trained for every split.
         changes: ``key.sub=value`` each, for all splits.
+        calibration: A split of its own, of which no figure is told. What it says of relations that
+            training never showed (:func:`rukh.studies.unseen.calibrated`) holds for the others.
         splits: The splits.
         test: Files whose relations are drawn from, and whose pairs of unseen ones are the test.
         format: Their format.
@@ -68,6 +70,7 @@ class ZeroShotConfig(Record):
     task: Literal["zero-shot"]
     base: Path
     changes: tuple[str, ...] = ()
+    calibration: Split
     splits: tuple[Split, ...] = Field(min_length=1)
     test: tuple[Path, ...] = Field(min_length=1)
     format: str
@@ -89,34 +92,46 @@ def run(config: ZeroShotConfig, work: Path, finished: bool = False) -> Iterator[
     if not finished:
         for file in config.test:
             posts += [schema.named(p, str(file)) for p in group_posts(read(file, config.format))]
-    for split in config.splits:
+    known: dict[str, float] = {}
+    for split in (config.calibration, *config.splits):
         path = config.results / f"{split.name}.json"
-        if path.exists():
-            yield read_json(path)
+        if not path.exists() and finished:
             continue
-        if finished:
-            continue
-        unseen = drawn(posts, split)
-        left_out = [*unseen, *equivalents(config.equivalents, unseen)]
-        changes = [*config.changes, f"without={left_out}"]
-        base = load_config(config.base, RelationTrainingConfig, changes)
-        out = work / split.name
-        train_relations(base, out)
-        result: dict[str, Any] = {
-            "split": split.name,
-            "unseen": unseen,
-            "left_out": left_out[len(unseen) :],
-        }
-        result["changes"] = list(config.changes)
-        test = only(posts, unseen)
-        extractor = Extractor.from_pretrained(out)
-        fold = _fold(config, base)
-        result |= measure(extractor, schema, unseen, test, fold.unrelated)
-        result["few_shot"] = few_shot(extractor.model, schema, unseen, test, fold.seen, split.seed)
-        write_json(result, path)
-        shutil.rmtree(out, ignore_errors=True)
-        shutil.rmtree(out.with_name(out.name + ".run"), ignore_errors=True)
-        yield result
+        if not path.exists():
+            write_json(_measured(config, schema, posts, split, known, work / split.name), path)
+            shutil.rmtree(work / split.name, ignore_errors=True)
+            shutil.rmtree(work / f"{split.name}.run", ignore_errors=True)
+        result = read_json(path)
+        if split == config.calibration:
+            known = result["calibrated"]
+        else:
+            yield result
+
+
+def _measured(
+    config: ZeroShotConfig,
+    schema: RelationSchema,
+    posts: Sequence[Post],
+    split: Split,
+    known: Mapping[str, float],
+    out: Path,
+) -> dict[str, Any]:
+    """Train a split into ``out`` and measure it; that of the calibration is not measured."""
+    unseen = drawn(posts, split)
+    near = equivalents(config.equivalents, unseen)
+    changes = [*config.changes, f"without={[*unseen, *near]}"]
+    base = load_config(config.base, RelationTrainingConfig, changes)
+    train_relations(base, out)
+    extractor = Extractor.from_pretrained(out)
+    model, test, fold = extractor.model, only(posts, unseen), _fold(config, base)
+    result: dict[str, Any] = {"split": split.name, "unseen": unseen, "left_out": near}
+    if split == config.calibration:
+        result["calibrated"] = calibrated(extractor, schema, unseen, test, fold.unrelated)
+        return result
+    model.config = model.config.model_copy(update=dict(known))
+    result |= measure(extractor, schema, unseen, test, fold.unrelated)
+    result["few_shot"] = few_shot(model, schema, unseen, test, fold.seen, split.seed)
+    return result
 
 
 def drawn(posts: Sequence[Post], split: Split) -> list[str]:

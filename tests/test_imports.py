@@ -35,7 +35,7 @@ bank
 orders
 relation
 losses
-tagging hf_tagger spacy_tagger
+tagging hf_tagger spacy_tagger detection hf_detector
 model
 checkpoints
 metrics

@@ -19,6 +19,9 @@ BUILTIN: dict[str, dict[str, str]] = {
         "more": "rukh.readers.more:MoreFormat",
         "opennre": "rukh.readers.opennre:OpenNreFormat",
     },
+    "detectors": {
+        "hf": "rukh.hf_detector:HfDetector",
+    },
     "heads": {
         "classifier": "rukh.relation:ClassifierHead",
         "retrieval": "rukh.relation:RetrievalHead",

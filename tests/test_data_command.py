@@ -122,3 +122,27 @@ def test_power_cut_during_convert(tmp_path: Path) -> None:
     source.write_text(GOOD + "\n")
     assert run("convert", source, "--format", "mnre", "--out", out)[0] == 0
     assert len(list(read(out))) == 1
+
+
+def test_features_are_encoded_once(
+    tmp_path: Path, tiny_vision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    monkeypatch.setenv("RUKH_CACHE", str(tmp_path / "cache"))
+    names = ("a.png", "b.png", "same.png", "gone.png", "bad.png", "empty.png")
+    for name in names[:3]:
+        Image.new("RGB", (20, 10), "red" if name != "b.png" else "blue").save(tmp_path / name)
+    (tmp_path / "bad.png").write_bytes(b"junk")
+    (tmp_path / "empty.png").write_bytes(b"")
+    lines = [json.dumps({"id": str(i), "text": "x", "image": n}) for i, n in enumerate(names * 2)]
+    (tmp_path / "posts.jsonl").write_text("\n".join([*lines, '{"id": "z", "text": "y"}']))
+    arguments = ("features", "--data", tmp_path / "posts.jsonl", "--vision", tiny_vision)
+    code, out, err = run(*arguments, "--batch-size", 2)
+    assert code == 0
+    assert "6 pictures: 2 encoded now, 1 not there, 2 broken" in out
+    assert "bad.png: not a picture" in err and "empty.png: picture is empty" in err
+    code, out, _ = run(*arguments, "--json", "-")
+    told = json.loads(out)
+    assert (told["computed"], told["missing"], len(told["broken"])) == (0, 1, 2)
+    assert len(list(Path(told["folder"]).rglob("*.safetensors"))) == 2

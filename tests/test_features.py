@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,8 +18,13 @@ from torch import Tensor
 
 from rukh import features
 from rukh.encoders.vision import VisionEncoder, encode_pictures
+from rukh.extraction import Extractor
 from rukh.features import FeatureCache
 from rukh.images import load_image
+from rukh.records import Post
+from test_vision import pictures_of_mnre
+
+PAIR = {"head": "o0", "tail": "o1"}
 
 
 class Counting(VisionEncoder):
@@ -211,3 +217,21 @@ def test_two_processes_share_a_folder(tmp_path: Path) -> None:
     FeatureCache(tmp_path / "alone", Counting()).fill(paths)
     assert kept(cache) == kept(tmp_path / "alone")
     assert not list(cache.rglob("*.part"))
+
+
+@pytest.mark.skipif(not pictures_of_mnre(), reason="no MNRE pictures under RUKH_DATA")
+def test_real_pictures_go_through_every_path(tiny_model: Any, tmp_path: Path) -> None:
+    """From the file over the cache and the regions to an answer, and none of them is lost."""
+    paths = pictures_of_mnre()
+    model = tiny_model(vision=True)
+    cache = FeatureCache(tmp_path, model.vision)
+    assert cache.fill(paths) == len(paths) and not cache.missing and not cache.broken
+    boxes = [(0.0, 0.0, 1.0, 1.0), (0.501, 0.4, 0.502, 0.401)]
+    things = [{"id": f"o{i}", "box": box} for i, box in enumerate(boxes)]
+    posts = [
+        Post(id=str(path), text="Ann", image=path, objects=things, pairs=[PAIR]) for path in paths
+    ]
+    extractor = Extractor(model, feature_folder=tmp_path)
+    triples = extractor.extract(posts)
+    assert len(triples) == len(paths)
+    assert all(triple.gate is not None and 0 < triple.gate < 1 for triple in triples)

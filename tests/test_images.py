@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -289,3 +291,71 @@ def test_the_frame_is_where_the_picture_is(width: int, height: int, size: int) -
     assert filled.any()
     assert ((picture.pixels[0] > 0) == filled).all()
     assert max(x2 - x1, y2 - y1) == size
+
+
+def jpeg_20000() -> bytes:
+    return encode(Image.new("L", (20_000, 20_000), 77), "JPEG")
+
+
+def largest(mode: str, kind: str, **options: Any) -> bytes:
+    """One colour, as many pixels as are allowed."""
+    return encode(Image.new(mode, (7000, 7000)), kind, **options)
+
+
+AWKWARD = {
+    "png of 20,000 x 20,000": (lambda: png(20_000, 20_000), False),
+    "jpeg of 20,000 x 20,000": (jpeg_20000, False),
+    "largest RGBA": (lambda: largest("RGBA", "PNG", compress_level=1), True),
+    "largest palette with transparency": (
+        lambda: largest("P", "PNG", compress_level=1, transparency=0),
+        True,
+    ),
+    "largest 16-bit": (lambda: largest("I;16", "PNG", compress_level=1), True),
+    "largest float": (lambda: largest("F", "TIFF", compression="tiff_lzw"), True),
+    "largest CMYK": (lambda: largest("CMYK", "JPEG"), True),
+    "largest progressive": (lambda: largest("RGB", "JPEG", progressive=True), True),
+    "animated": (
+        lambda: encode(
+            Image.new("P", (3000, 3000)),
+            "GIF",
+            save_all=True,
+            append_images=[Image.new("P", (3000, 3000), i) for i in range(1, 9)],
+        ),
+        True,
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("name", AWKWARD)
+def test_no_picture_takes_a_gigabyte(name: str, tmp_path: Path) -> None:
+    """Decoding and preparing, over what the process had before; getrusage would tell the larger of
+    its own peak and that of whoever started it.
+    """
+    make, readable = AWKWARD[name]
+    path = tmp_path / "picture"
+    path.write_bytes(make())
+    assert path.stat().st_size < 50_000_000
+    code = (
+        "import re, sys\n"
+        "from pathlib import Path\n"
+        "from PIL import Image\n"
+        "from rukh.errors import InputError\n"
+        "from rukh.images import load_image, prepare\n"
+        "status = Path('/proc/self/status')\n"
+        "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', status.read_text())[1]) // 1024\n"
+        "start = peak()\n"
+        "try:\n"
+        "    prepare(load_image(Path(sys.argv[1])), 224, (0.5,) * 3, (0.5,) * 3)\n"
+        "    print(True, peak() - start)\n"
+        "except InputError:\n"
+        "    print(False, peak() - start)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    told, megabytes = run.stdout.split()
+    assert told == str(readable)
+    assert int(megabytes) < 1000, megabytes
+    print(name, megabytes)

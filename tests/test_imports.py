@@ -43,7 +43,7 @@ bank
 orders
 relation
 losses
-tagging hf_tagger spacy_tagger
+tagging hf_tagger spacy_tagger detection hf_detector
 model
 checkpoints
 metrics reliability

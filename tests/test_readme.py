@@ -26,6 +26,7 @@ PAGES = [
     CHECKOUT / "docs" / "mnre.md",
     CHECKOUT / "docs" / "formats.md",
     CHECKOUT / "docs" / "probe.md",
+    CHECKOUT / "docs" / "robustness.md",
     CHECKOUT / "docs" / "training.md",
 ]
 BLOCK = re.compile(r"^(<!-- not run: [^\n]+ -->\n)?```(bash|python)\n(.*?)^```", re.M | re.S)

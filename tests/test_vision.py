@@ -72,6 +72,36 @@ def dinov2(folder: Path) -> Path:
     return folder
 
 
+def dino(folder: Path) -> Path:
+    """DINOv2 without register tokens."""
+    config = transformers.Dinov2Config(image_size=32, patch_size=8, **TINY)
+    transformers.Dinov2Model(config).save_pretrained(folder)
+    return folder
+
+
+def dinov3(folder: Path) -> Path:
+    """Rotary positions, a class token and register tokens."""
+    config = transformers.DINOv3ViTConfig(
+        image_size=32, patch_size=8, num_register_tokens=4, intermediate_size=16, **TINY
+    )
+    transformers.DINOv3ViTModel(config).save_pretrained(folder)
+    return folder
+
+
+def clip_tower(folder: Path) -> Path:
+    """The vision tower alone."""
+    vision = {"image_size": 32, "patch_size": 8, "intermediate_size": 16, **TINY}
+    transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**vision)).save_pretrained(folder)
+    return folder
+
+
+def deit(folder: Path) -> Path:
+    """A class token and a distillation token."""
+    config = transformers.DeiTConfig(image_size=32, patch_size=8, intermediate_size=16, **TINY)
+    transformers.DeiTModel(config).save_pretrained(folder)
+    return folder
+
+
 def resnet(folder: Path) -> Path:
     config = transformers.ResNetConfig(
         embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"
@@ -88,6 +118,10 @@ def resnet(folder: Path) -> Path:
         (clip, 30, (3, 3)),
         (siglip, 32, (4, 4)),
         (dinov2, 32, (4, 4)),
+        (dino, 32, (4, 4)),
+        (dinov3, 32, (4, 4)),
+        (clip_tower, 32, (4, 4)),
+        (deit, 32, (4, 4)),
         (resnet, 32, (4, 4)),
     ],
 )
@@ -98,6 +132,57 @@ def test_any_vision_model_loads_by_path(build, size, grid, tmp_path: Path) -> No
     with torch.no_grad():
         states = encoder(torch.randn(2, 3, size, size))
     assert states.shape == (2, grid[0] * grid[1], 16) and states.isfinite().all()
+
+
+@pytest.mark.parametrize("build", [vit, clip, siglip, dinov2, dino, dinov3, clip_tower, deit])
+def test_a_state_is_that_of_the_patch_under_its_box(build, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Without layers a state depends on its own patch alone: paint one, see which moves."""
+    encoder = load_vision_encoder(str(build(tmp_path)))
+    assert isinstance(encoder, HubEncoder)
+    found = next(
+        (module, name)
+        for module in encoder.model.modules()
+        for name in ("layers", "layer")
+        if isinstance(getattr(module, name, None), torch.nn.ModuleList)
+    )
+    setattr(*found, torch.nn.ModuleList())
+    side = encoder.size
+    blank = Image.new("RGB", (side, side), "gray")
+    (before,) = encode_pictures(encoder, [blank])
+    boxes = before.boxes.clone()
+    assert len(boxes) == encoder.grid[0] * encoder.grid[1]
+    for index in (0, 1, encoder.grid[1], len(boxes) - 1):
+        painted = blank.copy()
+        x1, y1, x2, y2 = (round(edge * side) for edge in boxes[index].tolist())
+        painted.paste("red", (x1, y1, x2, y2))
+        (after,) = encode_pictures(encoder, [painted])
+        moved = (after.states - before.states).abs().amax(-1) > 1e-4
+        assert moved.nonzero().flatten().tolist() == [index]
+
+
+@pytest.mark.parametrize("build", [vit, clip_tower, siglip, deit, dino, dinov3])
+def test_positions_are_interpolated_to_the_size_of_the_preprocessor(build, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = build(tmp_path)
+    told = {"size": {"height": 48, "width": 48}, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(told))
+    encoder = load_vision_encoder(str(folder))
+    assert (encoder.size, encoder.grid) == (48, (6, 6))
+    assert encoder.mean == (0.5,) * 3 and encoder.std == (0.25,) * 3
+    (found,) = encode_pictures(encoder, [Image.effect_noise((60, 30), 60).convert("RGB")])
+    assert len(found.states) == 6 * 4  # 24 of the 48 rows of pixels, and half a patch each side
+    assert found.states.isfinite().all()
+
+
+def test_newer_preprocessing_files_are_read(tmp_path: Path) -> None:
+    folder = vit(tmp_path)
+    inner = {"image_mean": [0.1] * 3, "image_std": [0.2] * 3, "size": {"height": 32, "width": 32}}
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": inner}))
+    encoder = load_vision_encoder(str(folder))
+    assert (encoder.mean, encoder.std) == ((0.1,) * 3, (0.2,) * 3)
+    inner["do_normalize"] = False
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": inner}))
+    encoder = load_vision_encoder(str(folder))
+    assert (encoder.mean, encoder.std) == ((0.0,) * 3, (1.0,) * 3)
 
 
 def test_only_leading_tokens_are_dropped(tmp_path: Path) -> None:

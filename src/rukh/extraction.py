@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from rukh.candidates import MAX_FOUND, MOST, asked
+from rukh.detection import MAX_OBJECTS, Detector, load_detector, with_objects
 from rukh.entity_types import in_words
 from rukh.features import FeatureCache, pictures_of
 from rukh.model import RelationModel
 from rukh.pair import Encoded
-from rukh.records import FoundEntity, Pair, Post, Scored, Triple
+from rukh.records import FoundEntity, FoundObject, Pair, Post, Scored, Triple
 from rukh.schema import RelationSchema
 from rukh.scoring import PostScores, score_posts
 from rukh.tagging import Tagger, load_tagger
@@ -51,6 +52,8 @@ class Extractor:
         schema: The relations to choose from. None: the model's own.
         threshold: The least probability at which a relation is told. None: the model's own.
         constraints: How types that a relation does not allow count against it.
+        detector: Finds objects in pictures of posts that come without any. None: nothing does.
+        max_objects: The most objects that are taken of a picture, the surest first.
         feature_folder: Where to keep the patch states of pictures; None keeps them in memory.
 
     Attributes:
@@ -80,6 +83,8 @@ class Extractor:
         schema: RelationSchema | None = None,
         threshold: float | None = None,
         constraints: Constraints = "soft",
+        detector: Detector | None = None,
+        max_objects: int = MAX_OBJECTS,
         feature_folder: Path | None = None,
     ) -> None:
         self.model = model.eval()
@@ -90,6 +95,7 @@ class Extractor:
         model.head(Encoded(nothing, nothing, nothing), self.bank)
         self.threshold = model.config.threshold if threshold is None else threshold
         self.constraints = constraints
+        self.detector, self.max_objects = detector, max_objects
         self.features: FeatureCache | None = None
         self.cut: dict[str, int] = {}
         self.silent = 0
@@ -105,28 +111,36 @@ class Extractor:
         schema: str | Path | RelationSchema | None = None,
         threshold: float | None = None,
         constraints: Constraints = "soft",
+        detector: str | Detector | None = None,
+        max_objects: int = MAX_OBJECTS,
         feature_folder: Path | None = None,
     ) -> Extractor:
         """Load a shipped model by name, or a folder that ``rukh train`` wrote.
 
-        The tagger may be a name, as :func:`rukh.tagging.load_tagger` takes it.
+        The tagger may be a name, as :func:`rukh.tagging.load_tagger` takes it, and so may the
+        detector, as :func:`rukh.detection.load_detector` does.
 
         Raises:
-            WeightsError: There is no such model or tagger, or its base encoder is not installed.
+            WeightsError: There is no such model, tagger or detector, or its base encoder is not
+                installed.
             InputError: The schema is broken, or asks a classifier for relations it never saw; or
-                there is no such kind of tagger.
+                there is no such kind of tagger or detector.
             MissingDependency: The tagger needs a package that is not installed.
         """
         if isinstance(schema, str | Path):
             schema = RelationSchema.load(schema)
         if isinstance(tagger, str | Path):
             tagger = load_tagger(tagger)
+        if isinstance(detector, str):
+            detector = load_detector(detector)
         return cls(
             RelationModel.from_pretrained(source),
             tagger=tagger,
             schema=schema,
             threshold=threshold,
             constraints=constraints,
+            detector=detector,
+            max_objects=max_objects,
             feature_folder=feature_folder,
         )
 
@@ -229,11 +243,14 @@ class Extractor:
         """
         rest = iter(posts)
         while chunk := list(islice(rest, CHUNK)):
-            typed = self.typed(self.found(chunk))
+            shown = chunk
+            if self.detector is not None:
+                shown = with_objects(chunk, self.detector, self.schema, self.max_objects)
+            typed = self.typed(self.found(shown))
             self.silent += sum(not post.arguments for post in typed)
             pairs = [asked(post, self.schema) for post in typed]
             for given, post, answers in zip(chunk, typed, self.answer(typed, pairs), strict=True):
-                found = {} if given.entities else _found_entities(post)
+                found = _found(given, post)
                 triples = [
                     self._triple(post.id, found, answers, i, top_k)
                     for i in range(len(answers.pairs))
@@ -241,7 +258,12 @@ class Extractor:
                 yield triples if post.pairs is not None else self._accepted(triples)
 
     def _triple(
-        self, post_id: str, found: dict[str, FoundEntity], answers: Answers, i: int, top_k: int
+        self,
+        post_id: str,
+        found: tuple[dict[str, FoundEntity], dict[str, FoundObject]],
+        answers: Answers,
+        i: int,
+        top_k: int,
     ) -> Triple:
         probabilities = answers.probabilities[i]
         k = int(probabilities[1:].argmax())
@@ -259,8 +281,10 @@ class Extractor:
             post_id=post_id,
             head=head,
             tail=tail,
-            head_entity=found.get(head),
-            tail_entity=found.get(tail),
+            head_entity=found[0].get(head),
+            tail_entity=found[0].get(tail),
+            head_object=found[1].get(head),
+            tail_object=found[1].get(tail),
             relation=self.bank.names[k] if told else self.schema.nota,
             score=round(score if told else float(probabilities[0]), 6),
             description=self.bank.descriptions[int(answers.match[i, k])] if told else None,
@@ -280,11 +304,18 @@ class Extractor:
         return [t for t in triples if best.get(frozenset((t.head, t.tail))) is t]
 
 
-def _found_entities(post: Post) -> dict[str, FoundEntity]:
-    """The text entities of a post as triples tell them, by their ids."""
+def _found(given: Post, post: Post) -> tuple[dict[str, FoundEntity], dict[str, FoundObject]]:
+    """The arguments that a post did not give, as triples tell them, by their ids."""
+    entities = () if given.entities else post.entities
+    objects = () if given.objects else post.objects
     return {
         e.id: FoundEntity(start=e.start, end=e.end, type=e.type, text=post.text[e.start : e.end])
-        for e in post.entities
+        for e in entities
+    }, {
+        o.id: FoundObject.model_validate(
+            {"box": o.box, "label": o.label, "type": o.type, "score": o.meta.get("score")}
+        )
+        for o in objects
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -42,6 +42,7 @@ class FeatureCache:
         limit: The most maps kept in memory where there is no folder.
 
     Attributes:
+        folder: Where this encoder's maps are kept, inside the given folder, or None.
         missing: Pictures that are not there, with the reason.
         broken: Pictures that are there but cannot be read, with the reason.
     """
@@ -58,7 +59,7 @@ class FeatureCache:
         self.missing: dict[str, str] = {}
         self.broken: dict[str, str] = {}
         maker = f"{encoder.fingerprint} {PREPROCESSING}"
-        self._folder = folder and Path(folder) / hashlib.sha256(maker.encode()).hexdigest()[:16]
+        self.folder = folder and Path(folder) / hashlib.sha256(maker.encode()).hexdigest()[:16]
         self._memory: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
@@ -78,16 +79,19 @@ class FeatureCache:
             found.update(self._compute(todo))
             return [None if key is None else found[key] for key in keys]
 
-    def fill(self, sources: Sequence[Source]) -> None:
-        """Compute what is not there yet, and hold none of it in memory if there is a folder."""
+    def fill(self, sources: Iterable[Source]) -> int:
+        """Compute what is not there yet, and hold none of it in memory if there is a folder.
+
+        Returns:
+            How many maps were computed; of pictures with the same bytes, one is.
+        """
         with self._lock:
             todo: dict[str, Source] = {}
             for source in sources:
                 key = self._key(source)
                 if key is not None and key not in todo and self._load(key) is None:
                     todo[key] = source
-            for _ in self._compute(todo):
-                pass
+            return sum(1 for _ in self._compute(todo))
 
     def _key(self, source: Source) -> str | None:
         """SHA-256 of the picture's bytes; None, and noted, where they cannot be read."""
@@ -136,15 +140,15 @@ class FeatureCache:
 
     def _load(self, key: str) -> PatchMap | None:
         try:
-            if self._folder is None:
+            if self.folder is None:
                 return _unpack(self._memory[key])
-            return _unpack(self._path(self._folder, key).read_bytes())
+            return _unpack(self._path(self.folder, key).read_bytes())
         except (KeyError, FileNotFoundError, SafetensorError):  # absent, or damaged on the disk
             return None
 
     def _store(self, key: str, blob: bytes) -> None:
-        if self._folder is not None:
-            with atomic_open(self._path(self._folder, key), "wb") as stream:
+        if self.folder is not None:
+            with atomic_open(self._path(self.folder, key), "wb") as stream:
                 stream.write(blob)
             return
         self._memory[key] = blob

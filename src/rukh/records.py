@@ -251,6 +251,22 @@ class FoundEntity(Record):
     text: str
 
 
+class FoundObject(Record):
+    """An argument that the post did not give, but a detector found in its picture.
+
+    Attributes:
+        box: ``(x1, y1, x2, y2)`` as fractions of the picture.
+        label: What the detector calls it.
+        type: The schema's type for it, or None.
+        score: How sure the detector is, in [0, 1], or None.
+    """
+
+    box: Box
+    label: str | None
+    type: str | None
+    score: float | None = None
+
+
 class Triple(Record):
     """One answer: the relation of one pair of one post.
 
@@ -258,6 +274,7 @@ class Triple(Record):
         post_id, head, tail: The pair, by argument ids.
         head_entity, tail_entity: What an id stands for where the tagger found the argument; else
             None, and absent from whatever is written.
+        head_object, tail_object: The same, where a detector found the argument.
         relation: The relation's name, the schema's NOTA name where none holds, or None where none
             holds and the schema has no NOTA.
         score: Probability of ``relation``, in [0, 1].
@@ -271,6 +288,8 @@ class Triple(Record):
     tail: str
     head_entity: FoundEntity | None = None
     tail_entity: FoundEntity | None = None
+    head_object: FoundObject | None = None
+    tail_object: FoundObject | None = None
     relation: str | None
     score: float
     description: str | None = None
@@ -280,7 +299,7 @@ class Triple(Record):
     @model_serializer(mode="wrap")
     def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = write(self)
-        for name in ("head_entity", "tail_entity"):
+        for name in ("head_entity", "tail_entity", "head_object", "tail_object"):
             if data.get(name, 0) is None:
                 del data[name]
         return data

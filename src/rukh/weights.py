@@ -23,7 +23,7 @@ from typing import Literal
 from rukh.errors import WeightsError, suggestion
 from rukh.files import atomic_folder, sha256
 
-Kind = Literal["text", "vision"]
+Kind = Literal["text", "vision", "detector"]
 
 MAX_UNZIPPED = 2 << 30
 """The most bytes that a split archive may unzip to."""
@@ -121,7 +121,7 @@ def find(name: str | Path, kind: Kind, allow_hub: bool = False) -> Path:
 
     Args:
         name: A path, a name in :data:`KNOWN`, or a hub name such as ``bert-base-uncased``.
-        kind: ``text`` or ``vision``.
+        kind: ``text``, ``vision`` or ``detector``.
         allow_hub: Whether to download what is not on this machine.
 
     Returns:
@@ -136,7 +136,7 @@ def find(name: str | Path, kind: Kind, allow_hub: bool = False) -> Path:
     one = known(name)
     if one is not None:
         if one.kind != kind:
-            raise WeightsError(f"{name} is a {one.kind} encoder, not a {kind} encoder")
+            raise WeightsError(f"{name} is a {_noun(one.kind)}, not a {_noun(kind)}")
         if (path := installed(one)) is not None:
             return path
     hub = one.hub if one else name
@@ -152,9 +152,13 @@ def find(name: str | Path, kind: Kind, allow_hub: bool = False) -> Path:
         raise WeightsError(f"no weights of {name} on this machine; {one.remedy}")
     hint = suggestion(name, [k.name for k in KNOWN if k.kind == kind])
     raise WeightsError(
-        f"no {kind} encoder {name!r}: it is neither a file, nor a folder with a config.json, nor "
+        f"no {_noun(kind)} {name!r}: it is neither a file, nor a folder with a config.json, nor "
         f"known; {hint}; to get it from the hub, run: rukh weights fetch {name}"
     )
+
+
+def _noun(kind: Kind) -> str:
+    return kind if kind == "detector" else f"{kind} encoder"
 
 
 def model_folder(source: str | Path) -> Path:

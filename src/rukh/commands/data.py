@@ -1,4 +1,4 @@
-"""``rukh data``: check and convert files, make the probe, and print what rukh's own form is."""
+"""``rukh data``: check, convert, compose and encode data files."""
 
 from __future__ import annotations
 
@@ -105,6 +105,47 @@ def probe(
     counts = write_probe(out, seed)
     told = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     typer.echo(f"{told} posts written to {out}")
+
+
+@app.command()
+def features(
+    data: Annotated[Path, typer.Option(help="Posts whose pictures are to be encoded.")],
+    vision: Annotated[
+        str, typer.Option(help="A vision encoder that `rukh weights list` shows, or a folder.")
+    ] = "efficientnet-lite0",
+    format: options.Format = "jsonl",
+    images: options.Images = None,
+    boxes: options.Boxes = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures of one pass.")] = 8,
+    json: options.Json = None,
+) -> None:
+    """Encode pictures once, for training, evaluation and extraction; goes on where it stopped."""
+    from rukh.encoders.vision import load_vision_encoder
+    from rukh.features import FeatureCache
+    from rukh.files import write_json
+    from rukh.readers import read
+    from rukh.weights import cache
+
+    posts = read(data, format, images=images, boxes=boxes)
+    pictures = list(dict.fromkeys(post.image for post in posts if post.image is not None))
+    store = FeatureCache(cache() / "features", load_vision_encoder(vision), batch_size=batch_size)
+    computed = store.fill(pictures)
+    report = {
+        "pictures": len(pictures),
+        "computed": computed,
+        "missing": len(store.missing),
+        "broken": dict(sorted(store.broken.items())),
+        "folder": str(store.folder),
+    }
+    if str(json) != "-":
+        for name, why in sorted(store.broken.items()):
+            typer.echo(f"{name}: {why}", err=True)
+        typer.echo(
+            f"{len(pictures):,} pictures: {computed:,} encoded now, {len(store.missing):,} not "
+            f"there, {len(store.broken):,} broken, the others known before; in {store.folder}"
+        )
+    if json is not None:
+        write_json(report, json)
 
 
 @app.command()

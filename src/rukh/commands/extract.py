@@ -11,13 +11,17 @@ from rukh.commands import options
 
 if TYPE_CHECKING:
     from rukh.extraction import Extractor
-    from rukh.records import Post, Triple
+    from rukh.records import FoundEntity, FoundObject, Post, Triple
 
 
 def extract(
     input: Annotated[Path, typer.Argument(help="Posts, one record a line.")],
     model: options.Model = "mnre",
     tagger: options.Tagger = None,
+    detector: options.Detector = None,
+    max_objects: Annotated[
+        int, typer.Option(min=1, max=100, help="The most objects found in a picture.")
+    ] = 20,
     schema: options.Schema = None,
     threshold: options.Threshold = None,
     types: options.Types = "soft",
@@ -31,7 +35,8 @@ def extract(
     boxes: options.Boxes = None,
     table: Annotated[bool, typer.Option("--table", help="Print a table to read.")] = False,
 ) -> None:
-    """Extract relations from posts; a post without entities has them found by the tagger.
+    """Extract relations from posts; a post without entities has them found by the tagger, and one
+    without objects by --detector.
 
     Without --out and --table, triples go to standard output as JSON lines. An interrupted run
     with --out goes on where it stopped when the same command is given again.
@@ -41,6 +46,7 @@ def extract(
 
     from tqdm import tqdm
 
+    from rukh import detection
     from rukh.extraction import CHUNK, Extractor
     from rukh.files import sha256
     from rukh.journal import Journal
@@ -57,6 +63,8 @@ def extract(
         schema=schema,
         threshold=threshold,
         constraints=options.constraints(types),
+        detector=detector,
+        max_objects=max_objects,
     )
     journal = None
     if out is not None:
@@ -64,6 +72,7 @@ def extract(
             raise typer.BadParameter("it is the input", param_hint="--out")
         folder = model_folder(model)
         named = tagger or extractor.model.config.tagger
+        known = None if detector is None else detection.fingerprint(detector)
         journal = Journal(
             out,
             {
@@ -71,6 +80,7 @@ def extract(
                 "captions": None if captions is None else sha256(captions),
                 "model": [sha256(folder / name) for name in ("model.safetensors", "config.json")],
                 "tagger": None if named is None else [named, fingerprint(named)],
+                **({} if detector is None else {"detector": [detector, max_objects, known]}),
                 "schema": extractor.schema.model_dump(mode="json"),
                 "options": [format, str(images), extractor.threshold, types, top_k],
             },
@@ -136,9 +146,8 @@ def _print(post: Post, triples: list[Triple], extractor: Extractor) -> None:
     )
     typer.echo(textwrap.fill(" ".join(title.split()), width, subsequent_indent="  "))
     for triple in triples:
-        found_head, found_tail = triple.head_entity, triple.tail_entity
-        head = found_head.text if found_head else post.surface(triple.head)
-        tail = found_tail.text if found_tail else post.surface(triple.tail)
+        head = _name(post, triple.head, triple.head_entity, triple.head_object)
+        tail = _name(post, triple.tail, triple.tail_entity, triple.tail_object)
         gate = "" if triple.gate is None else f"  picture trusted {triple.gate:.2f}"
         relation = triple.relation or "(none)"
         typer.echo(f"    {head}  --{relation}-->  {tail}   {triple.score:.2f}{gate}")
@@ -146,3 +155,12 @@ def _print(post: Post, triples: list[Triple], extractor: Extractor) -> None:
             why = f"because: {triple.description}"
             typer.echo(textwrap.fill(why, width, initial_indent=" " * 8, subsequent_indent=" " * 8))
     typer.echo("")
+
+
+def _name(post: Post, name: str, entity: FoundEntity | None, thing: FoundObject | None) -> str:
+    """What a reader would call an argument, given or found."""
+    if entity is not None:
+        return entity.text
+    if thing is not None:
+        return f"{thing.label or name} at " + ", ".join(f"{edge:.2f}" for edge in thing.box)
+    return post.surface(name)

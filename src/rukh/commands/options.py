@@ -20,6 +20,13 @@ Tagger: TypeAlias = Annotated[
         "by default the model's own."
     ),
 ]
+Detector: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Finds objects in pictures of posts that give none: hf:NAME_OR_FOLDER, any "
+        "Hugging Face object-detection model."
+    ),
+]
 Schema: TypeAlias = Annotated[
     str | None, typer.Option(help="Relations to choose from; by default the model's own.")
 ]

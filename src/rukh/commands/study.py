@@ -1,4 +1,4 @@
-"""``rukh study``: audit data for leaks, compare configurations, and probe whether a model looks."""
+"""``rukh study``: audit data for leaks, compare configurations, and put models to the test."""
 
 from __future__ import annotations
 
@@ -232,3 +232,64 @@ def probe(
         typer.echo(f"{pairs:,} pairs a track, seed {seed}, {figures['seconds']} s")
     if json is not None:
         write_json(figures, json)
+
+
+@app.command()
+def robustness(
+    data: Annotated[Path, typer.Option(help="Labelled posts.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A shipped model, or a folder; by default mnre. Repeatable."),
+    ] = None,
+    format: options.Format = "jsonl",
+    images: options.Images = None,
+    captions: options.Captions = None,
+    boxes: options.Boxes = None,
+    tagger: options.Tagger = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PERTURBATION", help="Apply this one alone. Repeatable."),
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="A folder of pictures of something else, set beside the posts."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N records.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of all random choices.")] = 0,
+    json: options.Json = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page (.html) or the plot alone (.png).")
+    ] = None,
+) -> None:
+    """Measure models on posts with noise in words, types, captions, pictures, boxes and order."""
+    import shlex
+    import sys
+
+    from rukh.extraction import Extractor
+    from rukh.files import write_json
+    from rukh.readers import group_posts, read, read_captions
+    from rukh.studies import robustness as study
+    from rukh.studies import robustness_report as page
+
+    if report is not None:
+        page.check_report(report)
+    foreign = study.pictures_in(pictures) if pictures is not None else []
+    told = read_captions(captions) if captions is not None else None
+    posts = group_posts(read(data, format, images=images, captions=told, boxes=boxes, limit=limit))
+    loaded = {
+        name: Extractor.from_pretrained(name, tagger=tagger)
+        for name in dict.fromkeys(model or ["mnre"])
+    }
+    result = {
+        "data": str(data),
+        **study.robustness(loaded, posts, only=only or (), foreign=foreign, seed=seed),
+    }
+    if str(json) != "-":
+        typer.echo(
+            f"{result['pairs']:,} pairs of {result['posts']:,} posts in {result['seconds']} s\n"
+        )
+        typer.echo(page.markdown(result), nl=False)
+    if json is not None:
+        write_json(result, json)
+    if report is not None:
+        page.write(result, report, shlex.join(["rukh", *sys.argv[1:]]))

@@ -7,6 +7,7 @@ speaks of the picture alone: what comes after it never meets the padding.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,7 +116,15 @@ class HubEncoder(VisionEncoder):
         told = preprocessor or {}
         self.mean = _channels(told.get("image_mean"), IMAGENET[0])
         self.std = _channels(told.get("image_std"), IMAGENET[1])
-        self.size = _side(told.get("crop_size") or told.get("size") or model.config.image_size)
+        if told.get("do_normalize") is False:
+            self.mean, self.std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        trained = getattr(model.config, "image_size", None)
+        self.size = _side(told.get("crop_size") or told.get("size") or trained)
+        # Models with learned positions refuse another size than they were trained at, unless asked
+        # to interpolate; those that do so by themselves have no such option.
+        asks = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
+        other = asks and trained is not None and _side(trained) != self.size
+        self._options = {"interpolate_pos_encoding": True} if other else {}
         self._probe()
 
     @torch.no_grad()
@@ -141,7 +150,7 @@ class HubEncoder(VisionEncoder):
             )
 
     def _states(self, pixels: Tensor) -> Tensor:
-        states: Tensor = self.model(pixel_values=pixels).last_hidden_state
+        states: Tensor = self.model(pixel_values=pixels, **self._options).last_hidden_state
         return states
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -196,9 +205,20 @@ def _load_hub(folder: Path, name: str) -> HubEncoder:
         raise WeightsError(
             f"the weights in {folder} lack {len(missing)} tensors of the model: {missing[0]} ..."
         )
-    file = folder / "preprocessor_config.json"
-    told = read_json(file) if file.is_file() else None
-    return HubEncoder(model, name, told).eval()
+    return HubEncoder(model, name, preprocessor(folder)).eval()
+
+
+def preprocessor(folder: Path) -> dict[str, Any]:
+    """How a model's pictures are to be prepared, as its folder tells; empty where it does not.
+
+    Newer versions of transformers keep it inside ``processor_config.json``.
+    """
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (folder / name).is_file():
+            told = read_json(folder / name)
+            told = told.get("image_processor", told) if isinstance(told, dict) else {}
+            return told if isinstance(told, dict) else {}
+    return {}
 
 
 def patch_boxes(encoder: VisionEncoder, frame: Box) -> tuple[Tensor, Tensor]:

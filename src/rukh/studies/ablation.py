@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, field_validator
 
 from rukh.config import load_config
@@ -28,6 +27,7 @@ from rukh.files import read_json, sha256, write_json
 from rukh.metrics import evaluate_predictions, order_free
 from rukh.records import Record
 from rukh.relation_training import RelationTrainingConfig, train_relations
+from rukh.studies.bootstrap import paired, positives
 
 
 class AblationConfig(Record):
@@ -152,9 +152,8 @@ def _measure(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
     nota = extractor.schema.nota
     for post, label, told in zip(names, gold, free, strict=True):
         sums = counts.setdefault(post, [0, 0, 0])
-        sums[0] += label == told and label != nota
-        sums[1] += told not in (None, nota)
-        sums[2] += label != nota
+        for i, count in enumerate(positives([label], [told], nota)):
+            sums[i] += count
     return {
         "fold": trained["fold"],
         "val": figures,
@@ -194,7 +193,7 @@ def compare(
             theirs = np.array([_counts(cells[reference][seed]) for seed in shared])
             if ours.shape != theirs.shape:
                 raise InputError(f"cells {name!r} and {reference!r} measure different posts")
-            row |= _paired(ours, theirs, draws)
+            row |= paired(ours, theirs, draws)
         rows.append(row)
     return rows
 
@@ -202,34 +201,6 @@ def compare(
 def _counts(result: Mapping[str, Any]) -> list[list[int]]:
     """A result's right, told and gold positives by post, ``(3, posts)``."""
     return [[int(count) for count in row.split()] for row in result["counts"]]
-
-
-def _paired(
-    ours: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64], draws: int
-) -> dict[str, Any]:
-    """The difference of mean F1, counts being ``(seeds, 3, posts)``: right, told, gold."""
-    posts = ours.shape[-1]
-    generator = np.random.default_rng(0)
-    weights = np.ones((1 + draws, posts))
-    for row in weights[1:]:
-        row[:] = np.bincount(generator.integers(posts, size=posts), minlength=posts)
-    found = _f1(ours @ weights.T).mean(0) - _f1(theirs @ weights.T).mean(0)
-    below, above = (found[1:] <= 0).mean(), (found[1:] >= 0).mean()
-    low, high = np.quantile(found[1:], [0.025, 0.975])
-    return {
-        "difference": float(found[0]),
-        "difference_ci": [float(low), float(high)],
-        "p": float(min(1.0, 2 * min(below, above))),
-    }
-
-
-def _f1(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """F1 of sums ``(seeds, 3, draws)``, right, told and gold: ``(seeds, draws)``."""
-    right, told, gold = np.moveaxis(sums, 1, 0)
-    both = told + gold
-    f1s: npt.NDArray[np.float64] = np.zeros_like(both)
-    np.divide(2 * right, both, out=f1s, where=both > 0)
-    return f1s
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -9,10 +9,13 @@ from typing import Any
 def relation_card(config: dict[str, Any], figures: dict[str, Any]) -> str:
     """The card of a relation model, in Markdown, from its training configuration."""
     pair, data = config["pair"], config["data"]
+    corpora = [(Path(one["train"]).name, one["format"]) for one in (data, *config["mix"])]
+    told = ", ".join(f"`{name}` ({format_})" for name, format_ in corpora)
+    schemas = dict.fromkeys(Path(o["relations"]).stem for o in (config, *config["mix"]))
+    known = ", ".join(f"`{name}`" for name in schemas)
     parts = [
         "# A rukh relation model",
-        f"Relations of the schema `{config['relations']}`, trained on `{Path(data['train']).name}` "
-        f"({data['format']}) with `{pair['text_encoder']}` and `{pair['vision_encoder']}`; markers "
+        f"Relations of the schema {known}, trained on {told} with `{pair['text_encoder']}` and `{pair['vision_encoder']}`; markers "
         f"`{pair['markers']}`, head `{config['relation']['head']}`, order `{config['order']}`, "
         f"seed {config['training']['seed']}. Entity types: tagger `{config['tagger']}`. Captions: "
         f"{config['caption_source'] or 'none'}." + _teachers(config["distillation"]),

@@ -173,6 +173,7 @@ def test_faults_are_told_to_the_model(server: Server, make: Callable[..., Endpoi
     again = server.requests[1]["messages"]
     assert [m["role"] for m in again] == ["user", "assistant", "user"]
     assert "first is bad" in again[-1]["content"]
+    assert [request["temperature"] for request in server.requests] == [0, module.AGAIN]
     # A kept answer that is faulty by now is asked for anew.
     make().ask(ASKED, Words, lambda answer: ["late"] if len(server.requests) < 3 else [])
     assert len(server.requests) == 3

@@ -27,6 +27,8 @@ from rukh.weights import cache
 MAX_BYTES = 1 << 20
 """The most bytes of one answer; a thousand tokens have some five thousand."""
 OPENAI = "https://api.openai.com/v1"
+AGAIN = 0.7
+"""The least temperature at which an answer is asked for again."""
 
 Message: TypeAlias = dict[str, str]
 A = TypeVar("A", bound=Record)
@@ -46,7 +48,7 @@ class EndpointConfig(Record):
     Attributes:
         base_url: Where ``/chat/completions`` is.
         model: The model's name, as the server knows it.
-        temperature: Of sampling.
+        temperature: Of sampling; at least :data:`AGAIN` where an answer is asked for again.
         max_tokens: The most tokens of one answer.
         timeout: Seconds for one request, its answer included.
         retries: How often a request is sent again that met 429, 5xx or no connection.
@@ -60,7 +62,7 @@ class EndpointConfig(Record):
     max_tokens: int = Field(default=1024, ge=64, le=16_384)
     timeout: float = Field(default=120.0, gt=0, le=3600)
     retries: int = Field(default=5, ge=0, le=20)
-    attempts: int = Field(default=3, ge=1, le=10)
+    attempts: int = Field(default=4, ge=1, le=10)
     price_in: float | None = Field(default=None, ge=0)
     price_out: float | None = Field(default=None, ge=0)
 
@@ -212,8 +214,10 @@ class Endpoint:
                     self.totals.cached += 1
                     return answer
         talk, problem = list(messages), ""
-        for _ in range(self.config.attempts):
-            text, problem = self._complete(talk, form)
+        for attempt in range(self.config.attempts):
+            # Without some chance, a model that is told its mistake often makes it again.
+            heat = self.config.temperature if attempt == 0 else max(self.config.temperature, AGAIN)
+            text, problem = self._complete(talk, form, heat)
             if not problem:
                 parsed = parse(text, form)
                 problem = parsed if isinstance(parsed, str) else "; ".join(check(parsed))
@@ -234,14 +238,18 @@ class Endpoint:
         with suppress(InputError, OSError):  # a short cut only, as in tensor_cache
             write_json({"model": self.config.model, "answer": answer.model_dump()}, place)
 
-    def _complete(self, messages: Sequence[Message], form: type[Record]) -> tuple[str, str]:
+    def _complete(
+        self, messages: Sequence[Message], form: type[Record], temperature: float
+    ) -> tuple[str, str]:
         """One answer's text, and what is wrong with the answer as a whole."""
         import openai
 
         while True:
             try:
                 raw = self._client.chat.completions.with_raw_response.create(
-                    model=self.config.model, messages=list(messages), **self._options(form)
+                    model=self.config.model,
+                    messages=list(messages),
+                    **self._options(form, temperature),
                 )
                 break
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
@@ -284,11 +292,11 @@ class Endpoint:
             return text, f"the answer is longer than {self.config.max_tokens} tokens"
         return text, "" if text.strip() else "the answer is empty"
 
-    def _options(self, form: type[Record]) -> dict[str, Any]:
+    def _options(self, form: type[Record], temperature: float) -> dict[str, Any]:
         limit = "max_completion_tokens" if "max_tokens" in self._dropped else "max_tokens"
         options: dict[str, Any] = {limit: self.config.max_tokens}
         if "temperature" not in self._dropped:
-            options["temperature"] = self.config.temperature
+            options["temperature"] = temperature
         if "response_format" not in self._dropped:
             schema = {"name": "answer", "strict": True, "schema": form.model_json_schema()}
             options["response_format"] = {"type": "json_schema", "json_schema": schema}

@@ -46,6 +46,9 @@ def describe(
     retries: Annotated[
         int | None, typer.Option(min=0, max=20, help="Of failed requests; 5 by default.")
     ] = None,
+    attempts: Annotated[
+        int | None, typer.Option(min=1, max=10, help="At a usable answer; 4 by default.")
+    ] = None,
     price_in: Annotated[
         float | None, typer.Option(min=0, help="Of a million tokens asked, to tell the cost.")
     ] = None,
@@ -89,6 +92,7 @@ def describe(
         max_tokens=max_tokens,
         timeout=timeout,
         retries=retries,
+        attempts=attempts,
         price_in=price_in,
         price_out=price_out,
     )

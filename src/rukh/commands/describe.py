@@ -68,7 +68,8 @@ def describe(
 
     from rukh import describe as work
     from rukh.confusability import ENCODER, Embedder
-    from rukh.endpoint import Endpoint, from_environment
+    from rukh.endpoint import Endpoint
+    from rukh.endpoint_config import from_environment
     from rukh.files import atomic_open, write_json
     from rukh.schema import RelationSchema
 

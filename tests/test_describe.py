@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from chat_server import Server, completion, error
 from rukh import cli
-from rukh.describe import EXAMPLES, Answer, chosen, faults, prompts
+from rukh.describe import EXAMPLE, Answer, chosen, faults, prompts
 from rukh.errors import InputError
 from rukh.schema import RelationSchema
 
@@ -57,7 +57,7 @@ def replies(change: Callable[[str, int], Any] = lambda name, nth: None) -> Calla
 
     def reply(_: Any, request: dict[str, Any]) -> Any:
         asked = [m["content"] for m in request["messages"] if m["role"] == "user"]
-        name = asked[len(EXAMPLES)].partition("(label ")[2].partition(")")[0]
+        name = asked[1].partition("(label ")[2].partition(")")[0]
         seen[name] = seen.get(name, 0) + 1
         other = change(name, seen[name])
         words = "".join(letter for letter in name if letter.isalpha())
@@ -171,7 +171,7 @@ USELESS: dict[str, Any] = {
     "refusal": (200, completion(None, message={"refusal": "no"})),
     "nonsense": (200, json.dumps(answer("x", definition="head tail " * 9))),
     "polite refusal": (200, json.dumps(answer("x", contrast="I'm sorry, but I cannot do this."))),
-    "the example": (200, next(iter(EXAMPLES.values())).model_dump_json()),
+    "the example": (200, EXAMPLE.model_dump_json()),
     "the server fails": (500, error("oops")),
     "too many": (429, error("slow down")),
     "not the key": (401, error(f"bad key {KEY}")),
@@ -309,8 +309,8 @@ def test_what_stands_elsewhere_is_refused() -> None:
     assert faults(one, frozenset([bare(one.contrast)])) == ["contrast repeats another description"]
 
 
-def test_the_examples_pass_their_own_checks() -> None:
-    assert [faults(example) for example in EXAMPLES.values()] == [[], []]
+def test_the_example_passes_its_own_checks() -> None:
+    assert faults(EXAMPLE) == []
 
 
 @given(st.lists(st.text(), min_size=5, max_size=5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
@@ -18,12 +19,11 @@ from rukh import endpoint as module
 from rukh.endpoint import (
     BadAnswer,
     Endpoint,
-    EndpointConfig,
     EndpointError,
-    from_environment,
     parse,
 )
-from rukh.errors import InputError
+from rukh.endpoint_config import AGAIN, OPENAI, EndpointConfig, from_environment
+from rukh.errors import InputError, MissingDependency
 from rukh.records import Record
 
 pytest.importorskip("openai")
@@ -173,6 +173,7 @@ def test_faults_are_told_to_the_model(server: Server, make: Callable[..., Endpoi
     again = server.requests[1]["messages"]
     assert [m["role"] for m in again] == ["user", "assistant", "user"]
     assert "first is bad" in again[-1]["content"]
+    assert [request["temperature"] for request in server.requests] == [0, AGAIN]
     # A kept answer that is faulty by now is asked for anew.
     make().ask(ASKED, Words, lambda answer: ["late"] if len(server.requests) < 3 else [])
     assert len(server.requests) == 3
@@ -289,6 +290,14 @@ def test_nobody_there(cache: Path) -> None:
         Endpoint(config, KEY).ask(ASKED, Words, no_faults)
 
 
+def test_without_openai_the_extra_is_named(
+    make: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(MissingDependency, match=r"rukh\[describe\]"):
+        make().ask(ASKED, Words, no_faults)
+
+
 def test_a_key_in_an_answer_is_not_passed_on(
     server: Server, make: Callable[..., Endpoint], cache: Path
 ) -> None:
@@ -319,7 +328,7 @@ def test_the_environment_names_the_endpoint() -> None:
     # OpenAI's key is for OpenAI's endpoint.
     assert read(named | own | theirs) == ("http://own/v1", "")
     assert read(named | theirs) == ("http://theirs/v1", "o")
-    assert read(named | {"OPENAI_API_KEY": "o"}) == (module.OPENAI, "o")
+    assert read(named | {"OPENAI_API_KEY": "o"}) == (OPENAI, "o")
     config, _ = from_environment(
         named | own | {"RUKH_LLM_PRICE_IN": "1.5"}, price_out=2.0, timeout=None
     )

@@ -30,7 +30,7 @@ encoders
 batching
 windows
 confusability
-endpoint
+endpoint endpoint_config
 describe
 review
 schema_lint

@@ -56,43 +56,27 @@ Answer with one JSON object with five strings, each one plain English sentence o
 Describe the relation in general: no names of people, places or companies. Do not repeat yourself. \
 Do not write labels with slashes or underscores."""
 
-# Relations that no schema is likely to have, so that copying them is seen; one goes one
-# way, one both ways.
+# Its relation is one that no schema is likely to have, so that copying it is seen.
 EXAMPLE_SCHEMA = RelationSchema.parse(
     {
         "name": "example",
         "types": {"PER": "person", "ANIMAL": "animal"},
         "relations": [
             {"name": "/per/animal/keeps_as_pet", "head": ["PER"], "tail": ["ANIMAL"]},
+            {"name": "/per/animal/trains", "head": ["PER"], "tail": ["ANIMAL"]},
             {"name": "/per/animal/treats", "head": ["PER"], "tail": ["ANIMAL"]},
-            {
-                "name": "/per/per/dances_with",
-                "head": ["PER"],
-                "tail": ["PER"],
-                "symmetric": True,
-            },
         ],
     },
     undescribed=True,
 )
-EXAMPLES = {
-    "/per/animal/keeps_as_pet": Answer(
-        definition="The head, a person, keeps the tail, an animal, as a pet.",
-        paraphrase="Look who is waiting at the door for me again, my sweet old dog.",
-        in_text="The text says my dog, our cat, puppy, rescue, walkies or adopted about the tail.",
-        in_picture="The picture shows a person at home or outdoors with an animal on a leash or in "
-        "their arms.",
-        contrast="The head owns the tail, whereas one who treats an animal is its vet.",
-    ),
-    "/per/per/dances_with": Answer(
-        definition="The head and the tail are two persons who dance together as a pair.",
-        paraphrase="What a tango these two gave us last night, nobody moves like them.",
-        in_text="The text says dance partner, waltz, tango, ballroom, duet or choreography about "
-        "the two names.",
-        in_picture="The picture shows two people in step on a stage or dance floor, hand in hand.",
-        contrast="The two are partners on the floor, whereas a pet and its owner are no equals.",
-    ),
-}
+EXAMPLE = Answer(
+    definition="The head, a person, keeps the tail, an animal, as a pet.",
+    paraphrase="Look who is waiting at the door for me again, my sweet old dog.",
+    in_text="The text says my dog, our cat, puppy, rescue, walkies or vet about the tail.",
+    in_picture="The picture shows a person at home or outdoors with an animal on a leash or in "
+    "their arms.",
+    contrast="The head owns the tail and lives with it, which a trainer or a vet does not.",
+)
 
 _REFUSAL = re.compile(
     r"\b(as an ai\b|language model|i'?m sorry|i am sorry|i can(no|')t|i am unable)", re.I
@@ -110,17 +94,17 @@ def prompts(schema: RelationSchema, names: Sequence[str], embed: Embed) -> dict[
     """
     table = embedded(schema, embed)
     places = {relation.name: i for i, relation in enumerate(table.relations)}
-    shown = [{"role": "system", "content": SYSTEM}]
-    for name, answer in EXAMPLES.items():
-        others = [one for one in EXAMPLE_SCHEMA.relations if one.name != name]
-        question = _question(EXAMPLE_SCHEMA, EXAMPLE_SCHEMA.relation(name), others)
-        shown.append({"role": "user", "content": question})
-        shown.append({"role": "assistant", "content": answer.model_dump_json()})
+    pet, *others = EXAMPLE_SCHEMA.relations
+    example = [
+        {"role": "system", "content": SYSTEM},
+        {"role": "user", "content": _question(EXAMPLE_SCHEMA, pet, others)},
+        {"role": "assistant", "content": EXAMPLE.model_dump_json()},
+    ]
     asked = {}
     for name in names:
         near = [schema.relation(one.name) for one in table.nearest(places[name], NEIGHBOURS)]
         asked[name] = [
-            *shown,
+            *example,
             {"role": "user", "content": _question(schema, schema.relation(name), near)},
         ]
     return asked
@@ -161,8 +145,7 @@ def faults(answer: Answer, taken: frozenset[str] = frozenset()) -> list[str]:
         taken: Texts that stand elsewhere in the schema, as :func:`bare` gives them.
 
     Example:
-        >>> example = EXAMPLES["/per/per/dances_with"]
-        >>> faults(example.model_copy(update={"in_text": "The text says [they dance]."}))
+        >>> faults(EXAMPLE.model_copy(update={"in_text": "The text says [dog]."}))
         ['in_text has markup or a label in it']
     """
     found = []
@@ -237,8 +220,8 @@ def describe(
             same call asks for these alone.
         EndpointError, InputError: See :meth:`rukh.endpoint.Endpoint.ask`.
     """
-    # What the examples say is nobody's description.
-    taken = {bare(text) for example in EXAMPLES.values() for text in example.texts}
+    # What the example says is nobody's description.
+    taken = {bare(text) for text in EXAMPLE.texts}
     taken |= {bare(text) for relation in schema.relations for text in relation.descriptions}
     drafts: dict[str, tuple[str, ...]] = {}
     failed: dict[str, str] = {}

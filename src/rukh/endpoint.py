@@ -1,6 +1,6 @@
 """An OpenAI-compatible endpoint: answers that are validated, retried, kept by content and counted.
 
-Which endpoint is the user's choice alone, told by the environment. Transport errors, 429 and 5xx
+Which endpoint is the user's choice alone, see ``endpoint_config.py``. Transport errors, 429 and 5xx
 are retried by the official client, with exponential backoff and the server's own ``Retry-After``;
 an answer of the wrong form is asked for again, with what is wrong with it. What a server may send
 is bounded in bytes and in time, and redirects are not followed.
@@ -11,23 +11,21 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationError
 
+from rukh.endpoint_config import AGAIN, EndpointConfig
 from rukh.errors import InputError, MissingDependency, RukhError
 from rukh.files import write_json
-from rukh.records import Name, Record, as_input_error
+from rukh.records import Record, as_input_error
 from rukh.weights import cache
 
 MAX_BYTES = 1 << 20
 """The most bytes of one answer; a thousand tokens have some five thousand."""
-OPENAI = "https://api.openai.com/v1"
-
 Message: TypeAlias = dict[str, str]
 A = TypeVar("A", bound=Record)
 
@@ -38,31 +36,6 @@ class EndpointError(RukhError):
 
 class BadAnswer(RukhError):
     """The endpoint answers, but not with what was asked for."""
-
-
-class EndpointConfig(Record):
-    """Which endpoint, and what it may take.
-
-    Attributes:
-        base_url: Where ``/chat/completions`` is.
-        model: The model's name, as the server knows it.
-        temperature: Of sampling.
-        max_tokens: The most tokens of one answer.
-        timeout: Seconds for one request, its answer included.
-        retries: How often a request is sent again that met 429, 5xx or no connection.
-        attempts: How often an answer of the wrong form is asked for.
-        price_in, price_out: Price of a million tokens asked and answered, in any currency.
-    """
-
-    base_url: str
-    model: Name
-    temperature: float = Field(default=0.0, ge=0, le=2)
-    max_tokens: int = Field(default=1024, ge=64, le=16_384)
-    timeout: float = Field(default=120.0, gt=0, le=3600)
-    retries: int = Field(default=5, ge=0, le=20)
-    attempts: int = Field(default=3, ge=1, le=10)
-    price_in: float | None = Field(default=None, ge=0)
-    price_out: float | None = Field(default=None, ge=0)
 
 
 class Totals:
@@ -86,74 +59,11 @@ class Totals:
         return price / 1e6
 
 
-def from_environment(environ: Mapping[str, str], **options: Any) -> tuple[EndpointConfig, str]:
-    """The endpoint that the environment names, and its key.
-
-    ``RUKH_LLM_BASE_URL``, ``RUKH_LLM_MODEL`` and ``RUKH_LLM_API_KEY``; where there is no
-    ``RUKH_LLM_BASE_URL``, ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``. The key of OpenAI is never
-    sent to a ``RUKH_LLM_BASE_URL``. ``RUKH_LLM_PRICE_IN`` and ``RUKH_LLM_PRICE_OUT`` are prices.
-
-    Args:
-        environ: Such as ``os.environ``.
-        options: Fields of :class:`EndpointConfig`; None stands for the default.
-
-    Raises:
-        InputError: No endpoint, no model, or a URL that is none.
-
-    Example:
-        >>> config, key = from_environment(
-        ...     {"RUKH_LLM_BASE_URL": "http://localhost:8080/v1", "RUKH_LLM_MODEL": "m",
-        ...      "OPENAI_API_KEY": "not for localhost"})
-        >>> config.base_url, config.model, key
-        ('http://localhost:8080/v1', 'm', '')
-    """
-    own, key = environ.get("RUKH_LLM_BASE_URL"), environ.get("RUKH_LLM_API_KEY") or ""
-    name = "RUKH_LLM_BASE_URL" if own else "OPENAI_BASE_URL"
-    if not own:
-        key = key or environ.get("OPENAI_API_KEY") or ""
-    url = own or environ.get("OPENAI_BASE_URL") or (OPENAI if key else None)
-    if not url:
-        raise InputError(
-            "no endpoint is named", fix="set RUKH_LLM_BASE_URL, such as http://localhost:8080/v1"
-        )
-    _check(url, name)
-    if not (model := environ.get("RUKH_LLM_MODEL")):
-        raise InputError("no model is named", fix="set RUKH_LLM_MODEL to a name the server knows")
-    given = {"price_in": environ.get("RUKH_LLM_PRICE_IN") or None}
-    given["price_out"] = environ.get("RUKH_LLM_PRICE_OUT") or None
-    given |= {key: value for key, value in options.items() if value is not None}
-    try:
-        config = EndpointConfig.model_validate({"base_url": url, "model": model, **given})
-    except ValidationError as error:
-        raise as_input_error(error, "endpoint") from None
-    if (key and not key.isascii()) or key != key.strip():
-        raise InputError("the API key has spaces around it or is not ASCII", fix="copy it again")
-    return config, key
-
-
-def _check(url: str, name: str) -> None:
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        _ = parts.port  # ValueError where it is no number
-    except ValueError:
-        good = False
-    if not good:
-        raise InputError("is no http or https URL", where=name, fix="write, say, " + OPENAI)
-    if parts.username or parts.password or parts.query or parts.fragment:
-        # It is told in messages, and nobody wants a secret there.
-        raise InputError(
-            "has a user, a password, a query or a fragment in it",
-            where=name,
-            fix="put the key into RUKH_LLM_API_KEY",
-        )
-
-
 class Endpoint:
     """Asks, validates, keeps and counts.
 
     Args:
-        config: See :func:`from_environment`.
+        config: See :mod:`rukh.endpoint_config`.
         key: The API key, or nothing. It goes to the server and nowhere else.
         fresh: Ask even for what is kept from before.
 
@@ -212,8 +122,10 @@ class Endpoint:
                     self.totals.cached += 1
                     return answer
         talk, problem = list(messages), ""
-        for _ in range(self.config.attempts):
-            text, problem = self._complete(talk, form)
+        for attempt in range(self.config.attempts):
+            # Without some chance, a model that is told its mistake often makes it again.
+            heat = self.config.temperature if attempt == 0 else max(self.config.temperature, AGAIN)
+            text, problem = self._complete(talk, form, heat)
             if not problem:
                 parsed = parse(text, form)
                 problem = parsed if isinstance(parsed, str) else "; ".join(check(parsed))
@@ -234,14 +146,19 @@ class Endpoint:
         with suppress(InputError, OSError):  # a short cut only, as in tensor_cache
             write_json({"model": self.config.model, "answer": answer.model_dump()}, place)
 
-    def _complete(self, messages: Sequence[Message], form: type[Record]) -> tuple[str, str]:
+    def _complete(
+        self, messages: Sequence[Message], form: type[Record], temperature: float
+    ) -> tuple[str, str]:
         """One answer's text, and what is wrong with the answer as a whole."""
+        client = self._client  # first, since it says what to install where openai is missing
         import openai
 
         while True:
             try:
-                raw = self._client.chat.completions.with_raw_response.create(
-                    model=self.config.model, messages=list(messages), **self._options(form)
+                raw = client.chat.completions.with_raw_response.create(
+                    model=self.config.model,
+                    messages=list(messages),
+                    **self._options(form, temperature),
                 )
                 break
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
@@ -284,11 +201,11 @@ class Endpoint:
             return text, f"the answer is longer than {self.config.max_tokens} tokens"
         return text, "" if text.strip() else "the answer is empty"
 
-    def _options(self, form: type[Record]) -> dict[str, Any]:
+    def _options(self, form: type[Record], temperature: float) -> dict[str, Any]:
         limit = "max_completion_tokens" if "max_tokens" in self._dropped else "max_tokens"
         options: dict[str, Any] = {limit: self.config.max_tokens}
         if "temperature" not in self._dropped:
-            options["temperature"] = self.config.temperature
+            options["temperature"] = temperature
         if "response_format" not in self._dropped:
             schema = {"name": "answer", "strict": True, "schema": form.model_json_schema()}
             options["response_format"] = {"type": "json_schema", "json_schema": schema}

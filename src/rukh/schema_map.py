@@ -57,9 +57,9 @@ def principal(points: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
         component, which is arbitrary, is such that its greatest coordinate is positive.
 
     Example:
-        >>> places, share = principal(np.array([[0.0, 0, 0], [2, 0, 0], [4, 0, 0]]))
+        >>> places, share = principal(np.array([[0.0, 0, 0], [1, 0, 0], [5, 0, 0]]))
         >>> places[:, 0].round(6).tolist(), round(share, 6)
-        ([2.0, 0.0, -2.0], 1.0)
+        ([-2.0, -1.0, 3.0], 1.0)
     """
     centred = np.asarray(points, dtype=np.float64)
     centred = centred - centred.mean(0)

@@ -46,6 +46,9 @@ def describe(
     retries: Annotated[
         int | None, typer.Option(min=0, max=20, help="Of failed requests; 5 by default.")
     ] = None,
+    attempts: Annotated[
+        int | None, typer.Option(min=1, max=10, help="At a usable answer; 4 by default.")
+    ] = None,
     price_in: Annotated[
         float | None, typer.Option(min=0, help="Of a million tokens asked, to tell the cost.")
     ] = None,
@@ -65,7 +68,8 @@ def describe(
 
     from rukh import describe as work
     from rukh.confusability import ENCODER, Embedder
-    from rukh.endpoint import Endpoint, from_environment
+    from rukh.endpoint import Endpoint
+    from rukh.endpoint_config import from_environment
     from rukh.files import atomic_open, write_json
     from rukh.schema import RelationSchema
 
@@ -89,6 +93,7 @@ def describe(
         max_tokens=max_tokens,
         timeout=timeout,
         retries=retries,
+        attempts=attempts,
         price_in=price_in,
         price_out=price_out,
     )

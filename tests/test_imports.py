@@ -51,7 +51,7 @@ candidates
 scoring journal calibration folds type_constraints
 extraction
 evaluation report few_shot
-training distillation corpus
+training training_banks distillation corpus
 augmentation
 model_card
 tagger_training relation_training

@@ -151,7 +151,7 @@ def test_corpora_are_told_from_their_own_relations(config: Path, tmp_path: Path)
     assert sources == {0, 1}
     loss = task.loss(task.batches(0)[0])
     assert loss.isfinite() and loss < 10  # a shut column that were the target would cost 10,000
-    assert {*task.shown_bank.descriptions} - {*task.bank.descriptions} == {
+    assert {*task.banks.shown.descriptions} - {*task.bank.descriptions} == {
         "works at",
         "employs",
         "lives in",
@@ -227,7 +227,7 @@ class Stop(Exception):
     """Stands for whatever ends a run."""
 
 
-@pytest.mark.parametrize("encoder", ["frozen", "shared"])
+@pytest.mark.parametrize("encoder", ["frozen", "shared", "separate"])
 def test_a_stopped_run_ends_as_the_undisturbed_one(
     config: Path, tmp_path: Path, encoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,12 @@ from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
 from rukh.bank import RelationBank
-from rukh.encoders.adapt import load_trained_state, read_state, trained_state
+from rukh.encoders.adapt import (
+    load_trained_state,
+    read_state,
+    trained_state,
+    tune_top_layers,
+)
 from rukh.encoders.text import TextEncoder
 from rukh.encoders.vision import load_vision_encoder
 from rukh.errors import InputError, RukhError, WeightsError
@@ -127,6 +132,10 @@ class RelationModel(nn.Module):
         self.head: Head = resolve("heads", config.relation.head)(
             config.pair.dim, text.dim, config.relation, schema
         )
+        self.relation_text: TextEncoder | None = None
+        if config.relation.encoder == "separate":
+            self.relation_text = TextEncoder.load(config.pair.text_encoder)
+            tune_top_layers(self.relation_text.model, config.relation.tuned_layers)
         self.anchors = torch.zeros(len(config.anchored), config.pair.dim)
 
     @cached_property
@@ -154,6 +163,8 @@ class RelationModel(nn.Module):
         name = self.config.pair.text_encoder
         if self.config.relation.encoder == "shared":
             return RelationBank.build(schema, self.pair.text.sentences)
+        if self.relation_text is not None:
+            return RelationBank.build(schema, self.relation_text.sentences)
         with torch.no_grad():
             # The tower's own encoder has been tuned; the base is loaded anew, and only if the
             # cache does not know these descriptions.

@@ -15,7 +15,8 @@ def relation_card(config: dict[str, Any], figures: dict[str, Any]) -> str:
     known = ", ".join(f"`{name}`" for name in schemas)
     parts = [
         "# A rukh relation model",
-        f"Relations of the schema {known}, trained on {told} with `{pair['text_encoder']}` and `{pair['vision_encoder']}`; markers "
+        f"Relations of the schema {known}, trained on {told} with `{pair['text_encoder']}` and "
+        f"`{pair['vision_encoder']}`; markers "
         f"`{pair['markers']}`, head `{config['relation']['head']}`, order `{config['order']}`, "
         f"seed {config['training']['seed']}. Entity types: tagger `{config['tagger']}`. Captions: "
         f"{config['caption_source'] or 'none'}." + _teachers(config["distillation"]),

@@ -28,10 +28,13 @@ class RelationConfig(Record):
     Attributes:
         head: ``retrieval``, or ``classifier`` for the baseline.
         encoder: ``frozen``: the base encoder embeds descriptions once, a trained projection maps
-            them. ``shared``: the pair tower's own text encoder embeds them.
+            them. ``shared``: the pair tower's own text encoder embeds them. ``separate``: a second
+            one does, whose top layers are trained.
+        tuned_layers: Top layers of a separate encoder that are trained.
         reduction: How a relation's prototypes become one score.
         temperature: Where the learned temperature starts.
-        refresh_steps: With a shared encoder, steps after which the bank is embedded anew.
+        refresh_steps: With a shared or separate encoder, steps after which the bank is embedded
+            anew; a separate one learns at these steps.
         descriptions: The most descriptions a relation that are used; 0 uses all.
         names: Relations are known by the words of their names in place of their descriptions
             (true), or by descriptions alone (false). ``trained``: training shows the name as one
@@ -42,7 +45,8 @@ class RelationConfig(Record):
     """
 
     head: str = "retrieval"
-    encoder: Literal["frozen", "shared"] = "frozen"
+    encoder: Literal["frozen", "shared", "separate"] = "frozen"
+    tuned_layers: int = Field(default=2, ge=0)
     reduction: Literal["mean", "max", "logsumexp"] = "logsumexp"
     temperature: float = Field(default=0.07, gt=0)
     refresh_steps: int = Field(default=50, ge=1)

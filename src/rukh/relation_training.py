@@ -9,9 +9,10 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import one_hot, pad
 
 from rukh.augmentation import Shown, shown
+from rukh.bank import RelationBank
 from rukh.batching import length_buckets
 from rukh.calibration import Calibration, calibrate
 from rukh.corpus import (
@@ -40,6 +41,7 @@ from rukh.relation import RelationConfig
 from rukh.schema import RelationSchema
 from rukh.scoring import batch_inputs, rows_of, score_posts
 from rukh.training import TrainingConfig, fit
+from rukh.training_banks import TrainingBanks
 from rukh.type_constraints import violations
 from rukh.weights import cache, model_folder
 
@@ -135,7 +137,7 @@ class RelationTask:
         if vision is not None:
             self.features = FeatureCache(cache() / "features", vision)
             self.features.fill([post.image for post in self.posts if post.image is not None])
-        self._embed()
+        self.banks = TrainingBanks(self.model)
         # A pair is told from its own corpus's relations only; the bias shuts the others out.
         known = torch.stack([within(one.names, self.bank, config.order) for one in own])
         self.bias = torch.where(known, 0.0, -1e4)
@@ -149,7 +151,6 @@ class RelationTask:
         weights = torch.ones(width(self.bank, config.order))
         weights[0] = config.loss.nota_weight
         self.weights = weights
-        self._since_refresh = 0
         self._shown: list[Shown] = []
 
     def _pairs(self, post: Post) -> tuple[list[tuple[str, str]], list[int]]:
@@ -183,11 +184,12 @@ class RelationTask:
 
     def pretrained(self) -> set[str]:
         """See :class:`rukh.training.Task`."""
-        return {n for n, _ in self.model.named_parameters() if n.startswith("pair.text.")}
+        pretrained = ("pair.text.", "relation_text.")
+        return {n for n, _ in self.model.named_parameters() if n.startswith(pretrained)}
 
     def batches(self, epoch: int) -> list[list[int]]:
         """See :class:`rukh.training.Task`."""
-        self._since_refresh = 0
+        self.banks.restart()
         lengths = [len(row) for _, row, _ in self.rows]
         seed = self.config.training.seed * 1000 + epoch
         chosen = [i for i, _, _ in self.rows]
@@ -196,10 +198,6 @@ class RelationTask:
 
     def loss(self, batch: list[int]) -> Tensor:
         """See :class:`rukh.training.Task`."""
-        shared = self.config.relation.encoder == "shared"
-        if shared and self._since_refresh % self.config.relation.refresh_steps == 0:
-            self._refresh()
-        self._since_refresh += 1
         chosen = [self.rows[b] for b in batch]
         posts = [self.posts[i] for i, _, _ in chosen]
         rows, sources = [], []
@@ -210,14 +208,16 @@ class RelationTask:
             bare = self.posts[i].model_copy(update={"image": None})
             sources.append(bare if one.picture is None else self.posts[one.picture])
         inputs = batch_inputs(self.model, rows, posts, pictures_of(sources, self.features))
-        sampled = self.config.relation.sampled
-        bank = self.shown_bank.sampled(sampled) if sampled else self.shown_bank
+        bank, contrasts = self.banks.step()
         scores, encoded = self.model(inputs, bank)
         source = [self.source[i] for i, row, _ in chosen for _ in row.asks]
+        logits, weights = scores.logits + self.bias[source], self.weights
         target = torch.cat([targets for _, _, targets in chosen])
-        loss = info_nce(
-            scores.logits + self.bias[source], target, self.weights, self.config.loss.smoothing
-        )
+        if contrasts is not None:
+            apart = self.model.head(encoded, contrasts).logits[:, 1:]
+            logits, more = torch.cat([logits, apart], 1), apart.shape[1]
+            target, weights = pad(target, (0, more)), pad(weights, (0, more), value=1.0)
+        loss = info_nce(logits, target, weights, self.config.loss.smoothing)
         if self.config.loss.gate_weight:
             fits = torch.tensor([float(self._shown[b].fits is not False) for b in batch])
             loss = loss + self.config.loss.gate_weight * gate_loss(encoded.gate, fits)
@@ -225,24 +225,16 @@ class RelationTask:
 
     def checkpointed(self) -> None:
         """See :class:`rukh.training.Task`."""
-        self._since_refresh = 0
+        self.banks.restart()
 
-    def _refresh(self) -> None:
-        training = self.model.training
-        self.model.eval()
-        with torch.no_grad():
-            self._embed()
-        self.model.train(training)
-
-    def _embed(self) -> None:
-        """The bank by which the fold is judged, and the one by which the model is trained."""
-        self.bank = self.model.bank()
-        self.shown_bank = self.model.bank(training=True)
+    @property
+    def bank(self) -> RelationBank:
+        """The relations as the finished model will know them."""
+        return self.banks.asked
 
     def validate(self) -> dict[str, float]:
         """See :class:`rukh.training.Task`."""
-        if self.config.relation.encoder == "shared":
-            self._refresh()
+        self.banks.settle()
         judged = self._judge()
         return {
             "score": judged.order_free,
@@ -286,8 +278,7 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
         # What is judged from here on is what is saved: half precision.
         for parameter in trained_state(task.model).values():
             parameter.copy_(parameter.half())
-    if config.relation.encoder == "shared":
-        task._refresh()
+    task.banks.settle()
     figures: dict[str, Any] = {"fold": task.finish(), "step": result.best["step"]}
     if config.data.val is not None:
         data = config.data

@@ -30,6 +30,8 @@ class Relation(Record):
             name.
         descriptions: What it means, in sentences; the head is "the head", the tail "the tail". Each
             is a string, in a file also a mapping of ``text``, ``status``, ``author``, ``date``.
+        contrasts: What is easily taken for it and is not: descriptions that training tells its
+            pairs to stay away from (hard negatives); nothing else reads them.
         head, tail: Allowed argument types; empty allows every type.
         symmetric: Whether ``(a, r, b)`` implies ``(b, r, a)``.
         inverse: The relation that holds of ``(b, a)`` where this one holds of ``(a, b)``.
@@ -38,6 +40,7 @@ class Relation(Record):
     name: Name
     id: Name | None = None
     descriptions: tuple[Described, ...] = ()
+    contrasts: tuple[Text, ...] = ()
     head: tuple[Name, ...] = ()
     tail: tuple[Name, ...] = ()
     symmetric: bool = False

@@ -126,6 +126,9 @@ class PairEncoder(nn.Module):
         self.kind = nn.Embedding(4, side)
         relation_width = box_relation(torch.zeros(1, 4), torch.zeros(1, 4)).shape[-1]
         self.box = nn.Linear(relation_width, side)
+        with torch.no_grad():
+            # Offsets are a few tenths: as large as the other two, or the head hardly hears them.
+            self.box.weight.mul_(8)
         wide = 3 * dim + 3 * side
         self.head = nn.Sequential(
             nn.LayerNorm(wide), nn.Linear(wide, dim), nn.GELU(), nn.Dropout(config.dropout)

@@ -49,8 +49,8 @@ POSITIONS = ("left_of", "right_of", "above", "below", "inside", "contains")
 
 SIZES: dict[Split, dict[str, int]] = {
     "train": {
-        "whole_image": 1500, "one_region": 700, "position": 300, "object_argument": 700,
-        "picture_misleads": 900, "picture_agrees": 500,
+        "whole_image": 2200, "one_region": 900, "position": 600, "object_argument": 350,
+        "picture_misleads": 600, "picture_agrees": 400,
     },
     "val": {
         "whole_image": 200, "one_region": 100, "position": 100, "object_argument": 100,
@@ -322,7 +322,7 @@ def _held(random: np.random.Generator, frame: Box) -> tuple[Box, Box]:
     """Frames of a person and of what the person holds, at the left or the right, within one."""
     left, top, right, bottom = frame
     side = right - left
-    body, thing = 0.62 * side, random.uniform(0.62, 0.7) * side
+    body, thing = 0.5 * side, random.uniform(0.72, 0.8) * side
     at_left = random.random() < 0.5
     x = left if at_left else right - body
     y = right - thing if at_left else left

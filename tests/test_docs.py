@@ -113,7 +113,7 @@ def test_the_table_of_the_grid_is_that_of_its_finished_cells() -> None:
     from rukh.studies.ablation import compare, table
 
     folder = CHECKOUT / "studies" / "results" / "mnre-ablation"
-    order = ("all", "classifier", "no-caption")
+    order = ("all", "classifier", "label-names", "no-caption")
     results = [read_json(folder / f"{cell}-{seed}.json") for cell in order for seed in (13, 14)]
     assert len(results) == len(list(folder.glob("*.json")))
     assert table(compare(results, "all")) in (CHECKOUT / "docs" / "mnre.md").read_text("utf-8")

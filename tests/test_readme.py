@@ -25,6 +25,7 @@ PAGES = [
     CHECKOUT / "docs" / "descriptions.md",
     CHECKOUT / "docs" / "mnre.md",
     CHECKOUT / "docs" / "formats.md",
+    CHECKOUT / "docs" / "open.md",
     CHECKOUT / "docs" / "probe.md",
     CHECKOUT / "docs" / "robustness.md",
     CHECKOUT / "docs" / "training.md",

@@ -25,7 +25,8 @@ from rukh.scoring import batch_inputs, rows_of
 from rukh.weights import cache, model_folder
 
 WEIGHT = 0.25
-"""How much the examples count beside the descriptions: more tells more of the new relations, and takes\nmore from the others."""
+"""How much the examples count beside the descriptions: more of it tells the new relations
+better, and takes more from the others."""
 
 
 @torch.inference_mode()

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rukh.augmentation import shown, text_decides
+from rukh.augmentation import show, text_decides
 from rukh.corpus import DataConfig
 from rukh.records import Pair, Post, TextEntity, VisualObject
 
@@ -45,8 +45,8 @@ def test_only_posts_whose_text_decides_are_shown_others_pictures(
     seed: int, dropout: float, swap: float
 ) -> None:
     chosen = [1, 2, 3, 4, 6, 7, 8, 9]
-    found = shown(POSTS, chosen, config(dropout, swap), seed)
-    assert found == shown(POSTS, chosen, config(dropout, swap), seed)
+    found = show(POSTS, chosen, config(dropout, swap), seed)
+    assert found == show(POSTS, chosen, config(dropout, swap), seed)
     for i, one in zip(chosen, found, strict=True):
         if one.picture is None:
             assert one.fits is None
@@ -60,11 +60,11 @@ def test_only_posts_whose_text_decides_are_shown_others_pictures(
 
 def test_shares_are_as_asked_and_nothing_happens_by_default() -> None:
     posts = [post(i) for i in range(4000)]
-    plain = shown(posts, range(4000), DataConfig(train=Path("x")), 0)
+    plain = show(posts, range(4000), DataConfig(train=Path("x")), 0)
     assert all(
         one.picture == i and one.fits and one.caption and one.types for i, one in enumerate(plain)
     )
-    found = shown(posts, range(4000), config(0.2, 0.5), 0)
+    found = show(posts, range(4000), config(0.2, 0.5), 0)
     gone = sum(one.picture is None for one in found)
     other = sum(one.picture not in (None, i) for i, one in enumerate(found))
     assert abs(gone - 800) < 100 and abs(other - 1600) < 120

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rukh.errors import InputError
 from rukh.schema import RelationSchema
-from rukh.schema_import import described, import_schema, write_schema
+from rukh.schema_import import described, import_schema
 
 
 def put(path: Path, value: object) -> Path:
@@ -49,7 +49,7 @@ def test_a_catalogue_becomes_a_closed_schema_in_its_order(tmp_path: Path) -> Non
         ("P4", "plain", ("The tail is the plain of the head.", "plain")),
         ("P5", "short", ("The tail is the short of the head.", "short")),
     ]
-    write_schema(schema, tmp_path / "out.yaml")
+    (tmp_path / "out.yaml").write_text(schema.to_yaml(), encoding="utf-8")
     assert RelationSchema.load(tmp_path / "out.yaml") == schema
 
 
@@ -125,5 +125,5 @@ def test_all_of_wikidata_is_taken(rukh_data: Path, tmp_path: Path) -> None:
     source = rukh_data / "wikidata_re" / "relation_descriptions.json"
     schema = import_schema(source, "s")
     assert [r.id for r in schema.relations] == list(json.loads(source.read_text("utf-8")))
-    write_schema(schema, tmp_path / "s.yaml")
+    (tmp_path / "s.yaml").write_text(schema.to_yaml(), encoding="utf-8")
     assert RelationSchema.load(tmp_path / "s.yaml") == schema

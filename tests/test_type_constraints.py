@@ -37,7 +37,7 @@ def post_of(head: str | None, tail: str | None, sure: float | None = None) -> Po
 
 def told(schema: RelationSchema, post: Post, order: str = "joint", hard: bool = False) -> dict:
     bank = bank_of(schema)
-    (found,) = violations([post], [[("h", "t")]], bank, schema, order, hard)  # type: ignore[arg-type]
+    (found,) = violations([post], [[("h", "t")]], bank, schema, order, hard=hard)  # type: ignore[arg-type]
     names = ["none", *bank.names, "lives_in, back"][: found.shape[1]]
     return dict(zip(names, found[0].tolist(), strict=True))
 

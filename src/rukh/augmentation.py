@@ -49,7 +49,7 @@ def text_decides(post: Post) -> bool:
     return not any({p.head, p.tail} & seen for p in post.pairs or () if p.relation is not None)
 
 
-def shown(posts: Sequence[Post], chosen: Sequence[int], data: DataConfig, seed: int) -> list[Shown]:
+def show(posts: Sequence[Post], chosen: Sequence[int], data: DataConfig, seed: int) -> list[Shown]:
     """For each chosen post what it is shown with; the shares are the data's ``caption_dropout``,
     ``type_dropout``, ``picture_dropout`` and ``picture_swap``.
 

@@ -27,6 +27,8 @@ class RelationBank:
         types: The schema's words for entity types.
         anchors: ``(R, d)`` in the pairs' space, added to a relation's prototypes there: what a few
             examples say of it (see :mod:`rukh.few_shot`), zeros for most. None: there are none.
+        seen: ``(C,)`` bool, the columns of NOTA and of relations that the model's training showed.
+            None: all of them.
     """
 
     names: tuple[str, ...]
@@ -36,6 +38,7 @@ class RelationBank:
     reverse: Tensor
     types: Mapping[str, str]
     anchors: Tensor | None = None
+    seen: Tensor | None = None
 
     @classmethod
     def build(

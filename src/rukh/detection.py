@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rukh import registry
 from rukh.entity_types import coarse
 from rukh.errors import InputError, RukhError
-from rukh.files import sha256
 from rukh.images import load_image
 from rukh.records import Box, Post, VisualObject
 from rukh.registry import resolve
@@ -50,21 +49,14 @@ def load_detector(source: str) -> Detector:
 
 
 def fingerprint(source: str) -> dict[str, str]:
-    """SHA-256 of a detector's files by their names: another one of the same name has others.
-
-    Empty where they cannot be told: of a class without ``locate``, or of one that is not there,
-    which whoever loads it will say.
+    """Hashes of a detector's files, see :func:`rukh.registry.fingerprint`; empty for one of no
+    known kind.
     """
     kind, _, where = source.partition(":")
     try:
-        place: Path = resolve("detectors", kind).locate(where)
-    except (AttributeError, RukhError):
+        return registry.fingerprint(resolve("detectors", kind), where)
+    except RukhError:
         return {}
-    return {
-        path.relative_to(place).as_posix(): sha256(path)
-        for path in sorted(place.rglob("*"))
-        if path.is_file()
-    }
 
 
 def as_objects(found: Sequence[tuple[Box, str, float]]) -> list[VisualObject]:

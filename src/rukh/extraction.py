@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rukh.candidates import MAX_FOUND, MOST, asked
 from rukh.detection import MAX_OBJECTS, Detector, load_detector, with_objects
+from rukh.encoders.vision import PatchMap
 from rukh.entity_types import in_words
 from rukh.features import FeatureCache, pictures_of
 from rukh.model import RelationModel
@@ -200,13 +201,18 @@ class Extractor:
         self, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
     ) -> list[PostScores]:
         """As :meth:`answer`, before logits become probabilities; types count already."""
+        scored = score_posts(self.model, self.bank, posts, pairs, self.pictures(posts))
+        logits = self._constrained([s.logits for s in scored], posts, pairs)
+        return [s._replace(logits=told) for s, told in zip(scored, logits, strict=True)]
+
+    def pictures(self, posts: Sequence[Post]) -> list[PatchMap | None]:
+        """What the model's vision encoder makes of each post's picture, None where there is none;
+        the encoder is loaded when the first one comes.
+        """
         seen = any(post.image is not None for post in posts)
         if seen and self.features is None and self.model.vision is not None:
             self.features = FeatureCache(self._feature_folder, self.model.vision)
-        pictures = pictures_of(posts, self.features)
-        scored = score_posts(self.model, self.bank, posts, pairs, pictures)
-        logits = self._constrained([s.logits for s in scored], posts, pairs)
-        return [s._replace(logits=told) for s, told in zip(scored, logits, strict=True)]
+        return pictures_of(posts, self.features)
 
     def _constrained(
         self,
@@ -217,12 +223,16 @@ class Extractor:
         config, hard = self.model.config, self.constraints == "hard"
         if self.constraints == "off" or not (config.type_penalty or hard):
             return logits
-        against = violations(posts, pairs, self.bank, self.schema, config.order, hard)
-        # Where nothing was learned, a hard type still shuts out, and a soft one costs nothing.
-        return [
-            told - config.type_penalty * v.clamp(max=2) - v.where(v > 2, 0.0)
-            for told, v in zip(logits, against, strict=True)
-        ]
+        costs = violations(
+            posts,
+            pairs,
+            self.bank,
+            self.schema,
+            config.order,
+            penalty=config.type_penalty,
+            hard=hard,
+        )
+        return [told - cost for told, cost in zip(logits, costs, strict=True)]
 
     def extract(self, posts: Iterable[Post], *, top_k: int = 0) -> list[Triple]:
         """All triples of all posts, in the order of posts and pairs; see :meth:`stream`."""

@@ -156,10 +156,15 @@ class FeatureCache:
             del self._memory[next(iter(self._memory))]
 
 
-def pictures_of(posts: Sequence[Post], features: FeatureCache | None) -> list[PatchMap | None]:
-    """The patch map of each post's picture; None where it has none or it cannot be read."""
+def pictures_of(
+    posts: Sequence[Post | None], features: FeatureCache | None
+) -> list[PatchMap | None]:
+    """The patch map of each post's picture; None where it has none, it cannot be read, or there is
+    no post.
+    """
     out: list[PatchMap | None] = [None] * len(posts)
-    sources = {i: post.image for i, post in enumerate(posts) if post.image is not None}
+    images = [None if post is None else post.image for post in posts]
+    sources = {i: image for i, image in enumerate(images) if image is not None}
     if features is not None and sources:
         for i, found in zip(sources, features.get(list(sources.values())), strict=True):
             out[i] = found

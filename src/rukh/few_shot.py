@@ -17,12 +17,11 @@ from torch import Tensor
 from rukh.encoders.adapt import read_state
 from rukh.errors import InputError
 from rukh.extraction import Extractor
-from rukh.features import FeatureCache, pictures_of
 from rukh.model import ANCHORS, ModelConfig, RelationModel, write_model
 from rukh.records import Post
 from rukh.schema import RelationSchema
 from rukh.scoring import batch_inputs, rows_of
-from rukh.weights import cache, model_folder
+from rukh.weights import model_folder
 
 WEIGHT = 0.25
 """How much the examples count beside the descriptions: more of it tells the new relations
@@ -43,14 +42,13 @@ def anchors(extractor: Extractor, posts: Sequence[Post]) -> dict[str, Tensor]:
         InputError: A label stands outside the schema, or no pair is labelled with a relation.
     """
     model, schema = extractor.model, extractor.schema
-    features = None if model.vision is None else FeatureCache(cache() / "features", model.vision)
     sums: dict[str, list[Tensor]] = {}
     for post in extractor.typed([schema.named(post) for post in posts]):
         told = [p for p in post.pairs or () if p.relation not in (None, schema.nota)]
         if not told:
             continue
         rows = rows_of(model, post, [(p.head, p.tail) for p in told])[1]
-        pictures = pictures_of([post], features) * len(rows)
+        pictures = extractor.pictures([post]) * len(rows)
         inputs = batch_inputs(model, rows, [post] * len(rows), pictures)
         asks = [ask for row in rows for ask in row.asks]
         words = {**model.schema.types, **schema.types}

@@ -152,6 +152,9 @@ class RelationModel(nn.Module):
         """
         schema = worded(schema or self.schema, self.config.relation, training)
         bank = self._embedded(schema)
+        seen = within(set(self.schema.names), bank, self.config.order)
+        if not seen.all():
+            bank = replace(bank, seen=seen)
         anchored = self.config.anchored
         if not set(anchored) & set(bank.names):
             return bank
@@ -193,9 +196,8 @@ class RelationModel(nn.Module):
         :meth:`forward` gives.
         """
         config, temperature = self.config, self.config.temperature
-        seen = within(self.schema.names, bank, config.order)
-        if not seen.all():
-            logits = logits + torch.where(seen, 0.0, config.unseen_shift)
+        if bank.seen is not None:
+            logits = logits + torch.where(bank.seen, 0.0, config.unseen_shift)
             temperature = config.unseen_temperature or temperature
         return directed((logits / temperature).softmax(-1), len(bank.names))
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
-from rukh.errors import InputError, suggestion
+from rukh.errors import InputError, RukhError, suggestion
+from rukh.files import sha256
 
 BUILTIN: dict[str, dict[str, str]] = {
     "readers": {
@@ -79,3 +81,20 @@ def resolve(kind: str, name: str) -> Any:
         if entry.name == name:
             return entry.load()
     raise InputError(f"no {kind.rstrip('s')} named {name!r}", fix=suggestion(name, names(kind)))
+
+
+def fingerprint(part: Any, where: str) -> dict[str, str]:
+    """SHA-256 of the files that a class loads from a place, by their names: another one of the same
+    name has others.
+
+    Empty where they cannot be told: of a class without ``locate``, and of what is not there, which
+    whoever loads it will say.
+    """
+    if not hasattr(part, "locate"):
+        return {}
+    try:
+        folder: Path = part.locate(where)
+    except RukhError:
+        return {}
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
-from rukh.augmentation import Shown, shown
+from rukh.augmentation import Shown, show
 from rukh.bank import RelationBank
 from rukh.batching import length_buckets
 from rukh.calibration import Calibration, calibrate
@@ -94,6 +94,11 @@ class RelationTrainingConfig(Record):
     distillation: DistillationConfig = DistillationConfig()
     training: TrainingConfig = TrainingConfig()
 
+    def schemas(self) -> list[RelationSchema]:
+        """The schemas of ``data`` and of each of ``mix``, in this order."""
+        names = [self.relations, *(other.relations for other in self.mix)]
+        return [RelationSchema.load(name) for name in names]
+
 
 class RelationTask:
     """Both towers under InfoNCE; see :class:`rukh.training.Task`."""
@@ -101,8 +106,7 @@ class RelationTask:
     def __init__(self, config: RelationTrainingConfig) -> None:
         self.config = config
         torch.manual_seed(config.training.seed)
-        names = [config.relations, *(other.relations for other in config.mix)]
-        own = [RelationSchema.load(name) for name in names]
+        own = config.schemas()
         schema = own[0]
         if config.mix or config.without:
             schema = RelationSchema.merged(own, config.without)
@@ -193,21 +197,20 @@ class RelationTask:
         lengths = [len(row) for _, row, _ in self.rows]
         seed = self.config.training.seed * 1000 + epoch
         chosen = [i for i, _, _ in self.rows]
-        self._shown = shown(self.posts, chosen, self.config.data, seed)
+        self._shown = show(self.posts, chosen, self.config.data, seed)
         return length_buckets(lengths, self.config.training.batch_size, seed)
 
     def loss(self, batch: list[int]) -> Tensor:
         """See :class:`rukh.training.Task`."""
         chosen = [self.rows[b] for b in batch]
         posts = [self.posts[i] for i, _, _ in chosen]
-        rows, sources = [], []
-        for b, (i, row, _) in zip(batch, chosen, strict=True):
-            one = self._shown[b]
+        shown = [self._shown[b] for b in batch]
+        rows = []
+        for one, (_, row, _) in zip(shown, chosen, strict=True):
             row = row if one.caption else row.without_caption()
             rows.append(row if one.types else row.without_types())
-            bare = self.posts[i].model_copy(update={"image": None})
-            sources.append(bare if one.picture is None else self.posts[one.picture])
-        inputs = batch_inputs(self.model, rows, posts, pictures_of(sources, self.features))
+        pictured = [None if one.picture is None else self.posts[one.picture] for one in shown]
+        inputs = batch_inputs(self.model, rows, posts, pictures_of(pictured, self.features))
         bank, contrasts = self.banks.step()
         scores, encoded = self.model(inputs, bank)
         source = [self.source[i] for i, row, _ in chosen for _ in row.asks]
@@ -219,7 +222,7 @@ class RelationTask:
             target, weights = pad(target, (0, more)), pad(weights, (0, more), value=1.0)
         loss = info_nce(logits, target, weights, self.config.loss.smoothing)
         if self.config.loss.gate_weight:
-            fits = torch.tensor([float(self._shown[b].fits is not False) for b in batch])
+            fits = torch.tensor([float(one.fits is not False) for one in shown])
             loss = loss + self.config.loss.gate_weight * gate_loss(encoded.gate, fits)
         return loss
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rukh.errors import InputError
-from rukh.files import atomic_open
 from rukh.readers.documents import Walk
 from rukh.readers.lines import from_json
 from rukh.schema import RelationSchema
@@ -67,15 +66,6 @@ def import_schema(path: Path, name: str) -> RelationSchema:
             }
         )
     return RelationSchema.parse({"name": name, "relations": relations}, str(path))
-
-
-def write_schema(schema: RelationSchema, out: Path) -> None:
-    """Write a schema as YAML, whole or not at all, such that it loads as the same one."""
-    import yaml
-
-    data = schema.model_dump(mode="json", exclude_defaults=True)
-    with atomic_open(out) as stream:
-        yaml.safe_dump(data, stream, allow_unicode=True, sort_keys=False, width=100)
 
 
 def sentence(name: str) -> str:

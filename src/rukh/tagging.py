@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from rukh import windows
+from rukh import registry, windows
 from rukh.encoders.adapt import load_trained_state, read_state
 from rukh.encoders.text import Pieces, TextEncoder
 from rukh.entity_types import as_entities, with_types
 from rukh.errors import RukhError, WeightsError
-from rukh.files import read_json, sha256
+from rukh.files import read_json
 from rukh.records import Post, TextEntity
 from rukh.registry import names, resolve
 from rukh.weights import model_folder
@@ -175,20 +175,14 @@ def load_tagger(source: str | Path) -> Tagger:
 
 
 def fingerprint(source: str | Path) -> dict[str, str]:
-    """SHA-256 of a tagger's files by their names: another one of the same name has others.
-
-    Empty where they cannot be told: of a class without ``locate``, and of a tagger that is not
-    there, which whoever loads it will say.
+    """Hashes of a tagger's files, see :func:`rukh.registry.fingerprint`; empty for one of no known
+    kind.
     """
     try:
         kind, where = _kind(source)
-        if not hasattr(kind, "locate"):
-            return {}
-        folder: Path = kind.locate(where)
     except RukhError:
         return {}
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+    return registry.fingerprint(kind, where)
 
 
 def _kind(source: str | Path) -> tuple[Any, str]:

@@ -8,7 +8,8 @@ words to put there. They are written by a language model or a person; ``corpora/
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -88,22 +89,37 @@ def compose(
             heads = generator.sample(relation.heads, min(fills, len(relation.heads)))
             tails = generator.sample(relation.tails, min(fills, len(relation.tails)))
             for fill in range(fills):
-                words = {"{head}": heads[fill % len(heads)], "{tail}": tails[fill % len(tails)]}
+                words = {"head": heads[fill % len(heads)], "tail": tails[fill % len(tails)]}
                 yield _post(f"{relation.name}:{number}:{fill}", template, words, relation)
 
 
+def filled(template: str, words: Mapping[str, str]) -> tuple[str, dict[str, tuple[int, int]]]:
+    """A template with a word in each of its slots, and where each of these stands.
+
+    Example:
+        >>> filled("{head}, near {tail}.", {"head": "Brae", "tail": "Lund"})
+        ('Brae, near Lund.', {'head': (0, 4), 'tail': (11, 15)})
+    """
+    text, spans = "", {}
+    for before, slot in re.findall(r"([^{]*)(?:\{(\w+)\})?", template):
+        text += before
+        if slot:
+            spans[slot] = (len(text), len(text) + len(words[slot]))
+            text += words[slot]
+    return text, spans
+
+
 def _post(name: str, template: str, words: dict[str, str], relation: RelationTemplates) -> Post:
-    text, entities = template, []
-    for slot, id_, type_ in (("{head}", "h", relation.head), ("{tail}", "t", relation.tail)):
-        other = "{tail}" if slot == "{head}" else "{head}"
-        before = template[: template.index(slot)].replace(other, words[other])
-        end = len(before) + len(words[slot])
-        entities.append(TextEntity(id=id_, start=len(before), end=end, type=type_))
-    for slot, word in words.items():
-        text = text.replace(slot, word)
+    text, spans = filled(template, words)
+    # A letter that becomes two ("ß") would shift what stands behind it.
+    first = text[:1].upper() if len(text[:1].upper()) == 1 else text[:1]
+    entities = [
+        TextEntity(id=slot[0], start=start, end=end, type=getattr(relation, slot))
+        for slot, (start, end) in sorted(spans.items())
+    ]
     return Post(
         id=name,
-        text=text[:1].upper() + text[1:],
+        text=first + text[1:],
         entities=tuple(entities),
         pairs=(Pair(head="h", tail="t", relation=relation.name),),
     )

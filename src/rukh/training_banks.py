@@ -34,10 +34,14 @@ class TrainingBanks:
         self.asked: RelationBank
         self.shown: RelationBank
         self.contrasts: RelationBank | None
-        self.settle()
+        self._embed_all()
 
     def settle(self) -> None:
-        """Embed all by the weights as they are, to judge them."""
+        """Embed by the weights as they are, to judge them, what moves with them."""
+        if self.moving:
+            self._embed_all()
+
+    def _embed_all(self) -> None:
         with torch.no_grad():
             self.asked = self._bank()
         self._embed(learning=False)

@@ -33,22 +33,26 @@ def violations(
     bank: RelationBank,
     schema: RelationSchema,
     order: Order,
+    *,
+    penalty: float = 1.0,
     hard: bool = False,
 ) -> list[Tensor]:
-    """How much each column's relation is at odds with its arguments' types.
+    """What being at odds with its arguments' types costs each column's relation.
 
     Args:
         posts: Typed posts.
         pairs: For each post its ``Q`` ordered pairs, as argument ids.
         bank, schema: Of the relations.
         order: Which columns there are; see :func:`rukh.orders.join`.
-        hard: Whether a given type that is not allowed counts as infinite.
+        penalty: What a disallowed type costs, times how sure it is.
+        hard: Whether a given type that is not allowed costs :data:`SHUT` instead.
 
     Returns:
-        For each post ``(Q, C)``: the sum over head and tail of how sure a disallowed type is; 0 for
-        NOTA, for allowed and for unknown types.
+        For each post ``(Q, C)``: the costs of head and tail together; 0 for NOTA, for allowed and
+        for unknown types.
     """
-    relations = [schema.relation(name) for name in bank.names]
+    by_name = {relation.name: relation for relation in schema.relations}
+    relations = [by_name[name] for name in bank.names]
     turned = [r for r, back in zip(relations, bank.reverse.tolist(), strict=True) if back < 0]
     heads = [(), *(r.head for r in relations)]
     tails = [(), *(r.tail for r in relations)]
@@ -64,7 +68,9 @@ def violations(
             lists = heads if head else tails
             known[key] = torch.tensor([bool(a) and argument.type not in a for a in lists]).float()
         sure = argument.type_confidence if isinstance(argument, TextEntity) else None
-        return known[key] * (sure if sure is not None else SHUT if hard else 1.0)
+        if sure is None:
+            return known[key] * (SHUT if hard else penalty)
+        return known[key] * sure * penalty
 
     out = []
     for post, asked in zip(posts, pairs, strict=True):

@@ -44,7 +44,7 @@ def evaluate(
         tagger=tagger,
         schema=schema,
         threshold=threshold,
-        constraints=options.constraints(types),
+        constraints=types,
         feature_folder=cache() / "features",
     )
     check_labels(posts, extractor.schema, str(data))

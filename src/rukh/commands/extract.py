@@ -62,7 +62,7 @@ def extract(
         tagger=tagger,
         schema=schema,
         threshold=threshold,
-        constraints=options.constraints(types),
+        constraints=types,
         detector=detector,
         max_objects=max_objects,
     )

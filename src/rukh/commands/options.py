@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import typer
-
-from rukh.errors import InputError
-
-if TYPE_CHECKING:
-    from rukh.type_constraints import Constraints
 
 Model: TypeAlias = Annotated[str, typer.Option(help="A shipped model, or a folder.")]
 Tagger: TypeAlias = Annotated[
@@ -35,9 +30,8 @@ Threshold: TypeAlias = Annotated[
     typer.Option(min=0, max=1, help="Least probability at which a relation is told."),
 ]
 Types: TypeAlias = Annotated[
-    str,
+    Literal["soft", "hard", "off"],
     typer.Option(
-        metavar="soft|hard|off",
         help="How types that a relation does not allow count against it; hard: given ones shut it "
         "out.",
     ),
@@ -65,12 +59,3 @@ Encoder: TypeAlias = Annotated[
     str | None,
     typer.Option(help="The text encoder that says what lies near; all-MiniLM-L6-v2 by default."),
 ]
-
-
-def constraints(types: str) -> Constraints:
-    """What ``--types`` says. Raises InputError."""
-    known: tuple[Constraints, ...] = ("soft", "hard", "off")
-    for one in known:
-        if types == one:
-            return one
-    raise InputError(f"{types!r} is none of {', '.join(known)}", field="--types")

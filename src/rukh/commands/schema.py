@@ -125,9 +125,11 @@ def import_(
     out: Annotated[Path, typer.Option(help="The YAML file to write, whole or not at all.")],
 ) -> None:
     """Make a closed schema of a catalogue of relations, such as FewRel's pid2name.json."""
-    from rukh.schema_import import import_schema, write_schema
+    from rukh.files import atomic_open
+    from rukh.schema_import import import_schema
 
     schema = import_schema(file, out.stem)
-    write_schema(schema, out)
+    with atomic_open(out) as stream:
+        stream.write(schema.to_yaml())
     bare = sum(relation.descriptions[-1] in relation.name for relation in schema.relations)
     typer.echo(f"{len(schema.names):,} relations written to {out}, {bare:,} of them by name alone")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from rukh.commands import options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+Finished: TypeAlias = Annotated[
+    bool, typer.Option("--finished", help="Train nothing: show what is finished.")
+]
+Work: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Folder of unfinished runs; by default runs/<the file's name>.")
+]
 
 app = typer.Typer(no_args_is_help=True, help="Audit data, compare configurations, probe models.")
 
@@ -137,12 +144,8 @@ def ablation(
     only: Annotated[
         list[str] | None, typer.Option(metavar="CELL", help="Run this cell alone. Repeatable.")
     ] = None,
-    finished: Annotated[
-        bool, typer.Option("--finished", help="Train nothing: show what is finished.")
-    ] = False,
-    work: Annotated[
-        Path | None, typer.Option(help="Folder of unfinished runs; by default runs/<grid's name>.")
-    ] = None,
+    finished: Finished = False,
+    work: Work = None,
     json: options.Json = None,
 ) -> None:
     """Train a configuration again and again, each time with one thing changed, and compare.
@@ -151,35 +154,23 @@ def ablation(
     from its checkpoint when the same command is given again.
     """
     from rukh.config import load_config
-    from rukh.errors import InputError
-    from rukh.files import write_json
     from rukh.studies import ablation as study
 
+    def line(result: Mapping[str, Any]) -> str:
+        free = result["val"]["micro_f1_order_free"]
+        return f"{result['cell']}, seed {result['seed']}: {100 * free:.1f}"
+
     config = load_config(grid, study.AblationConfig)
-    results = []
-    runs = study.run(config, (work or Path("runs") / grid.stem).absolute(), only or (), finished)
-    for result in runs:
-        results.append(result)
-        name = f"{result['cell']}, seed {result['seed']}"
-        typer.echo(f"{name}: {100 * result['val']['micro_f1_order_free']:.1f}", err=True)
-    if not results:
-        raise InputError("no cell is finished yet", where=str(config.results))
-    rows = study.compare(results, config.reference)
-    if str(json) != "-":
-        typer.echo(study.table(rows), nl=False)
-    if json is not None:
-        write_json(rows, json)
+    runs = study.run(config, _work(work, grid), only or (), finished)
+    rows = study.compare(_told(runs, line, "cell", config.results), config.reference)
+    _show(study.table(rows), rows, json)
 
 
 @app.command("zero-shot")
 def zero_shot(
     splits: Annotated[Path, typer.Argument(help="A YAML file; see configs/zero-shot.yaml.")],
-    finished: Annotated[
-        bool, typer.Option("--finished", help="Train nothing: show what is finished.")
-    ] = False,
-    work: Annotated[
-        Path | None, typer.Option(help="Folder of unfinished runs; by default runs/<file's name>.")
-    ] = None,
+    finished: Finished = False,
+    work: Work = None,
     json: options.Json = None,
 ) -> None:
     """Train without some relations, and ask for just these.
@@ -188,22 +179,46 @@ def zero_shot(
     from its checkpoint when the same command is given again.
     """
     from rukh.config import load_config
-    from rukh.errors import InputError
-    from rukh.files import write_json
     from rukh.studies import zero_shot as study
 
+    def line(result: Mapping[str, Any]) -> str:
+        return f"{result['split']}: {100 * result['described']['macro_f1']:.1f}"
+
     config = load_config(splits, study.ZeroShotConfig)
-    results = []
-    for result in study.run(config, (work or Path("runs") / splits.stem).absolute(), finished):
-        results.append(result)
-        typer.echo(f"{result['split']}: {100 * result['described']['macro_f1']:.1f}", err=True)
-    if not results:
-        raise InputError("no split is finished yet", where=str(config.results))
+    results = _told(study.run(config, _work(work, splits), finished), line, "split", config.results)
     rows = study.summary(results)
+    _show(study.table(rows), {"splits": results, "summary": rows}, json)
+
+
+def _work(given: Path | None, file: Path) -> Path:
+    return (given or Path("runs") / file.stem).absolute()
+
+
+def _told(
+    runs: Iterable[Mapping[str, Any]],
+    line: Callable[[Mapping[str, Any]], str],
+    what: str,
+    where: Path,
+) -> list[Mapping[str, Any]]:
+    """All results, each told in a line as it comes. Raises InputError where there is none."""
+    from rukh.errors import InputError
+
+    results = []
+    for result in runs:
+        results.append(result)
+        typer.echo(line(result), err=True)
+    if not results:
+        raise InputError(f"no {what} is finished yet", where=str(where))
+    return results
+
+
+def _show(table: str, data: Any, json: Path | None) -> None:
+    from rukh.files import write_json
+
     if str(json) != "-":
-        typer.echo(study.table(rows), nl=False)
+        typer.echo(table, nl=False)
     if json is not None:
-        write_json({"splits": results, "summary": rows}, json)
+        write_json(data, json)
 
 
 @app.command()

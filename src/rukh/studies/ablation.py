@@ -28,6 +28,7 @@ from rukh.metrics import evaluate_predictions, order_free
 from rukh.records import Record
 from rukh.relation_training import RelationTrainingConfig, train_relations
 from rukh.studies.bootstrap import paired, positives
+from rukh.studies.spread import percent, spread
 
 
 class AblationConfig(Record):
@@ -181,11 +182,7 @@ def compare(
     for name, runs in cells.items():
         row: dict[str, Any] = {"cell": name, "seeds": sorted(runs)}
         for key in ("micro_f1_order_free", "micro_f1", "macro_f1"):
-            values = [run["val"][key] for run in runs.values()]
-            row[key] = {
-                "mean": float(np.mean(values)),
-                "deviation": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            }
+            row[key] = spread([run["val"][key] for run in runs.values()])
         shared = sorted(runs.keys() & cells.get(reference, {}).keys())
         row |= {"difference": None, "difference_ci": None, "p": None}
         if name != reference and shared:
@@ -212,9 +209,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         cells = [row["cell"], str(len(row["seeds"]))]
         for key in ("micro_f1_order_free", "micro_f1", "macro_f1"):
-            mean, deviation = row[key]["mean"], row[key]["deviation"]
-            spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
-            cells.append(f"{100 * mean:.1f}{spread}")
+            cells.append(percent(row[key]))
         if row["difference"] is None:
             cells += ["", ""]
         else:

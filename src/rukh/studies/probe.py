@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rukh.extraction import Extractor
+from rukh.extraction import Extractor, both_orders
 from rukh.records import Box, Pair, Post
 from rukh.schema import RelationSchema
 from rukh.studies.probe_cutouts import Cutouts, Split, find_assets
@@ -43,13 +43,7 @@ def ask(extractor: Extractor, posts: Sequence[Post]) -> Asked:
     """Ask every labelled pair of posts in both orders."""
     both = [
         post.model_copy(
-            update={
-                "pairs": tuple(
-                    Pair(head=a, tail=b)
-                    for pair in post.pairs or ()
-                    for a, b in ((pair.head, pair.tail), (pair.tail, pair.head))
-                )
-            }
+            update={"pairs": tuple(Pair(head=a, tail=b) for a, b in both_orders(post.pairs or ()))}
         )
         for post in posts
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from rukh.studies.probe_cutouts import Split
+from rukh.templates import filled
 
 FIRST = {
     "train": "Ada Anton Bela Bram Cora Dario Edda Emil Fanny Felix Greta Hugo Ida Ivan Jana Jonas "
@@ -148,14 +149,4 @@ def sentence(
         >>> text, [text[a:b] for a, b in spans.values()]
         ('Throwback: Ada and Rex', ['Ada', 'Rex'])
     """
-    template = pick(random, OPENINGS) + pick(random, cores) + pick(random, CLOSINGS)
-    text, spans = "", {}
-    while template:
-        before, brace, rest = template.partition("{")
-        text += before
-        if not brace:
-            break
-        spans[rest[0]] = (len(text), len(text) + len(names[rest[0]]))
-        text += names[rest[0]]
-        template = rest[2:]
-    return text, spans
+    return filled(pick(random, OPENINGS) + pick(random, cores) + pick(random, CLOSINGS), names)

@@ -60,7 +60,7 @@ def measure(
             )
         }
     )
-    gold = [str(p.relation) for post in posts for p in post.pairs or ()]
+    gold = _labels(posts)
     bare = [_untyped(post) for post in posts]
     told = _told(extractor, closed, posts)
     figures: dict[str, Any] = {
@@ -110,11 +110,8 @@ def few_shot(
 
     def scored(names: Sequence[str], some: Sequence[Post]) -> float:
         closed = _restricted(schema, names)
-        gold = [str(p.relation) for post in some for p in post.pairs or ()]
         told = _told(Extractor(model), closed, some)
-        said = [closed.names[k] for k in told.argmax(1).tolist()]
-        rows = per_relation(confusion(gold, said, closed.names), closed.names, None)
-        return macro_f1([row for row in rows if row["support"]])
+        return _closed(told, closed, _labels(some))["macro_f1"]
 
     old_before = scored(known, seen)
     new_before = scored([*known, *new], rest)
@@ -155,13 +152,11 @@ def calibrated(
     order, bank = model.config.order, asking.bank
 
     def told(some: Sequence[Post]) -> Tensor:
-        pairs = [[(p.head, p.tail) for p in post.pairs or ()] for post in some]
-        return torch.cat([s.logits for s in asking.scores(asking.typed(some), pairs)])
+        return torch.cat([s.logits for s in asking.scores(asking.typed(some), _pairs(some))])
 
     related, none = told(posts), told(unrelated)
     count = min(len(related), len(none))
-    labels = [str(p.relation) for post in posts for p in post.pairs or ()]
-    target = torch.tensor([columns(name, bank, None, order)[0] for name in labels])
+    target = torch.tensor([columns(name, bank, None, order)[0] for name in _labels(posts)])
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(related), generator=generator)[:count]
     other = torch.randperm(len(none), generator=generator)[:count]
@@ -173,6 +168,14 @@ def calibrated(
     return {"unseen_temperature": temperature, "unseen_shift": shift}
 
 
+def _pairs(posts: Sequence[Post]) -> list[list[tuple[str, str]]]:
+    return [[(p.head, p.tail) for p in post.pairs or ()] for post in posts]
+
+
+def _labels(posts: Sequence[Post]) -> list[str]:
+    return [str(p.relation) for post in posts for p in post.pairs or ()]
+
+
 def _untyped(post: Post) -> Post:
     entities = tuple(e.model_copy(update={"type": None}) for e in post.entities)
     return post.model_copy(update={"entities": entities})
@@ -181,8 +184,7 @@ def _untyped(post: Post) -> Post:
 def _told(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -> Tensor:
     """Calibrated probabilities of the schema's relations for every pair, ``(Q, R)``."""
     asking = Extractor(extractor.model, schema=schema, threshold=extractor.threshold)
-    pairs = [[(p.head, p.tail) for p in post.pairs or ()] for post in posts]
-    answers = asking.answer(asking.typed(posts), pairs)
+    answers = asking.answer(asking.typed(posts), _pairs(posts))
     return torch.cat([answer.probabilities[:, 1:] for answer in answers])
 
 
@@ -199,10 +201,12 @@ def _cosines(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]
 
 
 def _closed(told: Tensor, schema: RelationSchema, gold: Sequence[str]) -> dict[str, float]:
+    """Accuracy of the best relation, and macro-F1 over the relations that occur."""
     said = [schema.names[k] for k in told.argmax(1).tolist()]
     rows = per_relation(confusion(gold, said, schema.names), schema.names, None)
     right = sum(g == s for g, s in zip(gold, said, strict=True))
-    return {"accuracy": right / len(gold), "macro_f1": macro_f1(rows)}
+    occurring = [row for row in rows if row["support"]]
+    return {"accuracy": right / len(gold), "macro_f1": macro_f1(occurring)}
 
 
 def _rejecting(

@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 from pydantic import Field
 
 from rukh.config import load_config
@@ -31,6 +30,7 @@ from rukh.readers import group_posts, read
 from rukh.records import Post, Record
 from rukh.relation_training import RelationTrainingConfig, train_relations
 from rukh.schema import RelationSchema
+from rukh.studies.spread import percent, spread
 from rukh.studies.unseen import calibrated, few_shot, measure, only
 
 
@@ -164,8 +164,7 @@ class Fold(NamedTuple):
 
 
 def _fold(config: ZeroShotConfig, base: RelationTrainingConfig) -> Fold:
-    names = [base.relations, *(other.relations for other in base.mix)]
-    schemas = [RelationSchema.load(name) for name in names]
+    schemas = base.schemas()
     corpus = read_corpus(base.data, None, schemas, (), base.mix)
     nota = schemas[config.unrelated].nota
     unrelated = [corpus.posts[i] for i in corpus.fold if corpus.source[i] == config.unrelated]
@@ -195,12 +194,7 @@ def summary(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"unseen": unseen, "splits": len(runs)}
         for name in (*ROWS, "rejecting", "few_shot"):
             row[name] = {
-                key: {
-                    "mean": float(np.mean([run[name][key] for run in runs])),
-                    "deviation": float(np.std([run[name][key] for run in runs], ddof=1))
-                    if len(runs) > 1
-                    else None,
-                }
+                key: spread([run[name][key] for run in runs])
                 for key in runs[0][name]
                 if key not in ("pairs", "unrelated")
             }
@@ -218,11 +212,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         for name in (*ROWS, "rejecting"):
             cells = [f"{row['unseen']}, {row['splits']} splits", name]
             for key in ("macro_f1", "accuracy", "auroc", "expected_calibration_error"):
-                figure = row[name].get(key)
-                spread = ""
-                if figure is not None and figure["deviation"] is not None:
-                    spread = f" ± {100 * figure['deviation']:.1f}"
-                cells.append("" if figure is None else f"{100 * figure['mean']:.1f}{spread}")
+                cells.append(percent(row[name][key]) if key in row[name] else "")
             lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",

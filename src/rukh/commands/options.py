@@ -18,8 +18,8 @@ Tagger: TypeAlias = Annotated[
 Detector: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Finds objects in pictures of posts that give none: hf:NAME_OR_FOLDER, any "
-        "Hugging Face object-detection model."
+        help="Finds objects in pictures of posts that give none: centernet, or "
+        "hf:NAME_OR_FOLDER, any Hugging Face object-detection model."
     ),
 ]
 Schema: TypeAlias = Annotated[

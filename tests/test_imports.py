@@ -24,7 +24,7 @@ readers templates
 schema_import
 images
 weights pretrained
-tensor_cache
+tensor_cache vector_store
 entity_types
 encoders
 batching

@@ -7,7 +7,7 @@ encoders, fp16), ``schema.yaml``, and ``README.md``, its model card.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -142,20 +142,19 @@ class RelationModel(nn.Module):
         if not set(anchored) & set(bank.names):
             return bank
         none = torch.zeros(self.config.pair.dim)
-        rows = [self.anchors[anchored.index(n)] if n in anchored else none for n in bank.names]
-        return replace(bank, anchors=torch.stack(rows))
+        own = dict(zip(anchored, self.anchors, strict=True))
+        return replace(bank, anchors=torch.stack([own.get(name, none) for name in bank.names]))
 
     def _embedded(self, schema: RelationSchema) -> RelationBank:
         name = self.config.pair.text_encoder
         if self.config.relation.encoder == "shared":
             return RelationBank.build(schema, self.pair.text.sentences)
+        # The tower's own encoder has been tuned; the base is loaded anew, and only if the cache
+        # lacks one of these descriptions.
+        base = lru_cache(maxsize=1)(lambda: TextEncoder.load(name).eval())
         with torch.no_grad():
-            # The tower's own encoder has been tuned; the base is loaded anew, and only if the
-            # cache does not know these descriptions.
             return RelationBank.build(
-                schema,
-                lambda texts: TextEncoder.load(name).eval().sentences(texts),
-                key=_content(name),
+                schema, lambda texts: base().sentences(texts), key=_content(name)
             )
 
     def forward(self, inputs: PairInputs, bank: RelationBank) -> tuple[Scores, Encoded]:

@@ -39,6 +39,7 @@ features
 markers
 inputs
 pair
+index
 bank
 orders
 relation

@@ -30,6 +30,8 @@ class RelationBank:
         types: The schema's words for entity types.
         anchors: ``(R, d)`` in the pairs' space, added to a relation's prototypes there: what a few
             examples say of it (see :mod:`rukh.few_shot`), zeros for most. None: there are none.
+        indexed: Whether a head may score only the relations that an index finds; see
+            :mod:`rukh.index`.
     """
 
     names: tuple[str, ...]
@@ -39,6 +41,7 @@ class RelationBank:
     reverse: Tensor
     types: Mapping[str, str]
     anchors: Tensor | None = None
+    indexed: bool = False
 
     @classmethod
     def build(

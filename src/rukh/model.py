@@ -167,7 +167,8 @@ class RelationModel(nn.Module):
         encoded: Encoded = self.pair(inputs, {**self.schema.types, **bank.types}, back=joint)
         scores = self.head(encoded, bank)
         if encoded.back is not None:
-            back = self.head(encoded.back, bank)
+            # Each order knows the other, as an indexed bank is scored alike in both.
+            back = self.head(encoded.back._replace(back=encoded), bank)
             scores = scores._replace(logits=join(scores.logits, back.logits, bank))
         return scores, encoded
 

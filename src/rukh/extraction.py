@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rukh.batching import bounded
 from rukh.candidates import MAX_FOUND, MOST, asked
 from rukh.entity_types import in_words
 from rukh.features import FeatureCache, pictures_of
+from rukh.index import Search, indexed
 from rukh.model import RelationModel
+from rukh.orders import width
 from rukh.pair import Encoded
 from rukh.records import FoundEntity, Pair, Post, Scored, Triple
 from rukh.schema import RelationSchema
@@ -23,6 +27,8 @@ from rukh.type_constraints import Constraints, violations
 
 CHUNK = 256
 """Posts that are read, encoded and answered together, and the unit of resuming."""
+CELLS = 1 << 23
+"""Scores of pairs and relations that stand in memory at once, some ten times over: 300 MB."""
 
 
 class Answers(NamedTuple):
@@ -51,6 +57,8 @@ class Extractor:
         schema: The relations to choose from. None: the model's own.
         threshold: The least probability at which a relation is told. None: the model's own.
         constraints: How types that a relation does not allow count against it.
+        search: Whether all relations are scored, or those that an index finds; see
+            :mod:`rukh.index`.
         feature_folder: Where to keep the patch states of pictures; None keeps them in memory.
 
     Attributes:
@@ -80,11 +88,13 @@ class Extractor:
         schema: RelationSchema | None = None,
         threshold: float | None = None,
         constraints: Constraints = "soft",
+        search: Search = "auto",
         feature_folder: Path | None = None,
     ) -> None:
         self.model = model.eval()
         self.schema = schema or model.schema
-        self.bank = model.bank(self.schema)
+        bank = model.bank(self.schema)
+        self.bank = replace(bank, indexed=indexed(search, len(bank.names)))
         # A head that cannot take these relations says so here, not at the first post.
         nothing = torch.zeros(0, model.config.pair.dim)
         model.head(Encoded(nothing, nothing, nothing), self.bank)
@@ -105,6 +115,7 @@ class Extractor:
         schema: str | Path | RelationSchema | None = None,
         threshold: float | None = None,
         constraints: Constraints = "soft",
+        search: Search = "auto",
         feature_folder: Path | None = None,
     ) -> Extractor:
         """Load a shipped model by name, or a folder that ``rukh train`` wrote.
@@ -115,7 +126,7 @@ class Extractor:
             WeightsError: There is no such model or tagger, or its base encoder is not installed.
             InputError: The schema is broken, or asks a classifier for relations it never saw; or
                 there is no such kind of tagger.
-            MissingDependency: The tagger needs a package that is not installed.
+            MissingDependency: The tagger or the search needs a package that is not installed.
         """
         if isinstance(schema, str | Path):
             schema = RelationSchema.load(schema)
@@ -127,6 +138,7 @@ class Extractor:
             schema=schema,
             threshold=threshold,
             constraints=constraints,
+            search=search,
             feature_folder=feature_folder,
         )
 
@@ -225,14 +237,32 @@ class Extractor:
         while chunk := list(islice(rest, CHUNK)):
             typed = self.typed(self.found(chunk))
             self.silent += sum(not post.arguments for post in typed)
-            pairs = [asked(post, self.schema) for post in typed]
-            for given, post, answers in zip(chunk, typed, self.answer(typed, pairs), strict=True):
-                found = {} if given.entities else _found_entities(post)
-                triples = [
-                    self._triple(post.id, found, answers, i, top_k)
-                    for i in range(len(answers.pairs))
-                ]
+            told = self._told(chunk, typed, [asked(post, self.schema) for post in typed], top_k)
+            for post, triples in zip(typed, told, strict=True):
                 yield triples if post.pairs is not None else self._accepted(triples)
+
+    def _told(
+        self,
+        given: Sequence[Post],
+        posts: Sequence[Post],
+        pairs: Sequence[Sequence[tuple[str, str]]],
+        top_k: int,
+    ) -> list[list[Triple]]:
+        """The triples of all pairs. A post whose pairs have too many scores is encoded for some of
+        its pairs at a time.
+        """
+        out: list[list[Triple]] = [[] for _ in posts]
+        most = max(1, CELLS // width(self.bank, self.model.config.order))
+        for part in bounded([len(asks) for asks in pairs], most):
+            some = [posts[i] for i, _ in part]
+            answered = self.answer(some, [pairs[i][which] for i, which in part])
+            for (i, _), post, answers in zip(part, some, answered, strict=True):
+                found = {} if given[i].entities else _found_entities(post)
+                out[i] += [
+                    self._triple(post.id, found, answers, k, top_k)
+                    for k in range(len(answers.pairs))
+                ]
+        return out
 
     def _triple(
         self, post_id: str, found: dict[str, FoundEntity], answers: Answers, i: int, top_k: int

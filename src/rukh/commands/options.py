@@ -10,6 +10,7 @@ import typer
 from rukh.errors import InputError
 
 if TYPE_CHECKING:
+    from rukh.index import Search as SearchKind
     from rukh.type_constraints import Constraints
 
 Model: TypeAlias = Annotated[str, typer.Option(help="A shipped model, or a folder.")]
@@ -35,6 +36,13 @@ Types: TypeAlias = Annotated[
         "out.",
     ),
 ]
+Search: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|exact|faiss",
+        help="Score all relations, or those that an index finds; auto: an index for very many.",
+    ),
+]
 Format: TypeAlias = Annotated[
     str,
     typer.Option(
@@ -58,6 +66,15 @@ Encoder: TypeAlias = Annotated[
     str | None,
     typer.Option(help="The text encoder that says what lies near; all-MiniLM-L6-v2 by default."),
 ]
+
+
+def search(kind: str) -> SearchKind:
+    """What ``--search`` says. Raises InputError."""
+    known: tuple[SearchKind, ...] = ("auto", "exact", "faiss")
+    for one in known:
+        if kind == one:
+            return one
+    raise InputError(f"{kind!r} is none of {', '.join(known)}", field="--search")
 
 
 def constraints(types: str) -> Constraints:

@@ -183,7 +183,9 @@ def large_banks(text: TextEncoder, count: int, repeats: int, relations: int = 10
             with torch.inference_mode():
                 return model.pair(inputs, model.schema.types, back=order == "joint")
 
-        def rank(bank, model=model, encoded=encode()):
+        once = encode()
+
+        def rank(bank, model=model, encoded=once):
             with torch.inference_mode():
                 logits = model.head(encoded, bank).logits
                 if encoded.back is not None:
@@ -195,7 +197,7 @@ def large_banks(text: TextEncoder, count: int, repeats: int, relations: int = 10
         for name, bank in banks.items():
             seconds = best_of(repeats, {"encode": encode, "rank": partial(rank, bank)})
             post, pair = seconds["encode"] / count, seconds["rank"] / (count * pairs)
-            rows.append(Row(f"post encoded, order `{order}`", pairs, post, 1.0))
+            rows.append(Row(f"a post encoded, beside {name}, `{order}`", pairs, post, 1.0))
             rows.append(Row(f"a pair ranked, {name}, `{order}`", pairs, pair, pair / post))
     return rows
 

@@ -160,9 +160,7 @@ def test_the_oldest_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(("count", "shown"), [(vector_store.TOLD, False), (400, True)])
-def test_many_texts_show_progress(
-    monkeypatch: pytest.MonkeyPatch, count: int, shown: bool
-) -> None:
+def test_many_texts_show_progress(monkeypatch: pytest.MonkeyPatch, count: int, shown: bool) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

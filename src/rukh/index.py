@@ -1,8 +1,8 @@
 """Very many relations: an index finds the few that may be nearest, and only these are scored.
 
-Scoring all relations is one matrix product, which a processor does so fast that an index pays from
-some tens of thousands on. The index is FAISS's inverted file (Douze et al., The Faiss library,
-2024): prototypes are clustered, and a pair is compared with those of the nearest clusters.
+Scoring all relations is one matrix product, which a processor does so fast that an index pays only
+from a hundred thousand or so on. The index is FAISS's inverted file (Douze et al., The Faiss
+library, 2024): prototypes are clustered, and a pair is compared with those of the nearest clusters.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import Tensor
 from rukh.errors import InputError, MissingDependency
 
 Search: TypeAlias = Literal["auto", "exact", "faiss"]
-"""``exact`` scores all relations. ``faiss`` scores those that an index finds. ``auto``: an index from
-:data:`THRESHOLD` relations on, if FAISS is installed."""
-THRESHOLD = 50_000
+"""``exact`` scores all relations. ``faiss`` scores those that an index finds. ``auto``: an index
+from :data:`THRESHOLD` relations on, if FAISS is installed."""
+THRESHOLD = 100_000
 """Relations from which on ``auto`` takes an index."""
-NEAREST = 128
+NEAREST = 64
 """Prototypes that are found for a pair; the relations they belong to are its shortlist."""
 PROBED = 32
 """Clusters that are looked into."""

@@ -23,7 +23,6 @@ from rukh.pair import Encoded
 from rukh.records import Record
 from rukh.schema import RelationSchema
 
-
 CELLS = 1 << 20
 """Scores of pairs and prototypes that stand in memory at once, of some five tensors: 20 MB."""
 

@@ -72,7 +72,9 @@ def extract(
             {
                 "input": sha256_of(input),
                 "captions": None if captions is None else sha256_of(captions),
-                "model": [sha256_of(folder / name) for name in ("model.safetensors", "config.json")],
+                "model": [
+                    sha256_of(folder / name) for name in ("model.safetensors", "config.json")
+                ],
                 "tagger": None if named is None else [named, fingerprint(named)],
                 # By its hash: the note is written anew at every step, and may speak of thousands.
                 "schema": sha256(extractor.schema.model_dump_json().encode()).hexdigest(),

@@ -95,7 +95,7 @@ def similarity(
     """
     step = max(1, CELLS // max(1, len(pairs) * table.shape[1]))
     blocks = []
-    for rows in table.split(step):
+    for rows in torch.split(table, step):
         if step < len(table) and torch.is_grad_enabled():
             # Else what the gradient needs of all blocks would be kept.
             block = checkpoint(
@@ -152,7 +152,7 @@ def shortlisted(
     logits = pairs.new_full((len(pairs), len(table)), -math.inf)
     match = table[:, 0].repeat(len(pairs), 1)
     step = max(1, CELLS // (table.shape[1] * prototypes.shape[1]))
-    for which, relations in zip(*(part.split(step) for part in chosen), strict=True):
+    for which, relations in zip(*(torch.split(part, step) for part in chosen), strict=True):
         rows = table[relations]
         each = scale * torch.einsum("lkd,ld->lk", prototypes[rows.clamp_min(0)], pairs[which])
         told, best = _reduced(each[..., None], rows, reduction)
@@ -167,7 +167,7 @@ class _Kept(NamedTuple):
     weight: Tensor
     bias: Tensor
     prototypes: Tensor
-    index: PrototypeIndex | None
+    near: PrototypeIndex | None
 
 
 class RetrievalHead(nn.Module):
@@ -234,11 +234,11 @@ class RetrievalHead(nn.Module):
         kept = None if torch.is_grad_enabled() else self._known(bank)
         prototypes = self.prototypes(bank) if kept is None else kept.prototypes
         asked = pairs.embedding, prototypes, bank.prototypes, self.reduction, scale
-        if kept is None or kept.index is None or not len(pairs.embedding):
+        if kept is None or kept.near is None or not len(pairs.embedding):
             logits, match = similarity(*asked)
         else:
             back = None if pairs.back is None else pairs.back.embedding
-            chosen = shortlist(kept.index, pairs.embedding, back, bank.reverse)
+            chosen = shortlist(kept.near, pairs.embedding, back, bank.reverse)
             logits, match = shortlisted(*asked, chosen)
         return Scores(torch.cat([self.nota(pairs.hidden), logits], 1), match)
 

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -51,6 +51,7 @@ def test_similarity_is_what_a_loop_makes_of_it(reduction: str, scale: float) -> 
             assert match[q, r] == max(own, key=lambda k: scaled[k])
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_blocks_change_nothing(data: st.DataObject) -> None:
     counts = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=12))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -33,6 +33,7 @@ class Embed:
         return torch.tensor([[float(len(t)), float(ord(t[0])) if t else 0.0] for t in texts])
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.text(max_size=4), min_size=1, max_size=9), min_size=1, max_size=4))
 def test_what_is_kept_is_what_would_be_made(
     tmp_path_factory: pytest.TempPathFactory, banks: list[list[str]]

@@ -25,7 +25,7 @@ schema_import
 images
 npm_package
 weights pretrained
-tensor_cache
+tensor_cache vector_store
 entity_types
 encoders
 batching
@@ -40,6 +40,7 @@ features
 markers
 inputs
 pair
+index
 bank
 orders
 relation

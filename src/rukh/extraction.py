@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -10,12 +11,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rukh.batching import bounded
 from rukh.candidates import MAX_FOUND, MOST, asked
 from rukh.detection import MAX_OBJECTS, Detector, load_detector, with_objects
 from rukh.encoders.vision import PatchMap
 from rukh.entity_types import in_words
 from rukh.features import FeatureCache, pictures_of
+from rukh.index import Search, indexed
 from rukh.model import RelationModel
+from rukh.orders import width
 from rukh.pair import Encoded
 from rukh.records import FoundEntity, FoundObject, Pair, Post, Scored, Triple
 from rukh.schema import RelationSchema
@@ -25,6 +29,8 @@ from rukh.type_constraints import Constraints, violations
 
 CHUNK = 256
 """Posts that are read, encoded and answered together, and the unit of resuming."""
+CELLS = 1 << 23
+"""Scores of pairs and relations that stand in memory at once, some ten times over: 300 MB."""
 
 
 class Answers(NamedTuple):
@@ -53,6 +59,8 @@ class Extractor:
         schema: The relations to choose from. None: the model's own.
         threshold: The least probability at which a relation is told. None: the model's own.
         constraints: How types that a relation does not allow count against it.
+        search: Whether all relations are scored, or those that an index finds; see
+            :mod:`rukh.index`.
         detector: Finds objects in pictures of posts that come without any. None: nothing does.
         max_objects: The most objects that are taken of a picture, the surest first.
         feature_folder: Where to keep the patch states of pictures; None keeps them in memory.
@@ -84,13 +92,15 @@ class Extractor:
         schema: RelationSchema | None = None,
         threshold: float | None = None,
         constraints: Constraints = "soft",
+        search: Search = "auto",
         detector: Detector | None = None,
         max_objects: int = MAX_OBJECTS,
         feature_folder: Path | None = None,
     ) -> None:
         self.model = model.eval()
         self.schema = schema or model.schema
-        self.bank = model.bank(self.schema)
+        bank = model.bank(self.schema)
+        self.bank = replace(bank, indexed=indexed(search, len(bank.names)))
         # A head that cannot take these relations says so here, not at the first post.
         nothing = torch.zeros(0, model.config.pair.dim)
         model.head(Encoded(nothing, nothing, nothing), self.bank)
@@ -112,6 +122,7 @@ class Extractor:
         schema: str | Path | RelationSchema | None = None,
         threshold: float | None = None,
         constraints: Constraints = "soft",
+        search: Search = "auto",
         detector: str | Detector | None = None,
         max_objects: int = MAX_OBJECTS,
         feature_folder: Path | None = None,
@@ -126,7 +137,7 @@ class Extractor:
                 installed.
             InputError: The schema is broken, or asks a classifier for relations it never saw; or
                 there is no such kind of tagger or detector.
-            MissingDependency: The tagger needs a package that is not installed.
+            MissingDependency: The tagger or the search needs a package that is not installed.
         """
         if isinstance(schema, str | Path):
             schema = RelationSchema.load(schema)
@@ -140,6 +151,7 @@ class Extractor:
             schema=schema,
             threshold=threshold,
             constraints=constraints,
+            search=search,
             detector=detector,
             max_objects=max_objects,
             feature_folder=feature_folder,
@@ -258,14 +270,32 @@ class Extractor:
                 shown = with_objects(chunk, self.detector, self.schema, self.max_objects)
             typed = self.typed(self.found(shown))
             self.silent += sum(not post.arguments for post in typed)
-            pairs = [asked(post, self.schema) for post in typed]
-            for given, post, answers in zip(chunk, typed, self.answer(typed, pairs), strict=True):
-                found = _found(given, post)
-                triples = [
-                    self._triple(post.id, found, answers, i, top_k)
-                    for i in range(len(answers.pairs))
-                ]
+            told = self._told(chunk, typed, [asked(post, self.schema) for post in typed], top_k)
+            for post, triples in zip(typed, told, strict=True):
                 yield triples if post.pairs is not None else self._accepted(triples)
+
+    def _told(
+        self,
+        given: Sequence[Post],
+        posts: Sequence[Post],
+        pairs: Sequence[Sequence[tuple[str, str]]],
+        top_k: int,
+    ) -> list[list[Triple]]:
+        """The triples of all pairs. A post whose pairs have too many scores is encoded for some of
+        its pairs at a time.
+        """
+        out: list[list[Triple]] = [[] for _ in posts]
+        most = max(1, CELLS // width(self.bank, self.model.config.order))
+        for part in bounded([len(asks) for asks in pairs], most):
+            some = [posts[i] for i, _ in part]
+            answered = self.answer(some, [pairs[i][which] for i, which in part])
+            for (i, _), post, answers in zip(part, some, answered, strict=True):
+                found = _found(given[i], post)
+                out[i] += [
+                    self._triple(post.id, found, answers, k, top_k)
+                    for k in range(len(answers.pairs))
+                ]
+        return out
 
     def _triple(
         self,

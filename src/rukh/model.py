@@ -7,7 +7,7 @@ encoders, fp16), ``schema.yaml``, and ``README.md``, its model card.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -159,8 +159,8 @@ class RelationModel(nn.Module):
         if not set(anchored) & set(bank.names):
             return bank
         none = torch.zeros(self.config.pair.dim)
-        rows = [self.anchors[anchored.index(n)] if n in anchored else none for n in bank.names]
-        return replace(bank, anchors=torch.stack(rows))
+        own = dict(zip(anchored, self.anchors, strict=True))
+        return replace(bank, anchors=torch.stack([own.get(name, none) for name in bank.names]))
 
     def _embedded(self, schema: RelationSchema) -> RelationBank:
         name = self.config.pair.text_encoder
@@ -168,13 +168,12 @@ class RelationModel(nn.Module):
             return RelationBank.build(schema, self.pair.text.sentences)
         if self.relation_text is not None:
             return RelationBank.build(schema, self.relation_text.sentences)
+        # The tower's own encoder has been tuned; the base is loaded anew, and only if the cache
+        # lacks one of these descriptions.
+        base = lru_cache(maxsize=1)(lambda: TextEncoder.load(name).eval())
         with torch.no_grad():
-            # The tower's own encoder has been tuned; the base is loaded anew, and only if the
-            # cache does not know these descriptions.
             return RelationBank.build(
-                schema,
-                lambda texts: TextEncoder.load(name).eval().sentences(texts),
-                key=_content(name),
+                schema, lambda texts: base().sentences(texts), key=_content(name)
             )
 
     def forward(self, inputs: PairInputs, bank: RelationBank) -> tuple[Scores, Encoded]:
@@ -187,7 +186,8 @@ class RelationModel(nn.Module):
         encoded: Encoded = self.pair(inputs, {**self.schema.types, **bank.types}, back=joint)
         scores = self.head(encoded, bank)
         if encoded.back is not None:
-            back = self.head(encoded.back, bank)
+            # Each order knows the other, as an indexed bank is scored alike in both.
+            back = self.head(encoded.back._replace(back=encoded), bank)
             scores = scores._replace(logits=join(scores.logits, back.logits, bank))
         return scores, encoded
 

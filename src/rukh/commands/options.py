@@ -36,6 +36,12 @@ Types: TypeAlias = Annotated[
         "out.",
     ),
 ]
+Search: TypeAlias = Annotated[
+    Literal["auto", "exact", "faiss"],
+    typer.Option(
+        help="Score all relations, or those that an index finds; auto: an index for very many.",
+    ),
+]
 Format: TypeAlias = Annotated[
     str,
     typer.Option(

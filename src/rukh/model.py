@@ -23,7 +23,7 @@ from rukh.encoders.adapt import (
     tune_top_layers,
 )
 from rukh.encoders.text import TextEncoder
-from rukh.encoders.vision import load_vision_encoder
+from rukh.encoders.vision import VisionEncoder, load_vision_encoder
 from rukh.errors import InputError, RukhError, WeightsError
 from rukh.files import atomic_folder, atomic_open, read_json, sha256, write_json
 from rukh.inputs import PairInputs
@@ -137,12 +137,19 @@ class RelationModel(nn.Module):
             self.relation_text = TextEncoder.load(config.pair.text_encoder)
             tune_top_layers(self.relation_text.model, config.relation.tuned_layers)
         self.anchors = torch.zeros(len(config.anchored), config.pair.dim)
+        self.tuned_vision: VisionEncoder | None = None
+        name = config.pair.vision_encoder
+        if name is not None and config.pair.tuned_vision_layers:
+            self.tuned_vision = load_vision_encoder(name)
+            tune_top_layers(self.tuned_vision, config.pair.tuned_vision_layers)
 
     @cached_property
-    def vision(self) -> Any:
-        """The frozen vision encoder, loaded when first needed; None where the model has none."""
+    def vision(self) -> VisionEncoder | None:
+        """The vision encoder, if any; a frozen one is loaded when first needed."""
         name = self.config.pair.vision_encoder
-        return None if name is None else load_vision_encoder(name)
+        if self.tuned_vision is not None or name is None:
+            return self.tuned_vision
+        return load_vision_encoder(name)
 
     def bank(self, schema: RelationSchema | None = None, *, training: bool = False) -> RelationBank:
         """Embed a schema (the model's own where None) with the relation tower.

@@ -50,7 +50,7 @@ model
 checkpoints
 metrics reliability
 candidates
-scoring journal calibration folds type_constraints
+scoring triples journal calibration folds type_constraints
 extraction
 evaluation report few_shot
 training training_banks distillation corpus

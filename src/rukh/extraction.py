@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,32 +20,17 @@ from rukh.index import Search, indexed
 from rukh.model import RelationModel
 from rukh.orders import width
 from rukh.pair import Encoded
-from rukh.records import FoundEntity, FoundObject, Pair, Post, Scored, Triple
+from rukh.records import Post, Triple
 from rukh.schema import RelationSchema
 from rukh.scoring import PostScores, score_posts
 from rukh.tagging import Tagger, load_tagger
+from rukh.triples import Answers, accepted, triples_of
 from rukh.type_constraints import Constraints, violations
 
 CHUNK = 256
 """Posts that are read, encoded and answered together, and the unit of resuming."""
 CELLS = 1 << 23
 """Scores of pairs and relations that stand in memory at once, some ten times over: 300 MB."""
-
-
-class Answers(NamedTuple):
-    """What a model says of one post.
-
-    Attributes:
-        pairs: The ``Q`` ordered pairs that were asked, as argument ids.
-        probabilities: ``(Q, 1 + R)``, calibrated, NOTA first.
-        match: ``(Q, R)`` index of each relation's best description in the bank.
-        gate: Trust in the picture, or None.
-    """
-
-    pairs: list[tuple[str, str]]
-    probabilities: Tensor
-    match: Tensor
-    gate: float | None
 
 
 class Extractor:
@@ -272,7 +256,7 @@ class Extractor:
             self.silent += sum(not post.arguments for post in typed)
             told = self._told(chunk, typed, [asked(post, self.schema) for post in typed], top_k)
             for post, triples in zip(typed, told, strict=True):
-                yield triples if post.pairs is not None else self._accepted(triples)
+                yield triples if post.pairs is not None else accepted(triples, self.schema.nota)
 
     def _told(
         self,
@@ -290,75 +274,7 @@ class Extractor:
             some = [posts[i] for i, _ in part]
             answered = self.answer(some, [pairs[i][which] for i, which in part])
             for (i, _), post, answers in zip(part, some, answered, strict=True):
-                found = _found(given[i], post)
-                out[i] += [
-                    self._triple(post.id, found, answers, k, top_k)
-                    for k in range(len(answers.pairs))
-                ]
+                out[i] += triples_of(
+                    given[i], post, answers, self.bank, self.schema.nota, self.threshold, top_k
+                )
         return out
-
-    def _triple(
-        self,
-        post_id: str,
-        found: tuple[dict[str, FoundEntity], dict[str, FoundObject]],
-        answers: Answers,
-        i: int,
-        top_k: int,
-    ) -> Triple:
-        probabilities = answers.probabilities[i]
-        k = int(probabilities[1:].argmax())
-        score = float(probabilities[1 + k])
-        head, tail = answers.pairs[i]
-        ranking = None
-        if top_k:
-            names = (self.schema.nota, *self.bank.names)
-            best = torch.argsort(probabilities, descending=True, stable=True)[:top_k].tolist()
-            ranking = tuple(
-                Scored(relation=names[b], score=round(float(probabilities[b]), 6)) for b in best
-            )
-        told = score >= self.threshold
-        return Triple(
-            post_id=post_id,
-            head=head,
-            tail=tail,
-            head_entity=found[0].get(head),
-            tail_entity=found[0].get(tail),
-            head_object=found[1].get(head),
-            tail_object=found[1].get(tail),
-            relation=self.bank.names[k] if told else self.schema.nota,
-            score=round(score if told else float(probabilities[0]), 6),
-            description=self.bank.descriptions[int(answers.match[i, k])] if told else None,
-            gate=None if answers.gate is None else round(answers.gate, 6),
-            ranking=ranking,
-        )
-
-    def _accepted(self, triples: Sequence[Triple]) -> list[Triple]:
-        """Triples that tell a relation, one for each two arguments: the better order's."""
-        best: dict[frozenset[str], Triple] = {}
-        for triple in triples:
-            if triple.relation in (None, self.schema.nota):
-                continue
-            key = frozenset((triple.head, triple.tail))
-            if key not in best or triple.score > best[key].score:
-                best[key] = triple
-        return [t for t in triples if best.get(frozenset((t.head, t.tail))) is t]
-
-
-def _found(given: Post, post: Post) -> tuple[dict[str, FoundEntity], dict[str, FoundObject]]:
-    """The arguments that a post did not give, as triples tell them, by their ids."""
-    entities = () if given.entities else post.entities
-    objects = () if given.objects else post.objects
-    return {
-        e.id: FoundEntity(start=e.start, end=e.end, type=e.type, text=post.text[e.start : e.end])
-        for e in entities
-    }, {
-        o.id: FoundObject.model_validate(
-            {"box": o.box, "label": o.label, "type": o.type, "score": o.meta.get("score")}
-        )
-        for o in objects
-    }
-
-
-def both_orders(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
-    """Each pair in its own order, then in the other: ``2 Q`` asks for ``Q`` pairs."""
-    return [o for pair in pairs for o in ((pair.head, pair.tail), (pair.tail, pair.head))]

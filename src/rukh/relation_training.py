@@ -15,6 +15,7 @@ from rukh.augmentation import Shown, show
 from rukh.bank import RelationBank
 from rukh.batching import length_buckets
 from rukh.calibration import Calibration, calibrate
+from rukh.candidates import both_orders
 from rukh.corpus import (
     DataConfig,
     MixConfig,
@@ -28,7 +29,7 @@ from rukh.encoders.adapt import trained_state
 from rukh.encoders.vision import load_vision_encoder
 from rukh.errors import InputError
 from rukh.evaluation import evaluate_posts
-from rukh.extraction import Extractor, both_orders
+from rukh.extraction import Extractor
 from rukh.features import FeatureCache, Features, LiveFeatures, pictures_of
 from rukh.losses import gate_loss, info_nce
 from rukh.markers import Row

@@ -21,8 +21,9 @@ from rukh.centernet import COCO, CenterNetDetector, decode
 from rukh.detection import load_detector
 from rukh.errors import WeightsError
 from rukh.images import load_image
+from rukh.known_weights import known
 from rukh.tfjs_graph import TfjsGraph
-from rukh.weights import cache, install, installed, known
+from rukh.weights import cache, install, installed
 from test_vision import pictures_of_mnre
 
 

@@ -23,7 +23,7 @@ config
 readers templates
 schema_import
 images
-npm_package
+npm_package known_weights
 weights pretrained
 tensor_cache vector_store
 entity_types

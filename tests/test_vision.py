@@ -23,7 +23,8 @@ from rukh.encoders.vision import (
 )
 from rukh.errors import WeightsError
 from rukh.images import load_image
-from rukh.weights import installed, known
+from rukh.known_weights import known
+from rukh.weights import installed
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 WORDS = {"vocab_size": 50, "max_position_embeddings": 8, "intermediate_size": 16, **TINY}

@@ -27,6 +27,7 @@ from rukh.encoders.vision import VisionEncoder, load_vision_encoder
 from rukh.errors import InputError, RukhError, WeightsError
 from rukh.files import atomic_folder, atomic_open, read_json, sha256, write_json
 from rukh.inputs import PairInputs
+from rukh.known_weights import known
 from rukh.orders import Order, directed, join, within
 from rukh.pair import Encoded, PairConfig, PairEncoder
 from rukh.records import Record, as_input_error
@@ -34,7 +35,7 @@ from rukh.registry import resolve
 from rukh.relation import Head, RelationConfig, Scores, worded
 from rukh.schema import RelationSchema
 from rukh.tagging import TokenTagger
-from rukh.weights import find, known, model_folder
+from rukh.weights import find, model_folder
 
 ANCHORS = "anchors"
 """Under which name the anchors are stored."""

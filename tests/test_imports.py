@@ -41,6 +41,7 @@ inputs
 pair
 bank
 orders
+memory
 relation
 losses
 tagging hf_tagger spacy_tagger detection hf_detector

@@ -104,6 +104,20 @@ def similarity(
     return hidden.logsumexp(-1) - count.log(), match
 
 
+def anchored(pairs: Tensor, anchors: Tensor, scale: Tensor) -> Tensor:
+    """What anchors add to relations' logits.
+
+    Args:
+        pairs: ``(Q, d)``, normalised.
+        anchors: ``(R, d + 1)``; see :class:`rukh.bank.RelationBank`.
+        scale: Inverse temperature.
+
+    Returns:
+        ``(Q, R)``.
+    """
+    return scale * (pairs @ anchors[:, :-1].T) + anchors[:, -1]
+
+
 class RetrievalHead(nn.Module):
     """Retrieval: scaled cosine to the projected descriptions, and NOTA's own logit.
 
@@ -129,17 +143,20 @@ class RetrievalHead(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
         self.nota = nn.Linear(dim, 1)
 
+    @property
+    def scale(self) -> Tensor:
+        """The inverse temperature of its cosines."""
+        # CLIP's bound: a sharper temperature than 0.01 only makes training unstable.
+        return self.log_scale.clamp(max=math.log(100)).exp()
+
     def forward(self, pairs: Encoded, bank: RelationBank) -> Scores:
         """See :class:`Head`."""
         prototypes = nn.functional.normalize(self.project(bank.vectors), dim=-1)
-        if bank.anchors is not None:
-            moved = prototypes + bank.anchors[bank.owners]
-            prototypes = nn.functional.normalize(moved, dim=-1)
-        # CLIP's bound: a sharper temperature than 0.01 only makes training unstable.
-        scale = self.log_scale.clamp(max=math.log(100)).exp()
         logits, match = similarity(
-            pairs.embedding, prototypes, bank.prototypes, self.reduction, scale
+            pairs.embedding, prototypes, bank.prototypes, self.reduction, self.scale
         )
+        if bank.anchors is not None:
+            logits = logits + anchored(pairs.embedding, bank.anchors, self.scale)
         return Scores(torch.cat([self.nota(pairs.hidden), logits], 1), match)
 
 

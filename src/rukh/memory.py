@@ -47,9 +47,10 @@ class Memory:
         post: ``(M,)`` the number of the post in the corpus.
 
     Example:
+        >>> from rukh.model import RelationModel
         >>> memory = RelationModel.from_pretrained("open").memory
-        >>> memory.there.shape[1], memory.names[0] in memory.labels
-        (384, True)
+        >>> memory.there.shape[1], memory.labels.count("composer")
+        (384, 7)
     """
 
     names: tuple[str, ...]
@@ -91,7 +92,7 @@ def sampled(
 
     Example:
         >>> sampled(["in", "in", "in", None, "near"], MemoryConfig(pairs=2, least=2), "none")
-        [0, 2]
+        [1, 2]
     """
     places: dict[str, list[int]] = {}
     for place, label in enumerate(labels):

@@ -107,6 +107,19 @@ def test_every_field_of_a_record_is_described() -> None:
     assert set(re.findall(r"`(\w+)`", told)) == set(Triple.model_fields)
 
 
+def test_the_tables_of_the_splits_are_those_of_the_finished_ones() -> None:
+    """`rukh study zero-shot --finished` prints what docs/open.md shows."""
+    from rukh.config import load_config
+    from rukh.files import read_json
+    from rukh.studies.zero_shot import ZeroShotConfig, summary, table
+
+    config = load_config(CHECKOUT / "configs" / "zero-shot.yaml", ZeroShotConfig)
+    folder = CHECKOUT / "studies" / "results" / "zero-shot"
+    files = [folder / f"{split.name}.json" for split in config.splits]
+    told = table(summary([read_json(file) for file in files if file.exists()]))
+    assert told in (CHECKOUT / "docs" / "open.md").read_text("utf-8")
+
+
 def test_the_table_of_the_grid_is_that_of_its_finished_cells() -> None:
     """`rukh study ablation --finished` prints what docs/mnre.md shows."""
     from rukh.files import read_json

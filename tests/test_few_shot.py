@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from conftest import schema_of
 from rukh.cli import app
 from rukh.errors import InputError
 from rukh.extraction import Extractor
-from rukh.few_shot import adapted, anchors
+from rukh.few_shot import _weights, adapted
 from rukh.files import sha256
+from rukh.memory import Memory
 from rukh.model import RelationModel
 from rukh.readers import write
 from rukh.records import Pair, Post
 from rukh.schema import RelationSchema
+from rukh.scoring import remember, score_posts
 
 NEW = {
     "name": "new",
@@ -53,10 +56,31 @@ EXAMPLES = [
 
 def logits(model: RelationModel, names: list[str]) -> torch.Tensor:
     asking = Extractor(model)
-    from rukh.scoring import score_posts
-
     (told,) = score_posts(model, asking.bank, [EXAMPLES[0]], [[("h", "t")]], [None])
     return told.logits[0, [1 + asking.bank.names.index(name) for name in names]]
+
+
+def memory_of(labels: list[str], dim: int = 8, seed: int = 0) -> Memory:
+    draw = torch.Generator().manual_seed(seed)
+    names = tuple(dict.fromkeys(labels))
+    there, back = (
+        torch.nn.functional.normalize(torch.randn(len(labels), dim, generator=draw), dim=1)
+        for _ in range(2)
+    )
+    label = torch.tensor([names.index(name) for name in labels])
+    return Memory(names, label, there, back, torch.randn(len(labels), 2), torch.arange(len(labels)))
+
+
+def remembering(model: RelationModel, posts: Sequence[Post]) -> RelationModel:
+    model.memory = remember(model, model.bank(), posts, [None] * len(posts))
+    return model
+
+
+OLD = [
+    post_of("Eve works at Acme", "works_at"),
+    post_of("Dan holds Lima", "none"),
+    post_of("Bob moved to Cairo", "lives_in"),
+]
 
 
 def test_only_the_relations_of_the_examples_move(tiny_model: Any) -> None:
@@ -65,7 +89,7 @@ def test_only_the_relations_of_the_examples_move(tiny_model: Any) -> None:
     old = list(model.schema.names)
     model.schema = RelationSchema.merged([model.schema, schema])
     before = logits(model, [*old, "mends", "never_shown"])
-    plain = tiny_model(schema=schema_of())
+    plain = remembering(tiny_model(schema=schema_of()), OLD)
     adapted(plain, schema, EXAMPLES)
     after = logits(plain, [*old, "mends", "never_shown"])
     torch.testing.assert_close(after[: len(old)], before[: len(old)])
@@ -73,23 +97,42 @@ def test_only_the_relations_of_the_examples_move(tiny_model: Any) -> None:
     assert after[-2] > before[-2]  # it is an example of this one
     assert plain.config.anchored == ("mends", "rivals")
     assert plain.schema.nota == "none" and "never_shown" in plain.schema.names
-    # More examples replace the anchor of their relation alone.
+    # More examples move their own relation alone, and join those that are remembered.
     first = plain.anchors.clone()
-    adapted(plain, schema, EXAMPLES[:1])
+    assert plain.memory is not None and len(plain.memory) == len(OLD) + len(EXAMPLES)
+    adapted(plain, schema, [post_of("Ann lives at Lima", "mends")])
     assert set(plain.config.anchored) == {"mends", "rivals"}
     again = dict(zip(plain.config.anchored, plain.anchors, strict=True))
     torch.testing.assert_close(again["rivals"], first[1])
     assert (again["mends"] - first[0]).norm() > 1e-4
 
 
-def test_symmetric_examples_are_read_both_ways(tiny_model: Any) -> None:
+def test_what_is_remembered_is_kept_apart_from_the_examples(tiny_model: Any) -> None:
     schema = RelationSchema.parse(NEW)
-    model = tiny_model(schema=schema_of())
-    turned = EXAMPLES[2].model_copy(
-        update={"pairs": (Pair(head="t", tail="h", relation="rivals"),)}
-    )
-    there, back = (anchors(Extractor(model, schema=schema), [p]) for p in (EXAMPLES[2], turned))
-    torch.testing.assert_close(there["rivals"], back["rivals"])
+    near = post_of("Ann lives at Oslo", "lives_in")  # much like the example of "mends"
+
+    def lead(model: RelationModel) -> float:
+        adapted(model, schema, EXAMPLES)
+        asking = Extractor(model)
+        (told,) = score_posts(model, asking.bank, [near], [[("h", "t")]], [None])
+        row = told.logits[0, 1:]
+        names = asking.bank.names
+        return float(row[names.index("lives_in")] - row[names.index("mends")])
+
+    bare = lead(tiny_model(schema=schema_of()))
+    assert lead(remembering(tiny_model(schema=schema_of()), [*OLD, near])) > bare + 0.1
+
+
+def test_remembered_relations_weigh_as_much_as_those_of_the_examples() -> None:
+    labels = ["a", "a", "b", "b", "none", "none", "none", "new", "new", "new", "newer", "newer"]
+    weights = _weights(memory_of(labels), 7, ["new", "newer"], "none")
+    torch.testing.assert_close(weights, torch.tensor([2.5 / 2] * 7 + [1.0] * 5))
+
+
+def test_a_classifier_takes_no_new_relations(tiny_model: Any) -> None:
+    model = tiny_model(schema=schema_of(), relation={"head": "classifier"})
+    with pytest.raises(InputError, match="retrieves relations"):
+        adapted(model, RelationSchema.parse(NEW), EXAMPLES)
 
 
 def test_examples_without_a_relation_are_refused(tiny_model: Any) -> None:
@@ -103,7 +146,7 @@ def test_examples_without_a_relation_are_refused(tiny_model: Any) -> None:
 def test_an_adapted_model_is_stored_beside_the_weights_it_came_from(
     tiny_model: Any, tmp_path: Path
 ) -> None:
-    model = tiny_model(schema=schema_of())
+    model = remembering(tiny_model(schema=schema_of()), OLD)
     model.save(tmp_path / "source", "# card\n")
     before = sha256(tmp_path / "source" / "model.safetensors")
     write(EXAMPLES, tmp_path / "few.jsonl")
@@ -122,6 +165,8 @@ def test_an_adapted_model_is_stored_beside_the_weights_it_came_from(
     adapted(kept, RelationSchema.parse(NEW), EXAMPLES)
     names = list(loaded.schema.names)
     torch.testing.assert_close(logits(loaded, names), logits(kept, names), atol=2e-3, rtol=1e-3)
+    assert loaded.memory is not None
+    assert loaded.memory.labels == [p.pairs[0].relation for p in (*OLD, *EXAMPLES)]  # type: ignore
     # Other schemas are asked as before: an anchor is its relation's, by name.
     assert Extractor(loaded, schema=schema_of()).bank.anchors is None
 

@@ -43,6 +43,7 @@ pair
 index
 bank
 orders
+memory
 relation
 losses
 tagging hf_tagger spacy_tagger detection hf_detector tfjs_graph centernet

@@ -22,6 +22,7 @@ from rukh.encoders.vision import load_vision_encoder
 from rukh.errors import InputError, WeightsError
 from rukh.extraction import Extractor
 from rukh.files import sha256
+from rukh.memory import MemoryConfig
 from rukh.model import RelationModel
 from rukh.readers import read, write
 from rukh.records import Pair, Post
@@ -324,6 +325,23 @@ def test_a_vision_encoder_can_be_trained(pictured: RelationTrainingConfig, tmp_p
     assert moved == {True}  # the upper of two layers, and nothing else
     found = Extractor(model).extract(read(tmp_path / "posts.jsonl"))
     assert [t.relation for t in found] == ["near", "none"] * 20
+
+
+def test_a_model_remembers_pairs_of_its_training_and_none_of_the_fold(
+    config: Path, tmp_path: Path
+) -> None:
+    changed = loaded(config)
+    bare = train_relations(changed, tmp_path / "model")
+    assert RelationModel.from_pretrained(tmp_path / "model").memory is None
+    # Asked for later, the run is the same, and only the memory is made.
+    more = changed.model_copy(update={"memory": MemoryConfig(pairs=2)})
+    assert train_relations(more, tmp_path / "model") == bare
+    memory = RelationModel.from_pretrained(tmp_path / "model").memory
+    assert memory is not None and memory.there.norm(dim=1).min() > 0.9
+    task = RelationTask(changed)
+    labels = [task.posts[i].pairs[0].relation for i in memory.post.tolist()]  # type: ignore[index]
+    assert labels == memory.labels and not set(memory.post.tolist()) & set(task.fold)
+    assert max(labels.count(name) for name in set(labels) - {"none"}) == 2
 
 
 def test_training_that_was_killed_gives_the_same_model(config: Path, tmp_path: Path) -> None:

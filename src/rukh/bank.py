@@ -28,8 +28,9 @@ class RelationBank:
         reverse: ``(R,)`` the relation that holds from tail to head where this one holds from head
             to tail: itself where it is symmetric, its inverse, -1 where there is none.
         types: The schema's words for entity types.
-        anchors: ``(R, d)`` in the pairs' space, added to a relation's prototypes there: what a few
-            examples say of it (see :mod:`rukh.few_shot`), zeros for most. None: there are none.
+        anchors: ``(R, d + 1)``, what a few examples say of a relation (see :mod:`rukh.few_shot`),
+            zeros for most: a direction in the pairs' space, along which pairs gain, and what all
+            pairs gain. None: there are none.
         seen: ``(C,)`` bool, the columns of NOTA and of relations that the model's training showed.
             None: all of them.
         indexed: Whether a head may score only the relations that an index finds; see

@@ -1,7 +1,8 @@
 """The model: both towers, the schema they were trained on, and what a decision needs.
 
 A saved model is a folder: ``config.json``, ``model.safetensors`` (only what differs from the base
-encoders, fp16), ``schema.yaml``, and ``README.md``, its model card.
+encoders, fp16), ``schema.yaml``, ``README.md``, its model card, and, where it keeps some of its
+training pairs, ``memory.safetensors``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from rukh.errors import InputError, RukhError, WeightsError
 from rukh.files import atomic_folder, atomic_open, read_json, sha256, write_json
 from rukh.inputs import PairInputs
 from rukh.known_weights import known
+from rukh.memory import Memory, read_memory, stored
 from rukh.orders import Order, directed, join, within
 from rukh.pair import Encoded, PairConfig, PairEncoder
 from rukh.records import Record, as_input_error
@@ -39,6 +41,8 @@ from rukh.weights import find, model_folder
 
 ANCHORS = "anchors"
 """Under which name the anchors are stored."""
+MEMORY = "memory.safetensors"
+"""The file of the memory."""
 
 
 class ModelConfig(Record):
@@ -115,7 +119,8 @@ class RelationModel(nn.Module):
         text: A text encoder; loaded by the config's name where None.
 
     Attributes:
-        anchors: ``(A, dim)`` of the relations in ``config.anchored``.
+        anchors: ``(A, dim + 1)`` of the relations in ``config.anchored``.
+        memory: Some of its training pairs, or None.
 
     Example:
         >>> model = RelationModel.from_pretrained("mnre")
@@ -137,7 +142,8 @@ class RelationModel(nn.Module):
         if config.relation.encoder == "separate":
             self.relation_text = TextEncoder.load(config.pair.text_encoder)
             tune_top_layers(self.relation_text.model, config.relation.tuned_layers)
-        self.anchors = torch.zeros(len(config.anchored), config.pair.dim)
+        self.anchors = torch.zeros(len(config.anchored), config.pair.dim + 1)
+        self.memory: Memory | None = None
         self.tuned_vision: VisionEncoder | None = None
         name = config.pair.vision_encoder
         if name is not None and config.pair.tuned_vision_layers:
@@ -166,7 +172,7 @@ class RelationModel(nn.Module):
         anchored = self.config.anchored
         if not set(anchored) & set(bank.names):
             return bank
-        none = torch.zeros(self.config.pair.dim)
+        none = torch.zeros(self.config.pair.dim + 1)
         own = dict(zip(anchored, self.anchors, strict=True))
         return replace(bank, anchors=torch.stack([own.get(name, none) for name in bank.names]))
 
@@ -218,7 +224,7 @@ class RelationModel(nn.Module):
         state = {name: value.half().contiguous() for name, value in trained_state(self).items()}
         if self.config.pair.lora_rank and not any(".lora_" in name for name in state):
             raise RukhError("the model's low-rank adapters were merged when it was loaded")
-        write_model(folder, state, self.config, self.schema, card)
+        write_model(folder, state, self.config, self.schema, card, self.memory)
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> RelationModel:
@@ -253,6 +259,8 @@ class RelationModel(nn.Module):
             if anchors.shape != model.anchors.shape:
                 raise WeightsError(f"{folder} lacks the anchors that its config names")
             model.anchors = anchors
+        if (folder / MEMORY).exists():
+            model.memory = read_memory(folder / MEMORY, config.pair.dim)
         load_trained_state(model, state)
         stored = trained_state(model).keys() - state.keys()
         merged = "pair.text." if config.pair.lora_rank else "nothing."
@@ -267,6 +275,7 @@ def write_model(
     config: ModelConfig,
     schema: RelationSchema,
     card: str,
+    memory: Memory | None = None,
 ) -> None:
     """Write the files of a model folder, as a whole or not at all."""
     from safetensors.torch import save
@@ -274,6 +283,9 @@ def write_model(
     with atomic_folder(folder) as part:
         with atomic_open(part / "model.safetensors", "wb") as stream:
             stream.write(save(state))
+        if memory is not None:
+            with atomic_open(part / MEMORY, "wb") as stream:
+                stream.write(stored(memory))
         write_json(config.model_dump(mode="json"), part / "config.json")
         (part / "schema.yaml").write_text(schema.to_yaml(), encoding="utf-8")
         (part / "README.md").write_text(card, encoding="utf-8")

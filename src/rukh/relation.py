@@ -174,6 +174,20 @@ class _Kept(NamedTuple):
     near: PrototypeIndex | None
 
 
+def anchored(pairs: Tensor, anchors: Tensor, scale: Tensor) -> Tensor:
+    """What anchors add to relations' logits.
+
+    Args:
+        pairs: ``(Q, d)``, normalised.
+        anchors: ``(R, d + 1)``; see :class:`rukh.bank.RelationBank`.
+        scale: Inverse temperature.
+
+    Returns:
+        ``(Q, R)``.
+    """
+    return scale * (pairs @ anchors[:, :-1].T) + anchors[:, -1]
+
+
 class RetrievalHead(nn.Module):
     """Retrieval: scaled cosine to the projected descriptions, and NOTA's own logit.
 
@@ -200,13 +214,15 @@ class RetrievalHead(nn.Module):
         self.nota = nn.Linear(dim, 1)
         self._kept: _Kept | None = None
 
+    @property
+    def scale(self) -> Tensor:
+        """The inverse temperature of its cosines."""
+        # CLIP's bound: a sharper temperature than 0.01 only makes training unstable.
+        return self.log_scale.clamp(max=math.log(100)).exp()
+
     def prototypes(self, bank: RelationBank) -> Tensor:
         """The bank's descriptions in the pairs' space, ``(M, dim)``, normalised."""
-        prototypes = nn.functional.normalize(self.project(bank.vectors), dim=-1)
-        if bank.anchors is not None:
-            moved = prototypes + bank.anchors[bank.owners]
-            prototypes = nn.functional.normalize(moved, dim=-1)
-        return prototypes
+        return nn.functional.normalize(self.project(bank.vectors), dim=-1)
 
     def _known(self, bank: RelationBank) -> _Kept:
         """The prototypes of the bank that was asked last are kept as long as the weights stand.
@@ -222,7 +238,9 @@ class RetrievalHead(nn.Module):
             or not (torch.equal(kept.weight, weight) and torch.equal(kept.bias, bias))
         ):
             made = self.prototypes(bank)
-            index = PrototypeIndex(made, bank.owners) if bank.indexed else None
+            # An index knows descriptions alone, and would miss what examples say.
+            near = bank.indexed and bank.anchors is None
+            index = PrototypeIndex(made, bank.owners) if near else None
             kept = _Kept(bank, weight.detach().clone(), bias.detach().clone(), made, index)
             self._kept = kept
         return kept
@@ -233,17 +251,17 @@ class RetrievalHead(nn.Module):
         With gradients every relation is scored, and prototypes are made anew. A bank that is
         ``indexed`` is else scored where :func:`rukh.index.shortlist` says.
         """
-        # CLIP's bound: a sharper temperature than 0.01 only makes training unstable.
-        scale = self.log_scale.clamp(max=math.log(100)).exp()
         kept = None if torch.is_grad_enabled() else self._known(bank)
         prototypes = self.prototypes(bank) if kept is None else kept.prototypes
-        asked = pairs.embedding, prototypes, bank.prototypes, self.reduction, scale
+        asked = pairs.embedding, prototypes, bank.prototypes, self.reduction, self.scale
         if kept is None or kept.near is None or not len(pairs.embedding):
             logits, match = similarity(*asked)
         else:
             back = None if pairs.back is None else pairs.back.embedding
             chosen = shortlist(kept.near, pairs.embedding, back, bank.reverse)
             logits, match = shortlisted(*asked, chosen)
+        if bank.anchors is not None:
+            logits = logits + anchored(pairs.embedding, bank.anchors, self.scale)
         return Scores(torch.cat([self.nota(pairs.hidden), logits], 1), match)
 
 

@@ -33,6 +33,7 @@ from rukh.extraction import Extractor
 from rukh.features import FeatureCache, Features, LiveFeatures, pictures_of
 from rukh.losses import gate_loss, info_nce
 from rukh.markers import Row
+from rukh.memory import Memory, MemoryConfig, sampled
 from rukh.model import ModelConfig, RelationModel, initial_sha256
 from rukh.model_card import relation_card
 from rukh.orders import Order, width, within
@@ -40,7 +41,7 @@ from rukh.pair import PairConfig
 from rukh.records import Post, Record
 from rukh.relation import RelationConfig
 from rukh.schema import RelationSchema
-from rukh.scoring import batch_inputs, rows_of, score_posts
+from rukh.scoring import batch_inputs, remember, rows_of, score_posts
 from rukh.training import TrainingConfig, fit
 from rukh.training_banks import TrainingBanks
 from rukh.type_constraints import violations
@@ -64,7 +65,7 @@ class RelationTrainingConfig(Record):
     """A relation model to be trained.
 
     Attributes:
-        data, pair, relation, loss, training: See their classes.
+        data, pair, relation, loss, memory, training: See their classes.
         relations: The schema, a shipped name or a YAML file.
         mix: Other corpora, trained on together with ``data``; the model knows the relations of all.
         without: Relations that are left out of everything: no pair that carries one is shown.
@@ -92,6 +93,7 @@ class RelationTrainingConfig(Record):
     pair: PairConfig = PairConfig()
     relation: RelationConfig = RelationConfig()
     loss: LossConfig = LossConfig()
+    memory: MemoryConfig = MemoryConfig()
     distillation: DistillationConfig = DistillationConfig()
     training: TrainingConfig = TrainingConfig()
 
@@ -275,11 +277,26 @@ class RelationTask:
         )
         return judged._asdict()
 
+    def remember(self) -> Memory:
+        """Some of the pairs that it was trained on, by ``memory``."""
+        shown = sorted({i for i, _, _ in self.rows if i < self.labelled})
+        pairs = [(i, pair) for i in shown for pair in self.posts[i].pairs or ()]
+        kept = [
+            pairs[k]
+            for k in sampled(
+                [pair.relation for _, pair in pairs], self.config.memory, self.model.schema.nota
+            )
+        ]
+        posts = [self.posts[i].model_copy(update={"pairs": (pair,)}) for i, pair in kept]
+        pictures = pictures_of(posts, self.features)
+        self.model.eval()
+        return remember(self.model, self.bank, posts, pictures, [i for i, _ in kept])
+
 
 def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
     """Train in ``<out>.run``, write the model to ``out``; returns its figures."""
     task = RelationTask(config)
-    identity = config.model_dump(mode="json", exclude={"training", "notes", "unseen"})
+    identity = config.model_dump(mode="json", exclude={"training", "notes", "unseen", "memory"})
     result = fit(task, config.training, out.with_name(out.name + ".run"), identity)
     with torch.no_grad():
         # What is judged from here on is what is saved: half precision.
@@ -302,5 +319,7 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
     if config.unseen is not None:
         told["unseen_temperature"], told["unseen_shift"] = config.unseen
     task.model.config = task.model.config.model_copy(update=told)
+    if config.memory.pairs:
+        task.model.memory = task.remember()
     task.model.save(out, relation_card(config.model_dump(mode="json"), figures))
     return figures

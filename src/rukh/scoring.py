@@ -15,6 +15,7 @@ from rukh.batching import length_buckets
 from rukh.encoders.vision import PatchMap
 from rukh.inputs import PairInputs, collate
 from rukh.markers import Prepared, Row, lay_out, prepare
+from rukh.memory import Memory
 from rukh.model import RelationModel
 from rukh.orders import width
 from rukh.records import Post
@@ -110,6 +111,54 @@ def score_posts(
                 out[i] = out[i]._replace(gate=float(encoded.gate[line]))
             at += len(index)
     return out
+
+
+@torch.no_grad()
+def remember(
+    model: RelationModel,
+    bank: RelationBank,
+    posts: Sequence[Post],
+    pictures: Sequence[PatchMap | None],
+    numbers: Sequence[int] | None = None,
+) -> Memory:
+    """What the model's pair tower makes of labelled pairs, in the order of posts and pairs.
+
+    Args:
+        bank: Words of the types, where its schema gives them; its relations are not asked.
+        posts: Typed posts; their pairs without a label are left out.
+        pictures: For each post its patch states, or None.
+        numbers: Of the posts; counted where None.
+    """
+    chosen = [(i, p) for i, post in enumerate(posts) for p in post.pairs or () if p.relation]
+    names = tuple(sorted({str(pair.relation) for _, pair in chosen}))
+    rows = [rows_of(model, posts[i], [(pair.head, pair.tail)])[1][0] for i, pair in chosen]
+    there = torch.zeros(len(rows), model.config.pair.dim)
+    back, nota = torch.zeros_like(there), torch.zeros(len(rows), 2)
+    lengths = [len(row) for row in rows]
+    words = {**model.schema.types, **bank.types}
+    for batch in length_buckets(lengths, 64):
+        for part in _bounded(batch, lengths):
+            where = [chosen[b][0] for b in part]
+            inputs = batch_inputs(
+                model,
+                [rows[b] for b in part],
+                [posts[i] for i in where],
+                [pictures[i] for i in where],
+            )
+            encoded = model.pair(inputs, words, back=True)
+            assert encoded.back is not None
+            there[part], back[part] = encoded.embedding, encoded.back.embedding
+            for way, read in enumerate((encoded, encoded.back)):
+                nota[part, way] = model.head(read, bank).logits[:, 0]
+    numbers = range(len(posts)) if numbers is None else numbers
+    return Memory(
+        names,
+        torch.tensor([names.index(str(pair.relation)) for _, pair in chosen], dtype=torch.long),
+        there,
+        back,
+        nota,
+        torch.tensor([numbers[i] for i, _ in chosen], dtype=torch.long),
+    )
 
 
 def _bounded(batch: Sequence[int], lengths: Sequence[int]) -> list[Sequence[int]]:

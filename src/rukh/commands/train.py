@@ -35,8 +35,8 @@ def train(
     The run is kept in OUT.run, with checkpoints: an interrupted one goes on where it stopped when
     the same command is given again. The finished model is written to OUT.
 
-    With --few-shot nothing is trained: the examples of FILE, of relations that --schema describes,
-    move these relations to where their pairs lie. No other relation moves.
+    With --few-shot no weight is trained: the examples of FILE, of relations that --schema
+    describes, say where their pairs lie, and what the model remembers says where they do not.
     """
     if few_shot is not None or source is not None:
         _adapt(config, source, few_shot, format, schema, images, out, json)

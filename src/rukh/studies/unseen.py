@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from rukh.calibration import fit_unseen
+from rukh.candidates import both_orders
 from rukh.encoders.text import TextEncoder
 from rukh.extraction import Extractor
 from rukh.few_shot import adapted
-from rukh.metrics import confusion, macro_f1, per_relation
+from rukh.metrics import OrderedDecision, confusion, macro_f1, per_relation, take_better
 from rukh.model import RelationModel
 from rukh.orders import columns, within
 from rukh.records import Post
@@ -62,16 +63,18 @@ def measure(
     )
     gold = _labels(posts)
     bare = [_untyped(post) for post in posts]
-    told = _told(extractor, closed, posts)
+    told, told_back = _both_ways(extractor, closed, posts)
     figures: dict[str, Any] = {
         "described": _closed(told, closed, gold),
         "untyped": _closed(_told(extractor, closed, bare), closed, gold),
         "named": _closed(_told(extractor, named, posts), named, gold),
         "encoder": _closed(_cosines(extractor, closed, posts), closed, gold),
     }
-    none = _told(extractor, closed, unrelated)
-    none = none[torch.randperm(len(none), generator=torch.Generator().manual_seed(0))[: len(told)]]
-    figures["rejecting"] = _rejecting(told, none, closed, gold, extractor.threshold)
+    none, none_back = _both_ways(extractor, closed, unrelated)
+    drawn = torch.randperm(len(none), generator=torch.Generator().manual_seed(0))[: len(told)]
+    figures["rejecting"] = _rejecting(told, none[drawn], closed, gold, extractor.threshold)
+    there, back = torch.cat([told, none[drawn]]), torch.cat([told_back, none_back[drawn]])
+    figures["rejecting"] |= _order_free(there, back, closed, gold)
     return figures
 
 
@@ -94,8 +97,8 @@ def few_shot(
 
     Returns:
         Macro-F1 among all seen and new relations: ``new_before, new_after`` of the new ones' other
-        pairs, ``old_after`` of the seen ones, ``old_before`` the same before there were new ones;
-        and the ``seconds`` that adapting took.
+        pairs, ``old_between, old_after`` of the seen ones, before and after the examples, and
+        ``old_before`` the same before there were new ones; and the ``seconds`` that adapting took.
     """
     new = list(unseen[:relations])
     known = [name for name in schema.names if name in model.schema.names]
@@ -114,15 +117,17 @@ def few_shot(
         return _closed(told, closed, _labels(some))["macro_f1"]
 
     old_before = scored(known, seen)
-    new_before = scored([*known, *new], rest)
+    both = [*known, *new]
+    new_before, old_between = scored(both, rest), scored(both, seen)
     start = time.perf_counter()
     adapted(model, _restricted(schema, new), chosen)
     seconds = time.perf_counter() - start
     return {
         "new_before": new_before,
-        "new_after": scored([*known, *new], rest),
+        "new_after": scored(both, rest),
         "old_before": old_before,
-        "old_after": scored([*known, *new], seen),
+        "old_between": old_between,
+        "old_after": scored(both, seen),
         "seconds": round(seconds, 1),
     }
 
@@ -183,8 +188,26 @@ def _untyped(post: Post) -> Post:
 
 def _told(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -> Tensor:
     """Calibrated probabilities of the schema's relations for every pair, ``(Q, R)``."""
+    return _answered(extractor, schema, posts, _pairs(posts))
+
+
+def _both_ways(
+    extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]
+) -> tuple[Tensor, Tensor]:
+    """As :func:`_told`, and the same from tail to head."""
+    asked = [both_orders(post.pairs or ()) for post in posts]
+    told = _answered(extractor, schema, posts, asked)
+    return told[::2], told[1::2]
+
+
+def _answered(
+    extractor: Extractor,
+    schema: RelationSchema,
+    posts: Sequence[Post],
+    pairs: Sequence[Sequence[tuple[str, str]]],
+) -> Tensor:
     asking = Extractor(extractor.model, schema=schema, threshold=extractor.threshold)
-    answers = asking.answer(asking.typed(posts), _pairs(posts))
+    answers = asking.answer(asking.typed(posts), pairs)
     return torch.cat([answer.probabilities[:, 1:] for answer in answers])
 
 
@@ -227,3 +250,28 @@ def _rejecting(
         "pairs": len(told),
         "unrelated": len(none),
     }
+
+
+def _order_free(
+    there: Tensor, back: Tensor, schema: RelationSchema, gold: Sequence[str]
+) -> dict[str, float]:
+    """The calibration error where nobody says which argument is the head: both orders are asked,
+    the better is told, and it is right where relation and direction are.
+
+    Args:
+        there, back: ``(N, R)`` of related pairs, whose labels ``gold`` are, and then of others.
+    """
+    better = [
+        take_better(*ways, schema)
+        for ways in zip(_decisions(there, schema), _decisions(back, schema), strict=True)
+    ]
+    labels = [*gold, *([None] * (len(there) - len(gold)))]
+    right = [b.relation == label for b, label in zip(better, labels, strict=True)]
+    error = calibration_error([b.score for b in better], right)
+    return {"expected_calibration_error_order_free": error}
+
+
+def _decisions(told: Tensor, schema: RelationSchema) -> list[OrderedDecision]:
+    best, which = told.max(1)
+    names = [schema.names[k] for k in which.tolist()]
+    return [OrderedDecision(n, s) for n, s in zip(names, best.tolist(), strict=True)]

@@ -175,7 +175,14 @@ def _fold(config: ZeroShotConfig, base: RelationTrainingConfig) -> Fold:
     )
 
 
-FEW = ("new_before", "new_after", "old_before", "old_after", "seconds")
+FEW = ("new_before", "new_after", "old_before", "old_between", "old_after", "seconds")
+KEYS = (
+    "macro_f1",
+    "accuracy",
+    "auroc",
+    "expected_calibration_error",
+    "expected_calibration_error_order_free",
+)
 ROWS = ("described", "untyped", "named", "encoder")
 
 
@@ -205,19 +212,20 @@ def summary(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows of :func:`summary` as a Markdown table, in per cent."""
     lines = [
-        "| unseen | setting | macro-F1 | accuracy | AUROC | calibration error |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| unseen | setting | macro-F1 | accuracy | AUROC | calibration error | order-free |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         for name in (*ROWS, "rejecting"):
             cells = [f"{row['unseen']}, {row['splits']} splits", name]
-            for key in ("macro_f1", "accuracy", "auroc", "expected_calibration_error"):
+            for key in KEYS:
                 cells.append(percent(row[name][key]) if key in row[name] else "")
             lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
-        "| unseen | new, before | new, by 5 examples | seen, before | seen, after | seconds |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| unseen | new, described | new, by 5 examples | seen, alone | seen, new ones described "
+        "| seen, new ones by 5 examples | seconds |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         told = [row["few_shot"][key]["mean"] for key in FEW]

@@ -32,7 +32,7 @@ from rukh.extraction import Extractor, both_orders
 from rukh.features import FeatureCache, pictures_of
 from rukh.losses import gate_loss, info_nce
 from rukh.markers import Row
-from rukh.model import ModelConfig, RelationModel, initial_sha256
+from rukh.model import ModelConfig, RelationModel, initial_sha256, start_heads
 from rukh.model_card import relation_card
 from rukh.orders import Order, width, within
 from rukh.pair import PairConfig
@@ -137,6 +137,7 @@ class RelationTask:
             ),
             schema,
         )
+        start_heads(self.model)
         self.features: FeatureCache | None = None
         if vision is not None:
             self.features = FeatureCache(cache() / "features", vision)

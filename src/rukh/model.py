@@ -266,7 +266,8 @@ class RelationModel(nn.Module):
         schema = RelationSchema.load(folder / "schema.yaml")
         if config.initial_sha256 not in (None, initial_sha256(config.pair)):
             raise WeightsError(
-                f"{folder} was trained from another {config.pair.initial!r} than the one that is here"
+                f"{folder} was trained from another {config.pair.initial!r} than the one that "
+                "is here"
             )
         # Adapters are merged on loading, so the module itself needs none.
         plain = config.model_copy(update={"pair": config.pair.model_copy(update={"lora_rank": 0})})

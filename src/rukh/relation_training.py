@@ -116,7 +116,7 @@ class RelationTask:
         unlabelled = distillation.unlabelled if distillation.teachers else ()
         corpus = read_corpus(config.data, config.tagger, own, unlabelled, config.mix)
         self.posts, self.labelled, self.fold = corpus.posts, corpus.labelled, corpus.fold
-        self.source = corpus.source
+        self.source, self.left_out = corpus.source, corpus.left_out
         if schema is not own[0]:
             self.posts = [
                 relabelled(post, own[k], schema, config.without)
@@ -284,6 +284,8 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
             parameter.copy_(parameter.half())
     task.banks.settle()
     figures: dict[str, Any] = {"fold": task.finish(), "step": result.best["step"]}
+    if task.left_out:
+        figures["left_out"] = _figures(task.model, [task.posts[i] for i in task.left_out])
     if config.data.val is not None:
         data = config.data
         posts = load_posts(config.data.val, data, data.val_images, data.val_captions)
@@ -292,12 +294,17 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
             bare = [post.model_copy(update={"caption": None}) for post in posts]
             shown["val_without_captions"] = bare
         for name, some in shown.items():
-            measured = evaluate_posts(Extractor(task.model), some)
-            left_out = {"per_relation", "confusion", "risk_coverage", "seconds"}
-            figures[name] = {k: v for k, v in measured.items() if k not in left_out}
+            figures[name] = _figures(task.model, some)
     told: dict[str, Any] = {"figures": figures}
     if config.unseen is not None:
         told["unseen_temperature"], told["unseen_shift"] = config.unseen
     task.model.config = task.model.config.model_copy(update=told)
     task.model.save(out, relation_card(config.model_dump(mode="json"), figures))
     return figures
+
+
+def _figures(model: RelationModel, posts: Sequence[Post]) -> dict[str, Any]:
+    """What is told of a model on these posts."""
+    long = {"per_relation", "confusion", "risk_coverage", "seconds"}
+    measured = evaluate_posts(Extractor(model), posts)
+    return {name: value for name, value in measured.items() if name not in long}

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from rukh.encoders.text import TextEncoder
 from rukh.errors import RukhError, WeightsError
 from rukh.extraction import Extractor
-from rukh.model import RelationModel
+from rukh.model import RelationModel, initial_sha256, start_heads
 from rukh.records import Post
 from rukh.scoring import score_posts
 
@@ -66,6 +66,33 @@ def test_round_trip(
     torch.testing.assert_close(logits(second, posts), logits(first, posts), atol=0, rtol=0)
     for name in ("config.json", "model.safetensors", "schema.yaml", "README.md"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_model_starts_from_a_relation_model_and_needs_it(
+    tiny_model: Make, posts: list[Post], tmp_path: Path
+) -> None:
+    """The text encoder comes with it, the heads are copied, and what is saved names its hash."""
+    first = tiny_model(lora_rank=2, residual=True)
+    first.save(tmp_path / "first", "")
+    first = RelationModel.from_pretrained(tmp_path / "first")
+    initial = str(tmp_path / "first")
+    second = tiny_model(initial=initial, residual=True, seed=4)
+    assert not torch.equal(logits(second, posts), logits(first, posts))
+    copied = start_heads(second)
+    assert "pair.out.weight" in copied and not any(n.startswith("pair.text.") for n in copied)
+    torch.testing.assert_close(logits(second, posts), logits(first, posts), atol=0, rtol=0)
+
+    changed(second, initial_sha256=initial_sha256(second.config.pair))
+    second.save(tmp_path / "second", "")
+    again = RelationModel.from_pretrained(tmp_path / "second")
+    torch.testing.assert_close(logits(again, posts), logits(second, posts), atol=1e-3, rtol=0.02)
+    tiny_model(lora_rank=2, residual=True, seed=5).save(tmp_path / "first", "")
+    with pytest.raises(WeightsError, match="was trained from another"):
+        RelationModel.from_pretrained(tmp_path / "second")
+
+
+def test_a_model_that_starts_from_a_tagger_keeps_its_own_heads(tiny_model: Make) -> None:
+    assert start_heads(tiny_model()) == []
 
 
 def test_only_what_training_may_change_is_stored(tiny_model: Make, tmp_path: Path) -> None:

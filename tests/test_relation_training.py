@@ -415,9 +415,10 @@ def test_a_student_learns_from_teachers_and_unlabelled_sentences(
     teachers = []
     for k in range(2):
         data = told.data.model_copy(update={"part": (k, 2)})
-        train_relations(
+        figures = train_relations(
             told.model_copy(update={"data": data, "training": short}), tmp_path / f"teacher{k}"
         )
+        assert figures["left_out"]["pairs"] > 0
         teachers.append(str(tmp_path / f"teacher{k}"))
     (tmp_path / "tagged.txt").write_text("Bob\tB-PER\nnear\tO\nOslo\tB-LOC\n")
     distillation = DistillationConfig(teachers=teachers, unlabelled=(tmp_path / "tagged.txt",))
@@ -438,7 +439,12 @@ def test_a_part_is_one_of_several(config: Path) -> None:
         loaded(config, data=data)
     data["part"] = [0, 2]
     left = RelationTask(loaded(config, data=data))
-    assert len(left.rows) < len(RelationTask(loaded(config)).rows)
+    whole = RelationTask(loaded(config))
+    assert len(left.rows) < len(whole.rows)
+    shown = {i for i, _, _ in left.rows}
+    assert left.left_out and not set(left.left_out) & {*shown, *left.fold}
+    assert {*shown, *left.left_out} >= {i for i, _, _ in whole.rows}
+    assert not whole.left_out
 
 
 def test_a_teacher_that_is_not_there_is_told_before_anything_is_read(config: Path) -> None:

@@ -68,6 +68,14 @@ def test_a_grid_is_run_once(
     rows = compare(results, "all")
     assert [row["cell"] for row in rows] == ["all", "classifier"]
     assert len(table(rows).splitlines()) == 4
+    older = read_json(grid.results / "all-1.json")
+    del older["configuration"]["pair"]["residual"], older["configuration"]["mix"]
+    write_json(older, grid.results / "all-1.json")  # as before these keys were there
+    assert next(run(grid, tmp_path / "work"))["val"] == older["val"] and len(trained) == 5
+    del older["configuration"]["data"]["train"]
+    write_json(older, grid.results / "all-1.json")
+    with pytest.raises(InputError, match="of another configuration"):
+        next(run(grid, tmp_path / "work"))
     changed = grid.model_copy(update={"changes": (*grid.changes, "training.batch_size=5")})
     with pytest.raises(InputError, match="of another configuration"):
         next(run(changed, tmp_path / "work"))

@@ -44,7 +44,7 @@ class DataConfig(Record):
         val_images: Folder of its pictures.
         fold: Share of the training posts in the fold.
         part: ``[k, n]`` leaves the k-th of n parts out, counted from 0: such a model may teach
-            others that part; see :mod:`rukh.distillation`.
+            others that part (see :mod:`rukh.distillation`), and is measured on it.
         caption_dropout: How often a post is shown without its caption, so that the model does
             without one too.
         type_dropout: How often a post is shown without the types of its arguments.
@@ -105,6 +105,7 @@ class Corpus(NamedTuple):
         labelled: See ``posts``.
         train, fold: Indices of the labelled posts to train on, and of the fold that decides.
         source: Of each post, which corpus it is of: 0 for ``data``, then those of ``mix``.
+        left_out: Indices of those of ``data`` in the part that is left out, but for the fold.
     """
 
     posts: list[Post]
@@ -112,6 +113,7 @@ class Corpus(NamedTuple):
     train: list[int]
     fold: list[int]
     source: list[int]
+    left_out: list[int]
 
 
 def read_corpus(
@@ -147,16 +149,18 @@ def read_corpus(
         source += [number] * len(found)
     labelled = len(posts)
     train, fold = split_fold(posts, data.fold)
+    missing: list[int] = []
     if data.part is not None:
         left_out, of = data.part
         part = parts(posts, of)
+        missing = [i for i in train if part[i] == left_out and source[i] == 0]
         train = [i for i in train if part[i] != left_out]
     train = _share(train, data.share)
     posts += unlabelled_posts(unlabelled)
     source += [0] * (len(posts) - labelled)
     if tagger is not None:
         posts = load_tagger(tagger).type_posts(posts)
-    return Corpus(posts, labelled, train, fold, source)
+    return Corpus(posts, labelled, train, fold, source, missing)
 
 
 def _share(items: list[T], share: float) -> list[T]:

@@ -94,13 +94,47 @@ def load_text_encoder(config: PairConfig) -> TextEncoder:
     """The text encoder that a pair tower starts from."""
     if config.initial is None:
         return TextEncoder.load(config.text_encoder)
-    encoder = TokenTagger.from_pretrained(config.initial).encoder
+    before = _relations_before(config)
+    if before is not None:
+        encoder = before.pair.text
+    else:
+        encoder = TokenTagger.from_pretrained(config.initial).encoder
     if encoder.name != config.text_encoder:
         raise InputError(
-            f"tagger {config.initial!r} is built on {encoder.name!r}, not {config.text_encoder!r}",
+            f"{config.initial!r} is built on {encoder.name!r}, not {config.text_encoder!r}",
             field="pair.initial",
         )
     return encoder
+
+
+def _relations_before(config: PairConfig) -> RelationModel | None:
+    """The relation model that ``config.initial`` stands for; None where it stands for a tagger."""
+    if config.initial is None:
+        return None
+    told = read_json(model_folder(config.initial) / "config.json")
+    if not isinstance(told, dict) or told.get("task") != "relations":
+        return None
+    return RelationModel.from_pretrained(config.initial)
+
+
+def start_heads(model: RelationModel) -> list[str]:
+    """Give a new model what stands behind the text encoder of the relation model that it starts
+    from; a saved model holds all of this itself.
+
+    Returns:
+        Names of the parameters that were copied: those of like name and shape.
+    """
+    before = _relations_before(model.config.pair)
+    known = {} if before is None else dict(before.named_parameters())
+    copied = []
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            old = known.get(name)
+            if old is None or name.startswith("pair.text.") or old.shape != parameter.shape:
+                continue
+            parameter.copy_(old)
+            copied.append(name)
+    return copied
 
 
 def initial_sha256(config: PairConfig) -> str | None:
@@ -246,8 +280,8 @@ class RelationModel(nn.Module):
         schema = RelationSchema.load(folder / "schema.yaml")
         if config.initial_sha256 not in (None, initial_sha256(config.pair)):
             raise WeightsError(
-                f"{folder} was trained from another tagger {config.pair.initial!r} than the one "
-                "that is here"
+                f"{folder} was trained from another {config.pair.initial!r} than the one that "
+                "is here"
             )
         # Adapters are merged on loading, so the module itself needs none.
         plain = config.model_copy(update={"pair": config.pair.model_copy(update={"lora_rank": 0})})

@@ -24,7 +24,8 @@ def relation_card(config: dict[str, Any], figures: dict[str, Any]) -> str:
         _table(figures),
         "`fold` is a tenth of the training posts, kept apart by picture and sentence; the epoch, "
         "the temperature and the threshold were chosen on it. `val` decided nothing in training; "
-        "it was scored when that was over.",
+        "it was scored when that was over."
+        + (" `left_out` is the part that was left out of training." if data["part"] else ""),
     ]
     return _join(parts, config)
 

@@ -33,8 +33,9 @@ class PairConfig(Record):
 
     Attributes:
         text_encoder: Name or path of the text encoder.
-        initial: Name or path of a tagger whose tuned text encoder the tower starts from; None
-            starts from the base encoder itself.
+        initial: Name or path of a tagger whose tuned text encoder the tower starts from, or of a
+            relation model, from which training starts whatever fits; None starts from the base
+            encoder itself.
         vision_encoder: Name or path of the vision encoder; None reads no pictures.
         tuned_vision_layers: Top layers of the vision encoder that are trained; at 0 it is frozen,
             and its patch states are computed once.

@@ -34,7 +34,7 @@ from rukh.features import FeatureCache, Features, LiveFeatures, pictures_of
 from rukh.losses import gate_loss, info_nce
 from rukh.markers import Row
 from rukh.memory import Memory, MemoryConfig, sampled
-from rukh.model import ModelConfig, RelationModel, initial_sha256
+from rukh.model import ModelConfig, RelationModel, initial_sha256, start_heads
 from rukh.model_card import relation_card
 from rukh.orders import Order, width, within
 from rukh.pair import PairConfig
@@ -119,7 +119,7 @@ class RelationTask:
         unlabelled = distillation.unlabelled if distillation.teachers else ()
         corpus = read_corpus(config.data, config.tagger, own, unlabelled, config.mix)
         self.posts, self.labelled, self.fold = corpus.posts, corpus.labelled, corpus.fold
-        self.source = corpus.source
+        self.source, self.left_out = corpus.source, corpus.left_out
         if schema is not own[0]:
             self.posts = [
                 relabelled(post, own[k], schema, config.without)
@@ -140,6 +140,7 @@ class RelationTask:
             ),
             schema,
         )
+        start_heads(self.model)
         self.features: Features | None = None
         if self.model.tuned_vision is not None:
             self.features = LiveFeatures(self.model.tuned_vision)
@@ -304,6 +305,8 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
             parameter.copy_(parameter.half())
     task.banks.settle()
     figures: dict[str, Any] = {"fold": task.finish(), "step": result.best["step"]}
+    if task.left_out:
+        figures["left_out"] = _figures(task.model, [task.posts[i] for i in task.left_out])
     if config.data.val is not None:
         data = config.data
         posts = load_posts(config.data.val, data, data.val_images, data.val_captions)
@@ -312,9 +315,7 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
             bare = [post.model_copy(update={"caption": None}) for post in posts]
             shown["val_without_captions"] = bare
         for name, some in shown.items():
-            measured = evaluate_posts(Extractor(task.model), some)
-            left_out = {"per_relation", "confusion", "risk_coverage", "seconds"}
-            figures[name] = {k: v for k, v in measured.items() if k not in left_out}
+            figures[name] = _figures(task.model, some)
     told: dict[str, Any] = {"figures": figures}
     if config.unseen is not None:
         told["unseen_temperature"], told["unseen_shift"] = config.unseen
@@ -323,3 +324,10 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
         task.model.memory = task.remember()
     task.model.save(out, relation_card(config.model_dump(mode="json"), figures))
     return figures
+
+
+def _figures(model: RelationModel, posts: Sequence[Post]) -> dict[str, Any]:
+    """What is told of a model on these posts."""
+    long = {"per_relation", "confusion", "risk_coverage", "seconds"}
+    measured = evaluate_posts(Extractor(model), posts)
+    return {name: value for name, value in measured.items() if name not in long}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from rukh.config import load_config
 from rukh.corpus import load_posts
@@ -96,7 +96,7 @@ def run(
             identity = _identity(told)
             if path.exists():
                 result = read_json(path)
-                if result.get("configuration") != identity:
+                if _filled(result.get("configuration")) != identity:
                     raise InputError(
                         "the result is of another configuration",
                         where=str(path),
@@ -128,6 +128,17 @@ def _identity(config: RelationTrainingConfig) -> dict[str, Any]:
     plain["distillation"]["unlabelled"] = [file.name for file in files]
     found: dict[str, Any] = json.loads(json.dumps(plain))
     return found
+
+
+def _filled(stored: Any) -> Any:
+    """A finished cell's configuration with the defaults of keys that came after it: a key that is
+    added keeps, by its default, what was done before. What is no configuration stays as it is.
+    """
+    try:
+        told = RelationTrainingConfig.model_validate(stored)
+    except ValidationError:
+        return stored
+    return json.loads(json.dumps(told.model_dump(mode="json", exclude={"notes"})))
 
 
 def _measure(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:

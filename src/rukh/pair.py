@@ -41,8 +41,8 @@ class PairConfig(Record):
         tuned_layers: Top layers of the text encoder that are trained.
         lora_rank: Low-rank adapters instead of tuned layers where above 0.
         fusion_layers, fusion_heads, dropout: The fusion.
-        look: Whether the head is told besides what each pair finds in the picture by an attention of
-            its own, which begins as the mean over the patches.
+        look: Whether the head is told besides what each pair finds in the picture by an attention
+            of its own, which begins as the mean over the patches.
         dim: Width of the pair embedding, and of fusion.
         positions: Whether the head is told the distance between its arguments.
         residual: Whether the pair embedding starts as what the text encoder itself makes of the
@@ -207,8 +207,10 @@ class PairEncoder(nn.Module):
         told = [h, t, h * t]
         if self.look is not None:
             first = inputs.ids.shape[1] + inputs.boxes.shape[1]  # behind words and objects
-            ends = torch.cat([h, t], -1)
-            told.append(self.look(ends, fused[:, first:], trust[:, first:], inputs.row))
+            # At states that the fusion did not change: what it makes of patches fits the very
+            # things that training showed.
+            seen = read[:, first:], trust[:, first:]
+            told.append(self.look(torch.cat([h, t], -1), *seen, inputs.row))
         hidden = self.head(torch.cat([*told, self._relative(inputs)], -1))
         pair = self.out(hidden)
         if self.config.residual:

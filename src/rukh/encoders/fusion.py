@@ -2,8 +2,8 @@
 
 ROC concatenates text and image states and runs N transformer encoder layers over them. rukh adds
 a gate, which says how far this picture is to be trusted for this text, a visibility under which
-levitated markers see the words, the picture and their own pair, and are seen by no other, and, where
-asked for, a look of each pair's own at the picture.
+levitated markers see the words, the picture and their own pair, and are seen by no other, and,
+where asked for, a look of each pair's own at the picture.
 """
 
 from __future__ import annotations

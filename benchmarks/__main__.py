@@ -42,9 +42,9 @@ def table(result: dict[str, Any]) -> str:
     """The result in Markdown."""
     lines = [f"{result['text']} and {result['vision']}, {result['posts']} posts"]
     lines += [", ".join(f"{key} {value}" for key, value in result["machine"].items())]
-    lines += ["", "| what | pairs a post | ratio | ms a post |", "| --- | ---: | ---: | ---: |"]
+    lines += ["", "| what | pairs a post | ratio | ms |", "| --- | ---: | ---: | ---: |"]
     lines += [
-        f"| {row['what']} | {row['pairs']} | {row['ratio']:.2f} | {1000 * row['seconds']:.1f} |"
+        f"| {row['what']} | {row['pairs']} | {row['ratio']:.3f} | {1000 * row['seconds']:.2f} |"
         for row in result["rows"]
     ]
     lines += ["", f"Most memory: {result['peak_mb']:,} MB. Ratios are taken within one run."]
@@ -68,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = [
             *speed.marker_schemes(text, *size),
             *speed.sharing(text, *size),
+            *speed.large_banks(text, *size),
             *speed.pictures(text, options.vision, *size, Path(folder)),
         ]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB on Linux, bytes on a Mac

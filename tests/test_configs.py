@@ -99,7 +99,7 @@ SCENES = {
 }
 
 
-def write_more(folder: Path, split: str, size: int) -> None:
+def write_more(folder: Path, split: str, size: int, as_published: bool = False) -> None:
     """A split of pairs, boxes and pictures in the form of NJUNLP/MORE."""
     from PIL import Image, ImageDraw
 
@@ -126,11 +126,21 @@ def write_more(folder: Path, split: str, size: int) -> None:
             for thing, (relation, _) in SCENES.items()
         ]
     (folder / f"{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if as_published:
+        import torch
+
+        torch.save(boxes, folder / f"ent_{split}_dict.pth")
+        told = folder / "caption_dict.json"  # one file for all splits
+        labels = json.loads(told.read_text()) if told.exists() else {}
+        labels |= {name: {"[OBJ0]": "a man", "[OBJ1]": "a hat"} for name in boxes}
+        told.write_text(json.dumps(labels), encoding="utf-8")
+        return
     (folder / f"ent_{split}_dict.json").write_text(json.dumps(boxes), encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", ["more", "more-paper"])
 def test_more_trains_and_is_measured(
-    tmp_path: Path, tiny_text: str, tiny_vision: str, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, tiny_text: str, tiny_vision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The shipped file, with only the encoders made small, through the command line's functions."""
     from rukh.commands.evaluate import evaluate
@@ -139,13 +149,14 @@ def test_more_trains_and_is_measured(
     monkeypatch.setenv("RUKH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("RUKH_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "data" / "more"
-    write_more(folder, "train", 20)
-    write_more(folder, "valid", 6)
+    write_more(folder, "train", 20, as_published=name == "more-paper")
+    write_more(folder, "valid", 6, as_published=name == "more-paper")
     post = next(read(folder / "train.txt", "more", images=folder / "img_org/train"))
     assert isinstance(post.objects[0], VisualObject) and post.image is not None
     assert post.image.is_file()
+    assert post.objects[0].label == ("a man" if name == "more-paper" else None)
 
-    config = next(path for path in CONFIGS if path.stem == "more")
+    config = next(path for path in CONFIGS if path.stem == name)
     out, told = tmp_path / "model", tmp_path / "figures.json"
     changes = [
         f"pair.text_encoder={tiny_text}",
@@ -169,3 +180,40 @@ def test_more_trains_and_is_measured(
     assert 0 <= measured["micro_f1_order_free"] <= 1
     for count in ("pairs", "positives", "posts", "images_used", "images_missing"):
         assert measured[count] == val[count], count
+
+
+def test_mnre_trains_in_the_setting_of_the_paper(
+    tmp_path: Path, tiny_text: str, tiny_vision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rukh.commands.train import train
+
+    monkeypatch.setenv("RUKH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("RUKH_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "data" / "mnre"
+    folder.mkdir(parents=True)
+    for split, size in (("train", 20), ("val", 6)):
+        lines = [
+            repr(
+                {
+                    "token": [PEOPLE[i % 5], "of", "Acme", "in", f"in{split}{i}"],
+                    "h": {"name": PEOPLE[i % 5], "pos": [0, 1]},
+                    "t": {"name": "Acme", "pos": [2, 3]},
+                    "img_id": f"{split}{i}.jpg",
+                    "relation": ("/per/org/member_of", "None")[i % 2],
+                }
+            )
+            for i in range(size)
+        ]
+        (folder / f"{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    changes = [
+        f"pair.text_encoder={tiny_text}",
+        f"pair.vision_encoder={tiny_vision}",
+        "pair.dim=24",
+        "tagger=null",
+        "training.epochs=1",
+        "training.batch_size=4",
+    ]
+    config = next(path for path in CONFIGS if path.stem == "mnre-paper")
+    train(config, changes, out=tmp_path / "model", json=tmp_path / "figures.json")
+    val = json.loads((tmp_path / "figures.json").read_text())["val"]
+    assert (val["pairs"], val["positives"], val["images_missing"]) == (6, 3, 6)

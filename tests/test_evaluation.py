@@ -15,10 +15,11 @@ from conftest import schema_of
 from rukh import cli
 from rukh.errors import InputError
 from rukh.evaluation import decisions, evaluate_posts
-from rukh.extraction import Answers, Extractor
+from rukh.extraction import Extractor
 from rukh.model import RelationModel
 from rukh.readers import write
 from rukh.records import Pair, Post
+from rukh.triples import Answers
 
 Make = Callable[..., RelationModel]
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from conftest import schema_of
 from rukh import extraction
-from rukh.extraction import Extractor, both_orders
+from rukh.extraction import Extractor
 from rukh.model import RelationModel
 from rukh.records import Pair, Post, Triple
 
@@ -207,9 +207,3 @@ def test_streaming_reads_no_further_than_it_must(extractor: Extractor, posts: li
 
     stream = extractor.stream(endless())
     assert next(stream) == next(stream)
-
-
-def test_both_orders() -> None:
-    assert both_orders([Pair(head="a", tail="b"), Pair(head="c", tail="a")]) == [
-        ("a", "b"), ("b", "a"), ("c", "a"), ("a", "c"),
-    ]  # fmt: skip

@@ -23,8 +23,9 @@ config
 readers templates
 schema_import
 images
+npm_package known_weights
 weights pretrained
-tensor_cache
+tensor_cache vector_store
 entity_types
 encoders
 batching
@@ -39,16 +40,17 @@ features
 markers
 inputs
 pair
+index
 bank
 orders
 relation
 losses
-tagging hf_tagger spacy_tagger detection hf_detector
+tagging hf_tagger spacy_tagger detection hf_detector tfjs_graph centernet
 model
 checkpoints
 metrics reliability
 candidates
-scoring journal calibration folds type_constraints
+scoring triples journal calibration folds type_constraints
 extraction
 evaluation report few_shot
 training training_banks distillation corpus

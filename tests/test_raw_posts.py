@@ -16,9 +16,9 @@ import torch
 
 from conftest import schema_of
 from rukh import cli, journal
-from rukh.candidates import MAX_FOUND, MOST
+from rukh.candidates import MAX_FOUND, MOST, both_orders
 from rukh.encoders.text import TextEncoder
-from rukh.extraction import Extractor, both_orders
+from rukh.extraction import Extractor
 from rukh.model import RelationModel
 from rukh.readers import group_posts, read, write
 from rukh.records import MAX_PAIRS, Post, TextEntity, Triple

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 from pydantic import ValidationError
 
 from conftest import schema_of
 from rukh.distillation import DistillationConfig
+from rukh.encoders.vision import load_vision_encoder
 from rukh.errors import InputError, WeightsError
 from rukh.extraction import Extractor
 from rukh.files import sha256
@@ -227,11 +229,18 @@ class Stop(Exception):
     """Stands for whatever ends a run."""
 
 
-@pytest.mark.parametrize("encoder", ["frozen", "shared", "separate"])
+@pytest.mark.parametrize("encoder", ["frozen", "shared", "separate", "vision"])
 def test_a_stopped_run_ends_as_the_undisturbed_one(
-    config: Path, tmp_path: Path, encoder: str, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    config: Path,
+    tmp_path: Path,
+    encoder: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    changed = loaded(config, relation={"encoder": encoder, "refresh_steps": 5})
+    if encoder == "vision":
+        changed = request.getfixturevalue("pictured")
+    else:
+        changed = loaded(config, relation={"encoder": encoder, "refresh_steps": 5})
     whole = RelationTask(changed)
     fit(whole, changed.training, tmp_path / "whole", {})
     left = 8
@@ -267,6 +276,54 @@ def test_what_was_measured_is_what_the_saved_model_says(config: Path, tmp_path: 
     right = sum(t.relation == g for t, g in zip(found, gold, strict=True))
     assert right / len(gold) == pytest.approx(figures["val"]["accuracy"])
     assert "fold.order_free" in (tmp_path / "model/README.md").read_text()
+
+
+@pytest.fixture
+def pictured(config: Path, tiny_vision: str) -> RelationTrainingConfig:
+    """Relations that only the picture tells: it is red where there is one."""
+    posts = []
+    for i, post in enumerate(labelled()):
+        head, tail = post.entities
+        relation = ("near", "none")[i % 2]
+        Image.new("RGB", (24, 32), ("red", "blue")[i % 2]).save(config.parent / f"{i}.png")
+        posts.append(
+            Post(
+                id=post.id,
+                text=f"{PEOPLE[i % 5]} {PLACES[i % 4]} {i // 2}",
+                image=config.parent / f"{i}.png",
+                entities=(
+                    head,
+                    {
+                        "id": "t",
+                        "start": head.end + 1,
+                        "end": head.end + 1 + tail.end - tail.start,
+                        "type": "LOC",
+                    },
+                ),
+                pairs=(Pair(head="h", tail="t", relation=relation),),
+            )
+        )
+    write(posts, config.parent / "posts.jsonl")
+    told = loaded(config)
+    pair = told.pair.model_copy(update={"vision_encoder": tiny_vision, "tuned_vision_layers": 1})
+    return told.model_copy(update={"pair": pair})
+
+
+def test_a_vision_encoder_can_be_trained(pictured: RelationTrainingConfig, tmp_path: Path) -> None:
+    data = pictured.data.model_copy(update={"val": pictured.data.train})
+    figures = train_relations(pictured.model_copy(update={"data": data}), tmp_path / "model")
+    assert figures["val"]["accuracy"] == 1
+    name = str(pictured.pair.vision_encoder)
+    model, base = RelationModel.from_pretrained(tmp_path / "model"), load_vision_encoder(name)
+    assert model.vision is not None
+    moved = {
+        ".layers.1." in f".{key}"
+        for key, weight in base.named_parameters()
+        if not torch.equal(weight, model.vision.get_parameter(key))
+    }
+    assert moved == {True}  # the upper of two layers, and nothing else
+    found = Extractor(model).extract(read(tmp_path / "posts.jsonl"))
+    assert [t.relation for t in found] == ["near", "none"] * 20
 
 
 def test_training_that_was_killed_gives_the_same_model(config: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,53 @@ def test_the_types_that_a_schema_speaks_of() -> None:
     relation = {"name": "a", "descriptions": ["x"], "head": ["Drug"], "tail": ["PER", "Gene"]}
     schema = RelationSchema.parse({"name": "s", "relations": [relation], "types": {"LOC": "place"}})
     assert schema.argument_types == {"Drug", "PER", "Gene", "LOC"}
+
+
+def test_what_is_looked_up_is_what_a_walk_over_all_relations_finds(
+    tiny_schema: RelationSchema,
+) -> None:
+    ids = [r.model_copy(update={"id": f"P{i}"}) for i, r in enumerate(tiny_schema.relations)]
+    made = tiny_schema.model_copy(update={"relations": tuple(ids)})
+    for i, relation in enumerate(made.relations):
+        assert made.relation(relation.name) is relation
+        assert made.resolve(f"P{i}") == made.resolve(relation.name) == relation.name
+    assert made.reverse("works_at") == "employs" and made.reverse("employs") == "works_at"
+
+
+def test_a_copy_with_other_relations_looks_its_own_up(tiny_schema: RelationSchema) -> None:
+    assert tiny_schema.knows("near")
+    data, equal = tiny_schema.model_dump(), schema_of()
+    assert tiny_schema == equal and "_lookup" not in data
+    others = tuple(r for r in tiny_schema.relations if r.name != "near")
+    fewer = tiny_schema.model_copy(update={"relations": others})
+    assert not fewer.knows("near") and tiny_schema.knows("near")
+    with pytest.raises(InputError, match="'near' is not in schema"):
+        fewer.relation("near")
+
+
+def test_ten_thousand_relations_are_checked_without_walking_over_all_for_each() -> None:
+    pairs = [
+        relation(f"r{i}", inverse=f"r{i ^ 1}", head=["A"], tail=[f"T{i % 5}"])
+        for i in range(10_000)
+    ]
+    start = time.process_time()
+    made = schema(*pairs)
+    assert all(made.reverse(name) == f"r{int(name[1:]) ^ 1}" for name in made.names)
+    thing = VisualObject(id="o", box=(0, 0, 1, 1), type="NONE")
+    assert not any(made.allows(thing, thing) for _ in range(1000))
+    assert time.process_time() - start < 5  # a walk for each took a minute
+
+
+def test_a_broken_file_is_told_alike_by_both_parsers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import yaml
+
+    path = tmp_path / "broken.yaml"
+    path.write_text("name: x\nrelations: [\n")
+    with pytest.raises(InputError, match=r"broken\.yaml: not YAML: .*line 3"):
+        RelationSchema.load(path)
+    monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    with pytest.raises(InputError, match=r"broken\.yaml: not YAML: .*line 3"):
+        RelationSchema.load(path)
+    assert RelationSchema.load("mnre").nota == "None"

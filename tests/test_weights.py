@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from rukh import weights
+from rukh import known_weights, weights
 from rukh.commands import weights as command
 from rukh.errors import InputError, WeightsError
-from rukh.weights import Known, fetch, find, install, installed, model_folder
+from rukh.known_weights import Known
+from rukh.weights import fetch, find, install, installed, model_folder
 
 BODY = b"not really weights"
 SUM = hashlib.sha256(BODY).hexdigest()
@@ -35,7 +36,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("RUKH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(weights, "KNOWN", (WHOLE, SIGHT, SPLIT))
+    monkeypatch.setattr(known_weights, "KNOWN", (WHOLE, SIGHT, SPLIT))
     monkeypatch.setattr("huggingface_hub.snapshot_download", no_hub)
     return folder
 
@@ -327,11 +328,11 @@ def test_commands(site: Path, pip: Pip, capsys: pytest.CaptureFixture[str]) -> N
         command.install("tinyy")
 
 
-@pytest.mark.parametrize("one", weights.KNOWN, ids=lambda one: one.name)
+@pytest.mark.parametrize("one", known_weights.KNOWN, ids=lambda one: one.name)
 def test_the_real_weights_that_are_installed(one: Known, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "KNOWN", (one,))
+    monkeypatch.setattr(known_weights, "KNOWN", (one,))
     path = installed(one)
     if path is None:
         pytest.skip(f"{one.name} is not installed; {one.remedy}")
     assert find(one.name, one.kind) == path
-    assert path.is_dir() == (one.kind == "text")
+    assert path.is_dir() == (one.kind != "vision")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from rukh.errors import InputError
 from rukh.schema import RelationSchema
-from rukh.tensor_cache import kept
+from rukh.vector_store import embedded
+from rukh.weights import cache
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class RelationBank:
             examples say of it (see :mod:`rukh.few_shot`), zeros for most. None: there are none.
         seen: ``(C,)`` bool, the columns of NOTA and of relations that the model's training showed.
             None: all of them.
+        indexed: Whether a head may score only the relations that an index finds; see
+            :mod:`rukh.index`.
     """
 
     names: tuple[str, ...]
@@ -39,6 +44,7 @@ class RelationBank:
     types: Mapping[str, str]
     anchors: Tensor | None = None
     seen: Tensor | None = None
+    indexed: bool = False
 
     @classmethod
     def build(
@@ -50,7 +56,8 @@ class RelationBank:
             schema: The relations.
             embed: Texts to ``(M, d)``.
             key: What ``embed`` is (an encoder's name); where given, vectors are kept in the cache
-                folder under the hash of key and descriptions. None caches nothing.
+                folder, in one file a key, and only descriptions that it lacks are embedded; see
+                :mod:`rukh.vector_store`. None caches nothing.
         """
         owned = [
             [text for text in relation.descriptions if text.strip()]
@@ -64,14 +71,14 @@ class RelationBank:
             row = list(range(first, first + len(texts)))
             table.append(row + [-1] * (width - len(row)))
             first += len(texts)
-        vectors = (
-            embed(descriptions)
-            if key is None
-            else kept("banks", [key, descriptions], lambda: embed(descriptions))
-        )
+        file = None
+        if key is not None:
+            file = cache() / "banks" / f"{hashlib.sha256(key.encode()).hexdigest()}.sqlite"
+        vectors = embedded(descriptions, embed, file)
         names = schema.names
+        place = {name: i for i, name in enumerate(names)}
         turned = [schema.reverse(name) for name in names]
-        reverse = torch.tensor([-1 if t is None else names.index(t) for t in turned])
+        reverse = torch.tensor([-1 if t is None else place[t] for t in turned])
         return cls(names, tuple(descriptions), vectors, torch.tensor(table), reverse, schema.types)
 
     @property
@@ -95,6 +102,10 @@ class RelationBank:
         if name is None or name == nota:
             return 0
         try:
-            return self.names.index(name) + 1
-        except ValueError:
+            return self._places[name] + 1
+        except KeyError:
             raise InputError(f"relation {name!r} is not in the schema") from None
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.names)}

@@ -33,3 +33,35 @@ def length_buckets(
         near = sorted(order[first : first + window], key=lambda i: lengths[i])
         batches += [near[i : i + batch_size] for i in range(0, len(near), batch_size)]
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def bounded(counts: Sequence[int], most: int) -> list[list[tuple[int, slice]]]:
+    """Items of several things each, as parts of at most so many things.
+
+    Only an item that is larger than a part is cut; an item of nothing stands in a part as well.
+
+    Args:
+        counts: How many things each item has.
+        most: The most things a part, at least 1.
+
+    Returns:
+        Parts of ``(item, which of its things)``, in order.
+
+    Example:
+        >>> bounded([2, 2, 5], 4)[1:]
+        [[(2, slice(0, 4, None))], [(2, slice(4, 5, None))]]
+    """
+    parts: list[list[tuple[int, slice]]] = []
+    room = 0
+    for item, count in enumerate(counts):
+        first = 0
+        while True:
+            taken = min(count - first, most)
+            if taken > room or not parts:
+                parts.append([])
+                room = most
+            parts[-1].append((item, slice(first, first + taken)))
+            first, room = first + taken, room - taken
+            if first >= count:
+                break
+    return parts

@@ -1,12 +1,13 @@
-"""Which pairs of a post are asked."""
+"""Which pairs of a post are asked, and in which order."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations
 from math import isqrt
 
 from rukh.errors import InputError
-from rukh.records import MAX_PAIRS, Post
+from rukh.records import MAX_PAIRS, Pair, Post
 from rukh.schema import RelationSchema
 
 MOST = (1 + isqrt(1 + 4 * MAX_PAIRS)) // 2
@@ -40,3 +41,8 @@ def asked(post: Post, schema: RelationSchema) -> list[tuple[str, str]]:
         for head, tail in permutations(post.arguments, 2)
         if schema.allows(head, tail)
     ]
+
+
+def both_orders(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
+    """Each pair in its own order, then in the other: ``2 Q`` asks for ``Q`` pairs."""
+    return [o for pair in pairs for o in ((pair.head, pair.tail), (pair.tail, pair.head))]

@@ -15,9 +15,9 @@ import torch
 from pydantic import Field, field_validator
 
 from rukh.bank import RelationBank
+from rukh.candidates import both_orders
 from rukh.entity_types import in_words
 from rukh.errors import InputError
-from rukh.extraction import both_orders
 from rukh.folds import parts, split_fold
 from rukh.orders import Order, columns
 from rukh.readers import group_posts, read, read_captions

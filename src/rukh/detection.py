@@ -1,7 +1,8 @@
 """Detectors: pictures in, the objects in them out; and how posts come by objects to ask about.
 
-A detector is named ``hf:NAME_OR_FOLDER`` (any object-detection model of Hugging Face's form) or by
-what a third party registered; see :mod:`rukh.registry`.
+A detector is named ``hf:NAME_OR_FOLDER`` (any object-detection model of Hugging Face's form),
+``centernet`` (see :mod:`rukh.centernet`), or by what a third party registered in
+:mod:`rukh.registry`.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def as_objects(found: Sequence[tuple[Box, str, float]]) -> list[VisualObject]:
     """
     objects: list[VisualObject] = []
     for box, label, score in sorted(found, key=lambda one: -one[2]):
-        x1, y1, x2, y2 = (min(max(float(edge), 0.0), 1.0) for edge in box)
+        x1, y1, x2, y2 = (round(min(max(float(edge), 0.0), 1.0), 4) for edge in box)
         if x1 < x2 and y1 < y2:
             meta: dict[str, Any] = {"score": round(float(score), 4)}
             name = f"o{len(objects)}"

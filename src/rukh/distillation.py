@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from rukh.errors import InputError
-from rukh.features import FeatureCache, pictures_of
+from rukh.features import Features, pictures_of
 from rukh.files import sha256
 from rukh.folds import parts
 from rukh.model import RelationModel
@@ -49,7 +49,7 @@ def teach(
     chosen: Sequence[int],
     asked: Sequence[Sequence[tuple[str, str]]],
     student: RelationModel,
-    features: FeatureCache | None,
+    features: Features | None,
 ) -> list[Tensor | None]:
     """What the teachers say.
 
@@ -77,7 +77,12 @@ def teach(
         for what, same in (
             ("relations", bank.names == student.schema.names),
             ("order", own.order == other.order),
-            ("vision encoder", own.pair.vision_encoder == other.pair.vision_encoder),
+            # A trained one's patch states are its own.
+            (
+                "vision encoder",
+                own.pair.vision_encoder == other.pair.vision_encoder
+                and not (own.pair.tuned_vision_layers or other.pair.tuned_vision_layers),
+            ),
         ):
             if not same:
                 raise InputError(f"teacher {name!r} has another {what} than the student")
@@ -101,7 +106,7 @@ def _answers(
     teacher: RelationModel,
     posts: Sequence[Post],
     asked: Sequence[Sequence[tuple[str, str]]],
-    features: FeatureCache | None,
+    features: Features | None,
 ) -> Sequence[Tensor]:
     """Probabilities ``(Q, C)`` for each post; kept on disk, as every student and every resumed run
     asks the same.

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from rukh.candidates import both_orders
 from rukh.errors import MOST_TOLD, InputError, suggestion
-from rukh.extraction import CHUNK, Extractor, both_orders
+from rukh.extraction import CHUNK, Extractor
 from rukh.metrics import OrderedDecision, evaluate_predictions
 from rukh.records import Post
 from rukh.reliability import calibration_error, risk_coverage

@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from rukh.batching import bounded
 from rukh.candidates import MAX_FOUND, MOST, asked
 from rukh.detection import MAX_OBJECTS, Detector, load_detector, with_objects
 from rukh.encoders.vision import PatchMap
 from rukh.entity_types import in_words
 from rukh.features import FeatureCache, pictures_of
+from rukh.index import Search, indexed
 from rukh.model import RelationModel
+from rukh.orders import width
 from rukh.pair import Encoded
-from rukh.records import FoundEntity, FoundObject, Pair, Post, Scored, Triple
+from rukh.records import Post, Triple
 from rukh.schema import RelationSchema
 from rukh.scoring import PostScores, score_posts
 from rukh.tagging import Tagger, load_tagger
+from rukh.triples import Answers, accepted, triples_of
 from rukh.type_constraints import Constraints, violations
 
 CHUNK = 256
 """Posts that are read, encoded and answered together, and the unit of resuming."""
-
-
-class Answers(NamedTuple):
-    """What a model says of one post.
-
-    Attributes:
-        pairs: The ``Q`` ordered pairs that were asked, as argument ids.
-        probabilities: ``(Q, 1 + R)``, calibrated, NOTA first.
-        match: ``(Q, R)`` index of each relation's best description in the bank.
-        gate: Trust in the picture, or None.
-    """
-
-    pairs: list[tuple[str, str]]
-    probabilities: Tensor
-    match: Tensor
-    gate: float | None
+CELLS = 1 << 23
+"""Scores of pairs and relations that stand in memory at once, some ten times over: 300 MB."""
 
 
 class Extractor:
@@ -53,6 +43,8 @@ class Extractor:
         schema: The relations to choose from. None: the model's own.
         threshold: The least probability at which a relation is told. None: the model's own.
         constraints: How types that a relation does not allow count against it.
+        search: Whether all relations are scored, or those that an index finds; see
+            :mod:`rukh.index`.
         detector: Finds objects in pictures of posts that come without any. None: nothing does.
         max_objects: The most objects that are taken of a picture, the surest first.
         feature_folder: Where to keep the patch states of pictures; None keeps them in memory.
@@ -84,13 +76,15 @@ class Extractor:
         schema: RelationSchema | None = None,
         threshold: float | None = None,
         constraints: Constraints = "soft",
+        search: Search = "auto",
         detector: Detector | None = None,
         max_objects: int = MAX_OBJECTS,
         feature_folder: Path | None = None,
     ) -> None:
         self.model = model.eval()
         self.schema = schema or model.schema
-        self.bank = model.bank(self.schema)
+        bank = model.bank(self.schema)
+        self.bank = replace(bank, indexed=indexed(search, len(bank.names)))
         # A head that cannot take these relations says so here, not at the first post.
         nothing = torch.zeros(0, model.config.pair.dim)
         model.head(Encoded(nothing, nothing, nothing), self.bank)
@@ -112,6 +106,7 @@ class Extractor:
         schema: str | Path | RelationSchema | None = None,
         threshold: float | None = None,
         constraints: Constraints = "soft",
+        search: Search = "auto",
         detector: str | Detector | None = None,
         max_objects: int = MAX_OBJECTS,
         feature_folder: Path | None = None,
@@ -126,7 +121,7 @@ class Extractor:
                 installed.
             InputError: The schema is broken, or asks a classifier for relations it never saw; or
                 there is no such kind of tagger or detector.
-            MissingDependency: The tagger needs a package that is not installed.
+            MissingDependency: The tagger or the search needs a package that is not installed.
         """
         if isinstance(schema, str | Path):
             schema = RelationSchema.load(schema)
@@ -140,6 +135,7 @@ class Extractor:
             schema=schema,
             threshold=threshold,
             constraints=constraints,
+            search=search,
             detector=detector,
             max_objects=max_objects,
             feature_folder=feature_folder,
@@ -258,77 +254,27 @@ class Extractor:
                 shown = with_objects(chunk, self.detector, self.schema, self.max_objects)
             typed = self.typed(self.found(shown))
             self.silent += sum(not post.arguments for post in typed)
-            pairs = [asked(post, self.schema) for post in typed]
-            for given, post, answers in zip(chunk, typed, self.answer(typed, pairs), strict=True):
-                found = _found(given, post)
-                triples = [
-                    self._triple(post.id, found, answers, i, top_k)
-                    for i in range(len(answers.pairs))
-                ]
-                yield triples if post.pairs is not None else self._accepted(triples)
+            told = self._told(chunk, typed, [asked(post, self.schema) for post in typed], top_k)
+            for post, triples in zip(typed, told, strict=True):
+                yield triples if post.pairs is not None else accepted(triples, self.schema.nota)
 
-    def _triple(
+    def _told(
         self,
-        post_id: str,
-        found: tuple[dict[str, FoundEntity], dict[str, FoundObject]],
-        answers: Answers,
-        i: int,
+        given: Sequence[Post],
+        posts: Sequence[Post],
+        pairs: Sequence[Sequence[tuple[str, str]]],
         top_k: int,
-    ) -> Triple:
-        probabilities = answers.probabilities[i]
-        k = int(probabilities[1:].argmax())
-        score = float(probabilities[1 + k])
-        head, tail = answers.pairs[i]
-        ranking = None
-        if top_k:
-            names = (self.schema.nota, *self.bank.names)
-            best = torch.argsort(probabilities, descending=True, stable=True)[:top_k].tolist()
-            ranking = tuple(
-                Scored(relation=names[b], score=round(float(probabilities[b]), 6)) for b in best
-            )
-        told = score >= self.threshold
-        return Triple(
-            post_id=post_id,
-            head=head,
-            tail=tail,
-            head_entity=found[0].get(head),
-            tail_entity=found[0].get(tail),
-            head_object=found[1].get(head),
-            tail_object=found[1].get(tail),
-            relation=self.bank.names[k] if told else self.schema.nota,
-            score=round(score if told else float(probabilities[0]), 6),
-            description=self.bank.descriptions[int(answers.match[i, k])] if told else None,
-            gate=None if answers.gate is None else round(answers.gate, 6),
-            ranking=ranking,
-        )
-
-    def _accepted(self, triples: Sequence[Triple]) -> list[Triple]:
-        """Triples that tell a relation, one for each two arguments: the better order's."""
-        best: dict[frozenset[str], Triple] = {}
-        for triple in triples:
-            if triple.relation in (None, self.schema.nota):
-                continue
-            key = frozenset((triple.head, triple.tail))
-            if key not in best or triple.score > best[key].score:
-                best[key] = triple
-        return [t for t in triples if best.get(frozenset((t.head, t.tail))) is t]
-
-
-def _found(given: Post, post: Post) -> tuple[dict[str, FoundEntity], dict[str, FoundObject]]:
-    """The arguments that a post did not give, as triples tell them, by their ids."""
-    entities = () if given.entities else post.entities
-    objects = () if given.objects else post.objects
-    return {
-        e.id: FoundEntity(start=e.start, end=e.end, type=e.type, text=post.text[e.start : e.end])
-        for e in entities
-    }, {
-        o.id: FoundObject.model_validate(
-            {"box": o.box, "label": o.label, "type": o.type, "score": o.meta.get("score")}
-        )
-        for o in objects
-    }
-
-
-def both_orders(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
-    """Each pair in its own order, then in the other: ``2 Q`` asks for ``Q`` pairs."""
-    return [o for pair in pairs for o in ((pair.head, pair.tail), (pair.tail, pair.head))]
+    ) -> list[list[Triple]]:
+        """The triples of all pairs. A post whose pairs have too many scores is encoded for some of
+        its pairs at a time.
+        """
+        out: list[list[Triple]] = [[] for _ in posts]
+        most = max(1, CELLS // width(self.bank, self.model.config.order))
+        for part in bounded([len(asks) for asks in pairs], most):
+            some = [posts[i] for i, _ in part]
+            answered = self.answer(some, [pairs[i][which] for i, which in part])
+            for (i, _), post, answers in zip(part, some, answered, strict=True):
+                out[i] += triples_of(
+                    given[i], post, answers, self.bank, self.schema.nota, self.threshold, top_k
+                )
+        return out

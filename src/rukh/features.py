@@ -1,4 +1,5 @@
-"""Patch maps of a frozen encoder, computed once for each picture and kept on disk.
+"""Patch maps of pictures: of a frozen encoder, computed once for each picture and kept on disk; of
+one that is trained, computed whenever they are asked for.
 
 A map's file is named after the picture's bytes and lies in a folder named after the encoder, so
 a cache is never stale: another encoder or other bytes are another file. Files appear whole or not
@@ -12,6 +13,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -30,6 +32,13 @@ PREPROCESSING = 1
 _HALF_MAX = torch.finfo(torch.float16).max
 
 Source = Path | bytes
+
+
+class Features(Protocol):
+    """Gives the patch map of each picture; None for one that cannot be had."""
+
+    def get(self, sources: Sequence[Source]) -> list[PatchMap | None]:
+        """The maps, in order."""
 
 
 class FeatureCache:
@@ -112,7 +121,8 @@ class FeatureCache:
                 batch = items[first : first + self.batch_size]
                 pictures = {key: self._prepare(key, source) for key, source in batch}
                 ready = {key: one for key, one in pictures.items() if one is not None}
-                maps = encode_prepared(self.encoder, list(ready.values()))
+                with torch.no_grad():
+                    maps = encode_prepared(self.encoder, list(ready.values()))
                 for key, one in zip(ready, maps, strict=True):
                     blob = _pack(one)
                     self._store(key, blob)
@@ -156,9 +166,35 @@ class FeatureCache:
             del self._memory[next(iter(self._memory))]
 
 
-def pictures_of(
-    posts: Sequence[Post | None], features: FeatureCache | None
-) -> list[PatchMap | None]:
+class LiveFeatures:
+    """Patch maps by an encoder whose weights change: with gradients where these are enabled.
+
+    Args:
+        encoder: What makes them.
+        batch_size: Pictures of one pass.
+    """
+
+    def __init__(self, encoder: VisionEncoder, *, batch_size: int = 8) -> None:
+        self.encoder, self.batch_size = encoder, batch_size
+
+    def get(self, sources: Sequence[Source]) -> list[PatchMap | None]:
+        """See :class:`Features`; a picture that is asked for twice is encoded once."""
+        ready: dict[Source, Picture] = {}
+        for source in dict.fromkeys(sources):
+            try:
+                image = load_image(read_picture(source, _name(source)), _name(source))
+            except InputError:
+                continue
+            encoder = self.encoder
+            ready[source] = prepare(image, encoder.size, encoder.mean, encoder.std)
+        pictures, maps = list(ready.values()), []
+        for first in range(0, len(pictures), self.batch_size):
+            maps += encode_prepared(self.encoder, pictures[first : first + self.batch_size])
+        found = dict(zip(ready, maps, strict=True))
+        return [found.get(source) for source in sources]
+
+
+def pictures_of(posts: Sequence[Post | None], features: Features | None) -> list[PatchMap | None]:
     """The patch map of each post's picture; None where it has none, it cannot be read, or there is
     no post.
     """

@@ -7,7 +7,7 @@ encoders, fp16), ``schema.yaml``, and ``README.md``, its model card.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,10 +23,11 @@ from rukh.encoders.adapt import (
     tune_top_layers,
 )
 from rukh.encoders.text import TextEncoder
-from rukh.encoders.vision import load_vision_encoder
+from rukh.encoders.vision import VisionEncoder, load_vision_encoder
 from rukh.errors import InputError, RukhError, WeightsError
 from rukh.files import atomic_folder, atomic_open, read_json, sha256, write_json
 from rukh.inputs import PairInputs
+from rukh.known_weights import known
 from rukh.orders import Order, directed, join, within
 from rukh.pair import Encoded, PairConfig, PairEncoder
 from rukh.records import Record, as_input_error
@@ -34,7 +35,7 @@ from rukh.registry import resolve
 from rukh.relation import Head, RelationConfig, Scores, worded
 from rukh.schema import RelationSchema
 from rukh.tagging import TokenTagger
-from rukh.weights import find, known, model_folder
+from rukh.weights import find, model_folder
 
 ANCHORS = "anchors"
 """Under which name the anchors are stored."""
@@ -137,12 +138,19 @@ class RelationModel(nn.Module):
             self.relation_text = TextEncoder.load(config.pair.text_encoder)
             tune_top_layers(self.relation_text.model, config.relation.tuned_layers)
         self.anchors = torch.zeros(len(config.anchored), config.pair.dim)
+        self.tuned_vision: VisionEncoder | None = None
+        name = config.pair.vision_encoder
+        if name is not None and config.pair.tuned_vision_layers:
+            self.tuned_vision = load_vision_encoder(name)
+            tune_top_layers(self.tuned_vision, config.pair.tuned_vision_layers)
 
     @cached_property
-    def vision(self) -> Any:
-        """The frozen vision encoder, loaded when first needed; None where the model has none."""
+    def vision(self) -> VisionEncoder | None:
+        """The vision encoder, if any; a frozen one is loaded when first needed."""
         name = self.config.pair.vision_encoder
-        return None if name is None else load_vision_encoder(name)
+        if self.tuned_vision is not None or name is None:
+            return self.tuned_vision
+        return load_vision_encoder(name)
 
     def bank(self, schema: RelationSchema | None = None, *, training: bool = False) -> RelationBank:
         """Embed a schema (the model's own where None) with the relation tower.
@@ -159,8 +167,8 @@ class RelationModel(nn.Module):
         if not set(anchored) & set(bank.names):
             return bank
         none = torch.zeros(self.config.pair.dim)
-        rows = [self.anchors[anchored.index(n)] if n in anchored else none for n in bank.names]
-        return replace(bank, anchors=torch.stack(rows))
+        own = dict(zip(anchored, self.anchors, strict=True))
+        return replace(bank, anchors=torch.stack([own.get(name, none) for name in bank.names]))
 
     def _embedded(self, schema: RelationSchema) -> RelationBank:
         name = self.config.pair.text_encoder
@@ -168,13 +176,12 @@ class RelationModel(nn.Module):
             return RelationBank.build(schema, self.pair.text.sentences)
         if self.relation_text is not None:
             return RelationBank.build(schema, self.relation_text.sentences)
+        # The tower's own encoder has been tuned; the base is loaded anew, and only if the cache
+        # lacks one of these descriptions.
+        base = lru_cache(maxsize=1)(lambda: TextEncoder.load(name).eval())
         with torch.no_grad():
-            # The tower's own encoder has been tuned; the base is loaded anew, and only if the
-            # cache does not know these descriptions.
             return RelationBank.build(
-                schema,
-                lambda texts: TextEncoder.load(name).eval().sentences(texts),
-                key=_content(name),
+                schema, lambda texts: base().sentences(texts), key=_content(name)
             )
 
     def forward(self, inputs: PairInputs, bank: RelationBank) -> tuple[Scores, Encoded]:
@@ -187,7 +194,8 @@ class RelationModel(nn.Module):
         encoded: Encoded = self.pair(inputs, {**self.schema.types, **bank.types}, back=joint)
         scores = self.head(encoded, bank)
         if encoded.back is not None:
-            back = self.head(encoded.back, bank)
+            # Each order knows the other, as an indexed bank is scored alike in both.
+            back = self.head(encoded.back._replace(back=encoded), bank)
             scores = scores._replace(logits=join(scores.logits, back.logits, bank))
         return scores, encoded
 

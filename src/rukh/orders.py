@@ -42,10 +42,14 @@ def join(there: Tensor, back: Tensor, bank: RelationBank) -> Tensor:
         >>> join(torch.zeros(5, 23), torch.zeros(5, 23), bank).shape
         torch.Size([5, 39])
     """
-    both = bank.reverse >= 0
     nota = (there[:, :1] + back[:, :1]) / 2
-    same = torch.logaddexp(there[:, 1:], back[:, 1 + bank.reverse.clamp_min(0)])
-    return torch.cat([nota, torch.where(both, same, there[:, 1:]), back[:, 1:][:, ~both]], 1)
+    forth, oneway = there[:, 1:], bank.reverse < 0
+    both = (~oneway).nonzero().flatten()
+    if len(both):
+        same = torch.logaddexp(forth[:, both], back[:, 1 + bank.reverse[both]])
+        forth = forth.index_copy(1, both, same)
+    turned = back[:, 1:] if oneway.all() else back[:, 1:][:, oneway]
+    return torch.cat([nota, forth, turned], 1)
 
 
 def columns(label: str | None, bank: RelationBank, nota: str | None, order: Order) -> list[int]:

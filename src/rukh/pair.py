@@ -36,6 +36,8 @@ class PairConfig(Record):
         initial: Name or path of a tagger whose tuned text encoder the tower starts from; None
             starts from the base encoder itself.
         vision_encoder: Name or path of the vision encoder; None reads no pictures.
+        tuned_vision_layers: Top layers of the vision encoder that are trained; at 0 it is frozen,
+            and its patch states are computed once.
         markers: How arguments are pointed out; see :mod:`rukh.markers`.
         type_hints: Whether markers carry the arguments' types.
         tuned_layers: Top layers of the text encoder that are trained.
@@ -56,6 +58,7 @@ class PairConfig(Record):
     text_encoder: str = "all-MiniLM-L6-v2"
     initial: str | None = None
     vision_encoder: str | None = "efficientnet-lite0"
+    tuned_vision_layers: int = Field(default=0, ge=0)
     markers: Markers = "post"
     type_hints: bool = True
     tuned_layers: int = Field(default=4, ge=0)

@@ -25,6 +25,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "redocred": "rukh.readers.redocred:RedocredFormat",
     },
     "detectors": {
+        "centernet": "rukh.centernet:CenterNetDetector",
         "hf": "rukh.hf_detector:HfDetector",
     },
     "heads": {

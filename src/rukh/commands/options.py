@@ -18,8 +18,8 @@ Tagger: TypeAlias = Annotated[
 Detector: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Finds objects in pictures of posts that give none: hf:NAME_OR_FOLDER, any "
-        "Hugging Face object-detection model."
+        help="Finds objects in pictures of posts that give none: centernet, or "
+        "hf:NAME_OR_FOLDER, any Hugging Face object-detection model."
     ),
 ]
 Schema: TypeAlias = Annotated[
@@ -34,6 +34,12 @@ Types: TypeAlias = Annotated[
     typer.Option(
         help="How types that a relation does not allow count against it; hard: given ones shut it "
         "out.",
+    ),
+]
+Search: TypeAlias = Annotated[
+    Literal["auto", "exact", "faiss"],
+    typer.Option(
+        help="Score all relations, or those that an index finds; auto: an index for very many.",
     ),
 ]
 Format: TypeAlias = Annotated[

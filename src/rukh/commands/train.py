@@ -68,8 +68,8 @@ def train(
             f"no task {task!r}",
             where=str(config),
             field="task",
-            fix=f"run: rukh study ablation {config}"
-            if task == "ablation"
+            fix=f"run: rukh study {task} {config}"
+            if task in ("ablation", "zero-shot")
             else suggestion(task, ["relations", "tagger"]),
         )
     if json is not None:

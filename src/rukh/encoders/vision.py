@@ -11,7 +11,7 @@ import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -68,6 +68,12 @@ class VisionEncoder(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Patch states ``(B, P, dim)``, row by row, of normalised pixels ``(B, 3, S, S)``."""
         raise NotImplementedError
+
+    def train(self, mode: bool = True) -> Self:
+        """It always computes as in evaluation, also where its weights are trained: batches are too
+        small for statistics of their own.
+        """
+        return super().train(False)
 
     def traits(self) -> dict[str, Any]:
         """Whatever besides the weights decides what the states are."""
@@ -242,17 +248,13 @@ def patch_boxes(encoder: VisionEncoder, frame: Box) -> tuple[Tensor, Tensor]:
     return boxes.float(), shown
 
 
-@torch.no_grad()
 def encode_prepared(encoder: VisionEncoder, pictures: Sequence[Picture]) -> list[PatchMap]:
-    """Patch maps of one batch of prepared pictures, without gradient."""
+    """Patch maps of one batch of prepared pictures."""
     if not pictures:
         return []
-    was_training = encoder.training
-    encoder.eval()
     device = next(encoder.parameters()).device
     pixels = torch.from_numpy(np.stack([picture.pixels for picture in pictures]))
     states = encoder(pixels.to(device)).cpu()
-    encoder.train(was_training)
     maps = []
     for state, picture in zip(states, pictures, strict=True):
         boxes, shown = patch_boxes(encoder, picture.frame)
@@ -260,6 +262,7 @@ def encode_prepared(encoder: VisionEncoder, pictures: Sequence[Picture]) -> list
     return maps
 
 
+@torch.no_grad()
 def encode_pictures(
     encoder: VisionEncoder, images: Sequence[Image.Image], batch_size: int = 8
 ) -> list[PatchMap]:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rukh.extraction import Extractor, both_orders
+from rukh.candidates import both_orders
+from rukh.extraction import Extractor
 from rukh.records import Box, Pair, Post
 from rukh.schema import RelationSchema
 from rukh.studies.probe_cutouts import Cutouts, Split, find_assets

@@ -36,6 +36,8 @@ class PairConfig(Record):
         initial: Name or path of a tagger whose tuned text encoder the tower starts from; None
             starts from the base encoder itself.
         vision_encoder: Name or path of the vision encoder; None reads no pictures.
+        picture_size: Side of the square that pictures are fitted into, in pixels; None takes what
+            the vision encoder was trained with.
         tuned_vision_layers: Top layers of the vision encoder that are trained; at 0 it is frozen,
             and its patch states are computed once.
         markers: How arguments are pointed out; see :mod:`rukh.markers`.
@@ -58,6 +60,7 @@ class PairConfig(Record):
     text_encoder: str = "all-MiniLM-L6-v2"
     initial: str | None = None
     vision_encoder: str | None = "efficientnet-lite0"
+    picture_size: int | None = Field(default=None, ge=32, le=1024)
     tuned_vision_layers: int = Field(default=0, ge=0)
     markers: Markers = "post"
     type_hints: bool = True

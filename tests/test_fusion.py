@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rukh.encoders.fusion import Fusion, VisualGate, visibility
+from rukh.encoders.fusion import Fusion, Look, VisualGate, visibility
 
 
 def test_visibility_against_its_definition() -> None:
@@ -68,3 +68,28 @@ def test_trust_weighs_attention_and_none_hides(last: int) -> None:
 
 def test_the_gate_is_one_number_a_post() -> None:
     assert VisualGate(8)(torch.randn(5, 8), torch.randn(5, 8)).shape == (5,)
+
+
+def test_a_look_begins_as_the_mean_of_what_is_trusted() -> None:
+    torch.manual_seed(0)
+    look, states = Look(16, 4).eval(), torch.randn(2, 5, 16)
+    trust = torch.tensor([[1.0, 1, 1, 1, 1], [1, 1, 0, 0, 0]]).log()
+    row, ends = torch.tensor([0, 1, 1]), torch.randn(3, 32)
+    values = look.states(states)[..., 16:]
+    wanted = torch.stack([values[0].mean(0), values[1, :2].mean(0), values[1, :2].mean(0)])
+    torch.testing.assert_close(look(ends, states, trust, row), wanted)
+
+
+def test_a_look_depends_on_the_pair_and_on_nothing_that_is_not_trusted() -> None:
+    torch.manual_seed(0)
+    look, states = Look(16, 4).eval(), torch.randn(1, 5, 16)
+    for parameter in look.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    row, ends = torch.tensor([0, 0]), torch.randn(2, 32)
+    trust = torch.tensor([[1, 1, 1, 0.5, 0]]).log()
+    found = look(ends, states, trust, row)
+    assert (found[0] - found[1]).norm() > 1e-2
+    for place, seen in ((3, True), (4, False)):
+        other = states.clone()
+        other[:, place] += 1 + torch.randn(16)
+        assert torch.allclose(look(ends, other, trust, row), found, atol=1e-6) != seen

@@ -156,11 +156,12 @@ def test_the_picture_matters_and_so_does_what_lies_under_a_box(
     assert (first[key] - third[key]).norm() > 1e-4
 
 
+@pytest.mark.parametrize("look", [False, True])
 @pytest.mark.parametrize("scheme", ["post", "pair"])
 def test_a_picture_that_is_not_trusted_is_absent(
-    tiny_model: Make, posts: list[Post], scheme: Markers
+    tiny_model: Make, posts: list[Post], scheme: Markers, look: bool
 ) -> None:
-    model = tiny_model(vision=True, markers=scheme)
+    model = tiny_model(vision=True, markers=scheme, look=look)
     with torch.no_grad():
         model.pair.gate.score[-1].bias.fill_(-1e4)
     for post in (posts[0], posts[1], posts[3]):
@@ -212,6 +213,7 @@ def test_gradients_reach_every_trained_parameter(
     model = tiny_model(
         vision=True,
         markers=scheme,
+        look=True,
         lora_rank=lora,
         text_encoder=encoder_folder("bert", hidden_size=48),
     )
@@ -256,7 +258,7 @@ def test_heads_that_do_not_divide_the_width_are_refused_at_once() -> None:
 def test_a_pair_read_backwards_is_the_pair_asked_backwards(
     tiny_model: Make, posts: list[Post], scheme: Markers
 ) -> None:
-    model = tiny_model(vision=True, markers=scheme)
+    model = tiny_model(vision=True, markers=scheme, look=True)
     pairs = [every(post) for post in posts]
     inputs, index = inputs_of(model, posts, pairs, PICTURES)
     with torch.inference_mode():
@@ -289,3 +291,28 @@ def test_a_residual_pair_starts_as_its_text(tiny_model: Make, posts: list[Post])
 def test_a_residual_pair_is_as_wide_as_its_text(tiny_model: Make) -> None:
     with pytest.raises(InputError, match=r"pair\.residual: needs dim 32"):
         tiny_model(residual=True, dim=64)
+
+
+def test_a_look_reaches_pairs_that_no_fusion_tells_of_the_picture(
+    tiny_model: Make, posts: list[Post]
+) -> None:
+    post = next(post for post in posts if len(post.entities) > 1 and not post.objects)
+    gaps = {}
+    for look in (False, True):
+        model = tiny_model(vision=True, fusion_layers=0, look=look)
+        one, other = (
+            torch.stack(list(embed(model, [post], [every(post)], [picture(seed=seed)]).values()))
+            for seed in (0, 1)
+        )
+        gaps[look] = float((one - other).norm())
+    assert gaps[False] < 1e-6 < 1e-3 < gaps[True]
+
+
+def test_padding_and_batch_mates_are_not_looked_at(tiny_model: Make, posts: list[Post]) -> None:
+    model = tiny_model(vision=True, look=True)
+    torch.nn.init.normal_(model.pair.look.query.weight)  # type: ignore[union-attr, arg-type]
+    pairs = [every(post) for post in posts]
+    together = embed(model, posts, pairs, PICTURES)
+    for post, asked, shown in zip(posts, pairs, PICTURES, strict=True):
+        if asked:
+            same(together, embed(model, [post], [asked], [shown]))

@@ -204,6 +204,23 @@ def test_preprocessing_follows_the_model_and_so_does_the_cover(tmp_path: Path) -
     torch.testing.assert_close(boxes[-1], torch.tensor([16, 16, 24, 24]) / 30)
 
 
+def test_pictures_of_another_size_have_another_grid(tmp_path: Path) -> None:
+    folder = str(vit(tmp_path))
+    encoder, larger = load_vision_encoder(folder), load_vision_encoder(folder, size=48)
+    assert (encoder.grid, larger.grid, larger.size) == ((4, 4), (6, 6), 48)
+    assert encoder.fingerprint != larger.fingerprint
+    with torch.no_grad():
+        assert larger(torch.randn(1, 3, 48, 48)).shape == (1, 36, encoder.dim)
+
+
+@lite0
+def test_lite0_takes_another_size() -> None:
+    encoder = load_vision_encoder("efficientnet-lite0", size=288)
+    assert encoder.grid == (9, 9)
+    with torch.no_grad():
+        assert encoder(torch.zeros(1, 3, 288, 288)).shape == (1, 81, 1280)
+
+
 def test_a_pooler_that_is_not_in_the_weights_does_not_matter(tmp_path: Path) -> None:
     folder = str(vit(tmp_path, transformers.ViTForImageClassification))
     assert load_vision_encoder(folder).fingerprint == load_vision_encoder(folder).fingerprint

@@ -181,7 +181,7 @@ class RelationModel(nn.Module):
         self.tuned_vision: VisionEncoder | None = None
         name = config.pair.vision_encoder
         if name is not None and config.pair.tuned_vision_layers:
-            self.tuned_vision = load_vision_encoder(name)
+            self.tuned_vision = load_vision_encoder(name, size=config.pair.picture_size)
             tune_top_layers(self.tuned_vision, config.pair.tuned_vision_layers)
 
     @cached_property
@@ -190,7 +190,7 @@ class RelationModel(nn.Module):
         name = self.config.pair.vision_encoder
         if self.tuned_vision is not None or name is None:
             return self.tuned_vision
-        return load_vision_encoder(name)
+        return load_vision_encoder(name, size=self.config.pair.picture_size)
 
     def bank(self, schema: RelationSchema | None = None, *, training: bool = False) -> RelationBank:
         """Embed a schema (the model's own where None) with the relation tower.

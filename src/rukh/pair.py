@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from rukh.encoders.adapt import add_lora, tune_top_layers
-from rukh.encoders.fusion import Fusion, VisualGate, visibility
+from rukh.encoders.fusion import Fusion, Look, VisualGate, visibility
 from rukh.encoders.regions import BoxGeometry, box_relation, pool_regions
 from rukh.encoders.text import TextEncoder
 from rukh.errors import InputError
@@ -37,6 +37,8 @@ class PairConfig(Record):
             relation model, from which training starts whatever fits; None starts from the base
             encoder itself.
         vision_encoder: Name or path of the vision encoder; None reads no pictures.
+        picture_size: Side of the square that pictures are fitted into, in pixels; None takes what
+            the vision encoder was trained with.
         tuned_vision_layers: Top layers of the vision encoder that are trained; at 0 it is frozen,
             and its patch states are computed once.
         markers: How arguments are pointed out; see :mod:`rukh.markers`.
@@ -44,6 +46,8 @@ class PairConfig(Record):
         tuned_layers: Top layers of the text encoder that are trained.
         lora_rank: Low-rank adapters instead of tuned layers where above 0.
         fusion_layers, fusion_heads, dropout: The fusion.
+        look: Whether the head is told besides what each pair finds in the picture by an attention
+            of its own, which begins as the mean over the patches.
         dim: Width of the pair embedding, and of fusion.
         positions: Whether the head is told the distance between its arguments.
         residual: Whether the pair embedding starts as what the text encoder itself makes of the
@@ -57,6 +61,7 @@ class PairConfig(Record):
     text_encoder: str = "all-MiniLM-L6-v2"
     initial: str | None = None
     vision_encoder: str | None = "efficientnet-lite0"
+    picture_size: int | None = Field(default=None, ge=32, le=1024)
     tuned_vision_layers: int = Field(default=0, ge=0)
     markers: Markers = "post"
     type_hints: bool = True
@@ -65,6 +70,7 @@ class PairConfig(Record):
     fusion_layers: int = Field(default=1, ge=0, le=12)
     fusion_heads: int = Field(default=6, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    look: bool = False
     dim: int = Field(default=384, ge=8)
     positions: bool = True
     residual: bool = False
@@ -133,7 +139,8 @@ class PairEncoder(nn.Module):
         with torch.no_grad():
             # Offsets are a few tenths: as large as the other two, or the head hardly hears them.
             self.box.weight.mul_(8)
-        wide = 3 * dim + 3 * side
+        self.look = Look(dim, config.fusion_heads) if config.look else None
+        wide = (3 + config.look) * dim + 3 * side
         self.head = nn.Sequential(
             nn.LayerNorm(wide), nn.Linear(wide, dim), nn.GELU(), nn.Dropout(config.dropout)
         )
@@ -188,16 +195,30 @@ class PairEncoder(nn.Module):
         read = torch.cat([states, regions, visual], 1)
         fused = self.fusion(read, groups, trust)
         gate = torch.where(inputs.has_patch.any(1), logit.sigmoid(), float("nan"))
-        there = self._form(fused, read, inputs, gate)
+        trust = trust.masked_fill(groups < 0, float("-inf"))
+        there = self._form(fused, read, trust, inputs, gate)
         return (
-            there._replace(back=self._form(fused, read, inputs.turned(), gate)) if back else there
+            there._replace(back=self._form(fused, read, trust, inputs.turned(), gate))
+            if back
+            else there
         )
 
-    def _form(self, fused: Tensor, read: Tensor, inputs: PairInputs, gate: Tensor) -> Encoded:
-        """The pairs of a batch from its states ``(B, S, d)`` after the fusion and before it."""
+    def _form(
+        self, fused: Tensor, read: Tensor, trust: Tensor, inputs: PairInputs, gate: Tensor
+    ) -> Encoded:
+        """The pairs of a batch from its states ``(B, S, d)`` after the fusion and before it, and
+        how far each is trusted ``(B, S)``, in logarithms.
+        """
         h = fused[inputs.row[:, None], inputs.head].mean(1)
         t = fused[inputs.row[:, None], inputs.tail].mean(1)
-        hidden = self.head(torch.cat([h, t, h * t, self._relative(inputs)], -1))
+        told = [h, t, h * t]
+        if self.look is not None:
+            first = inputs.ids.shape[1] + inputs.boxes.shape[1]  # behind words and objects
+            # At states that the fusion did not change: what it makes of patches fits the very
+            # things that training showed.
+            seen = read[:, first:], trust[:, first:]
+            told.append(self.look(torch.cat([h, t], -1), *seen, inputs.row))
+        hidden = self.head(torch.cat([*told, self._relative(inputs)], -1))
         pair = self.out(hidden)
         if self.config.residual:
             word = (inputs.groups == 0)[..., None]

@@ -126,7 +126,8 @@ class RelationTask:
                 for post, k in zip(corpus.posts, corpus.source, strict=True)
             ]
         name = config.pair.vision_encoder
-        vision = None if name is None else load_vision_encoder(name)
+        size = config.pair.picture_size
+        vision = None if name is None else load_vision_encoder(name, size=size)
         self.model = RelationModel(
             ModelConfig(
                 pair=config.pair,

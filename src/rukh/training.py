@@ -213,7 +213,7 @@ def _fit(
     task.model.eval()
     history = state["history"]
     write_json(history, run / "history.json")
-    return Fit(max(history, key=lambda h: h["score"]), history)
+    return Fit(max(reversed(history), key=lambda h: h["score"]), history)
 
 
 def _average(optimizer: torch.optim.Optimizer, decay: float) -> None:
@@ -252,7 +252,7 @@ def _validate(
     best = max((h["score"] for h in state["history"]), default=-math.inf)
     state["history"].append(figures)
     state["stale"] = 0 if figures["score"] > best else state["stale"] + 1
-    if figures["score"] > best:
+    if figures["score"] >= best:  # of equal ones the later: its learning rate has come to rest
         with atomic_open(run / "best.safetensors", "wb") as stream:
             stream.write(save({k: v.contiguous() for k, v in trained_state(task.model).items()}))
     for key, value in figures.items():

@@ -113,6 +113,10 @@ def features(
     vision: Annotated[
         str, typer.Option(help="A vision encoder that `rukh weights list` shows, or a folder.")
     ] = "efficientnet-lite0",
+    size: Annotated[
+        int | None,
+        typer.Option(min=32, max=1024, help="Side in pixels; by default as it was trained."),
+    ] = None,
     format: options.Format = "jsonl",
     images: options.Images = None,
     boxes: options.Boxes = None,
@@ -128,7 +132,8 @@ def features(
 
     posts = read(data, format, images=images, boxes=boxes)
     pictures = list(dict.fromkeys(post.image for post in posts if post.image is not None))
-    store = FeatureCache(cache() / "features", load_vision_encoder(vision), batch_size=batch_size)
+    encoder = load_vision_encoder(vision, size=size)
+    store = FeatureCache(cache() / "features", encoder, batch_size=batch_size)
     computed = store.fill(pictures)
     report = {
         "pictures": len(pictures),

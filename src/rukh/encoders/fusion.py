@@ -1,8 +1,9 @@
 """Fusion of words and picture: N transformer layers over ``[X_T; X_I]``, and the visual gate.
 
 ROC concatenates text and image states and runs N transformer encoder layers over them. rukh adds
-a gate, which says how far this picture is to be trusted for this text, and a visibility under
-which levitated markers see the words, the picture and their own pair, and are seen by no other.
+a gate, which says how far this picture is to be trusted for this text, a visibility under which
+levitated markers see the words, the picture and their own pair, and are seen by no other, and,
+where asked for, a look of each pair's own at the picture.
 """
 
 from __future__ import annotations
@@ -95,3 +96,43 @@ class Fusion(nn.Module):
                 states, src_mask=mask, src_key_padding_mask=bias if mask is None else None
             )
         return states
+
+
+class Look(nn.Module):
+    """What a pair finds in the picture: its states, pooled by attention that the pair pays.
+
+    It begins as the mean over all that is trusted: with the query at zero, every state weighs the
+    same.
+
+    Args:
+        dim: Width ``d``.
+        heads: Attention heads.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(2 * dim, dim)
+        self.states = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim))
+        nn.init.zeros_(self.query.weight)
+        nn.init.zeros_(self.query.bias)
+
+    def forward(self, ends: Tensor, states: Tensor, trust: Tensor, row: Tensor) -> Tensor:
+        """Pooled states ``(Q, d)``.
+
+        Args:
+            ends: ``(Q, 2 d)``, each pair's head and tail.
+            states: ``(B, P, d)`` of the pictures; ``P`` at least 1.
+            trust: ``(B, P)`` logarithm of how far each is trusted, ``-inf`` where none is; in every
+                row one of them is finite.
+            row: ``(Q,)`` of each pair, whose picture it looks at.
+        """
+        key, value = self.states(states)[row].unflatten(-1, (2, self.heads, -1)).unbind(2)
+        query = self.query(ends).unflatten(-1, (self.heads, 1, -1))
+        found = nn.functional.scaled_dot_product_attention(
+            query,
+            key.transpose(1, 2),
+            value.transpose(1, 2),
+            attn_mask=trust[row][:, None, None].to(query.dtype),
+        )
+        return found.flatten(1)

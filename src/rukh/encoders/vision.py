@@ -95,9 +95,10 @@ class LiteEncoder(VisionEncoder):
     mean: Channels = (127 / 255,) * 3
     std: Channels = (128 / 255,) * 3
 
-    def __init__(self, network: EfficientNetLite, name: str) -> None:
+    def __init__(self, network: EfficientNetLite, name: str, size: int | None = None) -> None:
         super().__init__()
-        self.network, self.name, self.size, self.dim = network, name, network.size, network.dim
+        self.network, self.name, self.dim = network, name, network.dim
+        self.size = size or network.size
         self.grid = (-(-self.size // 32),) * 2
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -112,7 +113,13 @@ class HubEncoder(VisionEncoder):
     States that stand for no patch (class and register tokens) come first and are left out.
     """
 
-    def __init__(self, model: Any, name: str, preprocessor: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        name: str,
+        preprocessor: dict[str, Any] | None = None,
+        size: int | None = None,
+    ) -> None:
         super().__init__()
         model = getattr(model, "vision_model", model)
         pooler = getattr(model, "pooler", None)
@@ -125,7 +132,7 @@ class HubEncoder(VisionEncoder):
         if told.get("do_normalize") is False:
             self.mean, self.std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         trained = getattr(model.config, "image_size", None)
-        self.size = _side(told.get("crop_size") or told.get("size") or trained)
+        self.size = size or _side(told.get("crop_size") or told.get("size") or trained)
         # Models with learned positions refuse another size than they were trained at, unless asked
         # to interpolate; those that do so by themselves have no such option.
         asks = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
@@ -174,8 +181,16 @@ class HubEncoder(VisionEncoder):
         return super().traits() | {"config": config}
 
 
-def load_vision_encoder(name: str, *, allow_hub: bool = False) -> VisionEncoder:
+def load_vision_encoder(
+    name: str, *, size: int | None = None, allow_hub: bool = False
+) -> VisionEncoder:
     """Load an encoder, ready to encode, by path, shipped name or (only if allowed) hub name.
+
+    Args:
+        name: What :func:`rukh.weights.find` takes.
+        size: Side of the square that pictures are fitted into, in pixels: more show smaller
+            things, and cost as their square. None: what it was trained with.
+        allow_hub: Whether to download what is not on this machine.
 
     Raises:
         WeightsError: Nowhere to be found, damaged, incomplete, or no encoder of pictures.
@@ -186,11 +201,11 @@ def load_vision_encoder(name: str, *, allow_hub: bool = False) -> VisionEncoder:
     """
     path = find(name, kind="vision", allow_hub=allow_hub)
     if path.is_file():
-        return LiteEncoder(EfficientNetLite.load(path), name).eval()
-    return _load_hub(path, name)
+        return LiteEncoder(EfficientNetLite.load(path), name, size).eval()
+    return _load_hub(path, name, size)
 
 
-def _load_hub(folder: Path, name: str) -> HubEncoder:
+def _load_hub(folder: Path, name: str, size: int | None) -> HubEncoder:
     import transformers
 
     try:
@@ -211,7 +226,7 @@ def _load_hub(folder: Path, name: str) -> HubEncoder:
         raise WeightsError(
             f"the weights in {folder} lack {len(missing)} tensors of the model: {missing[0]} ..."
         )
-    return HubEncoder(model, name, preprocessor(folder)).eval()
+    return HubEncoder(model, name, preprocessor(folder), size).eval()
 
 
 def preprocessor(folder: Path) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def test_prototypes_are_kept_until_weights_or_bank_change(
     before = ask(bank, False)
     optimizer.step()
     assert not torch.equal(ask(bank, True), before)
-    anchors = torch.randn(len(bank.names), 32, generator=torch.Generator().manual_seed(1))
+    anchors = torch.randn(len(bank.names), 33, generator=torch.Generator().manual_seed(1))
     moved = replace(bank, anchors=anchors)
     assert not torch.equal(ask(moved, True), ask(bank, True))
     with torch.no_grad():

@@ -428,7 +428,7 @@ def test_a_student_learns_from_teachers_and_unlabelled_sentences(
     assert len(task.rows) == len(plain.rows) + 1
     for (i, _, target), (j, _, gold) in zip(task.rows, plain.rows, strict=False):
         assert i == j and target.argmax(-1).tolist() == gold.argmax(-1).tolist()
-        assert (target.max(-1).values < 1).all()  # every post is some teacher's to answer
+        assert (target != gold).any(-1).all()  # every post is some teacher's to answer
     assert task.rows[-1][2].sum(-1).tolist() == pytest.approx([1.0])
     assert 0 <= train_relations(taught, tmp_path / "student")["fold"]["order_free"] <= 1
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from tqdm import tqdm
 
-from rukh.encoders.vision import PatchMap, VisionEncoder, encode_prepared
+from rukh.encoders.vision import BATCH, PatchMap, VisionEncoder, encode_prepared
 from rukh.errors import InputError
 from rukh.files import atomic_open
 from rukh.images import Picture, load_image, prepare, read_picture
@@ -28,6 +28,9 @@ from rukh.records import Post
 
 PREPROCESSING = 1
 """Raised whenever :mod:`rukh.images` comes to make other pixels of the same bytes."""
+
+QUIET = 8
+"""Pictures up to which no progress is shown."""
 
 _HALF_MAX = torch.finfo(torch.float16).max
 
@@ -61,7 +64,7 @@ class FeatureCache:
         folder: Path | None,
         encoder: VisionEncoder,
         *,
-        batch_size: int = 8,
+        batch_size: int = BATCH,
         limit: int = 2048,
     ) -> None:
         self.encoder, self.batch_size, self.limit = encoder, batch_size, limit
@@ -115,7 +118,7 @@ class FeatureCache:
 
     def _compute(self, todo: dict[str, Source]) -> Iterator[tuple[str, PatchMap]]:
         items = list(todo.items())
-        quiet = True if len(items) <= self.batch_size else None  # None: only where one can see it
+        quiet = True if len(items) <= QUIET else None  # None: only where one can see it
         with tqdm(total=len(items), desc="pictures", leave=False, disable=quiet) as bar:
             for first in range(0, len(items), self.batch_size):
                 batch = items[first : first + self.batch_size]
@@ -174,7 +177,7 @@ class LiveFeatures:
         batch_size: Pictures of one pass.
     """
 
-    def __init__(self, encoder: VisionEncoder, *, batch_size: int = 8) -> None:
+    def __init__(self, encoder: VisionEncoder, *, batch_size: int = BATCH) -> None:
         self.encoder, self.batch_size = encoder, batch_size
 
     def get(self, sources: Sequence[Source]) -> list[PatchMap | None]:

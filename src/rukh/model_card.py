@@ -22,9 +22,9 @@ def relation_card(config: dict[str, Any], figures: dict[str, Any]) -> str:
         f"{config['caption_source'] or 'none'}." + _teachers(config["distillation"]),
         "## Figures",
         _table(figures),
-        "`fold` is a tenth of the training posts, kept apart by picture and sentence; the epoch, "
-        "the temperature and the threshold were chosen on it. `val` decided nothing in training; "
-        "it was scored when that was over."
+        f"`fold` is {100 * data['fold']:g} % of the training posts, kept apart by picture and "
+        "sentence; the epoch, the temperature and the threshold were chosen on it. `val` decided "
+        "nothing in training; it was scored when that was over."
         + (" `left_out` is the part that was left out of training." if data["part"] else ""),
     ]
     return _join(parts, config)

@@ -120,7 +120,7 @@ def features(
     format: options.Format = "jsonl",
     images: options.Images = None,
     boxes: options.Boxes = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures of one pass.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures of one pass.")] = 2,
     json: options.Json = None,
 ) -> None:
     """Encode pictures once, for training, evaluation and extraction; goes on where it stopped."""

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 Channels = tuple[float, float, float]
 IMAGENET: tuple[Channels, Channels] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation that most vision models were trained with."""
+BATCH = 2
+"""Pictures of one pass. The buffers of more are larger than what the C library keeps: they would be
+asked of the system and cleared anew at every layer, which takes as long as the network itself."""
 
 
 class PatchMap(NamedTuple):
@@ -279,7 +282,7 @@ def encode_prepared(encoder: VisionEncoder, pictures: Sequence[Picture]) -> list
 
 @torch.no_grad()
 def encode_pictures(
-    encoder: VisionEncoder, images: Sequence[Image.Image], batch_size: int = 8
+    encoder: VisionEncoder, images: Sequence[Image.Image], batch_size: int = BATCH
 ) -> list[PatchMap]:
     """Patch maps of RGB pictures (see :func:`rukh.images.load_image`), without gradient."""
     maps: list[PatchMap] = []

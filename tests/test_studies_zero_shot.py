@@ -58,6 +58,7 @@ def config(tmp_path: Path, tiny_text: str) -> Path:
         "pair": {"text_encoder": tiny_text, "vision_encoder": None, "dim": 32, "fusion_heads": 4,
                  "tuned_layers": 1, "residual": True},
         "training": {"epochs": 1, "batch_size": 8},
+        "memory": {"pairs": 2},
     }  # fmt: skip
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
     study = {

@@ -23,7 +23,7 @@ from rukh.encoders.adapt import read_state
 from rukh.errors import InputError
 from rukh.extraction import Extractor
 from rukh.memory import Memory
-from rukh.model import ANCHORS, ModelConfig, RelationModel, write_model
+from rukh.model import ANCHORS, RelationModel, write_model
 from rukh.orders import columns, join
 from rukh.pair import Encoded
 from rukh.records import Post
@@ -36,42 +36,50 @@ DECAY = 10.0
 """Weight of the anchors' squared length: it keeps them near the descriptions alone. Chosen, as the
 memory's weight was, on the split of relations that calibrates `rukh study zero-shot`."""
 STEPS = 60
+ADAPTED = "\n## Adapted\n\n"
 
 
 def adapted(model: RelationModel, schema: RelationSchema, posts: Sequence[Post]) -> RelationModel:
-    """The model, which knows the schema's relations as well, and those of the examples by them.
+    """The model, which knows the relations of the examples as well.
 
     The examples go into its memory, so that relations that are added later leave them alone.
 
     Args:
-        model: Its head is retrieval. It is changed in place. One without a memory forgets more.
-        schema: Of the examples. Where it has a relation of a name that the model knows, its
-            descriptions hold from now on.
+        model: Its head is retrieval, and it has a memory. It is changed in place.
+        schema: Of the examples. Its relations that no example shows stay as unknown as they were.
         posts: The examples; some five a relation are worth their labels.
 
     Raises:
-        InputError: A label stands outside the schema, no pair is labelled with a relation, or the
-            model's head is not retrieval.
+        InputError: A label stands outside the schema, no pair is labelled with a relation, a
+            relation has the name of another one that the model knows, or the model's head is not
+            retrieval or it remembers nothing, so that new relations would take the place of all.
     """
     if not isinstance(model.head, RetrievalHead):
         raise InputError(
             "only a model that retrieves relations by their descriptions takes new ones",
             fix="use a model whose head is retrieval",
         )
+    if model.memory is None:
+        raise InputError(
+            "the model remembers none of its training pairs, to tell new relations from",
+            fix="use `open`, or train one with memory.pairs",
+        )
+    if model.schema.nota in schema.names:
+        raise InputError(
+            f"relation {model.schema.nota!r} has the name of what the model says where there is no "
+            "relation",
+            fix="give it another name, or make it the schema's nota",
+        )
     examples = _examples(model, schema, posts)
     found = examples.names
-    others = tuple(r for r in model.schema.relations if r.name not in schema.names)
-    before = model.schema.model_copy(update={"relations": others})
     kept = {
         name: model.anchors[k] for k, name in enumerate(model.config.anchored) if name not in found
     }
-    model.schema = RelationSchema.merged([before, schema])
+    unshown = {*schema.names} - {*found, *model.schema.names}
+    model.schema = RelationSchema.merged([model.schema, schema], unshown)
     _anchor(model, kept)
-    # What the memory has of these relations are examples as well, if the descriptions fit them.
-    memory = examples if model.memory is None else model.memory.joined(examples)
-    known = {*model.schema.names, model.schema.nota}
-    memory = memory.without([name for name in memory.names if name not in known])
-    fitted = _fitted(model, model.bank(), memory, len(memory) - len(examples), found)
+    memory = model.memory.joined(examples)
+    fitted = _fitted(model, model.bank(), memory, len(model.memory), found)
     _anchor(model, kept | fitted)
     model.memory = memory
     return model
@@ -152,19 +160,31 @@ def _weights(memory: Memory, old: int, found: Sequence[str], nota: str | None) -
 
 def adapt(
     source: str | Path, schema: RelationSchema, posts: Sequence[Post], out: Path
-) -> ModelConfig:
+) -> dict[str, int]:
     """Write an adapted model; see :func:`adapted`. Its other weights are the source's, bit by bit.
+
+    Returns:
+        How many examples each relation of the schema had.
 
     Raises:
         WeightsError: There is no such model.
-        InputError: See :func:`adapted`.
+        InputError: See :func:`adapted`; or the model would replace its source.
     """
-    model = adapted(RelationModel.from_pretrained(source), schema, posts)
     folder = model_folder(source)
+    if folder.resolve() == out.resolve():
+        raise InputError("the adapted model would replace the one it comes from", where=str(out))
+    model = RelationModel.from_pretrained(source)
+    before = 0 if model.memory is None else len(model.memory)
+    adapted(model, schema, posts)
+    assert model.memory is not None
+    counts = Counter(model.memory.labels[before:])
     state = read_state(folder / "model.safetensors")
     state[ANCHORS] = model.anchors.half().contiguous()
     card = (folder / "README.md").read_text(encoding="utf-8")
     names = ", ".join(f"`{name}`" for name in model.config.anchored)
-    card += f"\n## Adapted\n\nRelations that a few examples were given for: {names}.\n"
+    card = card.partition(ADAPTED)[0] + (
+        f"{ADAPTED}Relations that a few examples were given for: {names}. The memory holds the "
+        "vectors of these examples; the figures above are those of the model before.\n"
+    )
     write_model(out, state, model.config, model.schema, card, model.memory)
-    return model.config
+    return {name: counts[name] for name in schema.names}

@@ -19,6 +19,8 @@ from rukh.errors import InputError
 def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a file for writing; it appears under its name, whole, only if the block succeeds."""
     path = Path(path)
+    if path.is_dir():
+        raise InputError("cannot write: it is a folder", where=str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -69,6 +69,7 @@ class ModelConfig(Record):
         threshold: The least probability of the best relation at which it is told.
         anchored: Relations that a few examples have moved, in the order of the stored ``anchors``;
             see :mod:`rukh.few_shot`.
+        remembered: How many pairs of its training stand in its memory; see :mod:`rukh.memory`.
         figures: What training measured.
     """
 
@@ -87,6 +88,7 @@ class ModelConfig(Record):
     type_penalty: float = Field(default=0.0, ge=0)
     threshold: float = Field(default=0.5, ge=0, le=1)
     anchored: tuple[str, ...] = ()
+    remembered: int = Field(default=0, ge=0)
     figures: dict[str, Any] = {}
 
 
@@ -198,17 +200,30 @@ class RelationModel(nn.Module):
         Training may show more texts of a relation; see ``names`` of
         :class:`rukh.relation.RelationConfig`.
         """
-        schema = worded(schema or self.schema, self.config.relation, training)
-        bank = self._embedded(schema)
-        seen = within(set(self.schema.names), bank, self.config.order)
+        asked = schema or self.schema
+        bank = self._embedded(worded(asked, self.config.relation, training))
+        known = self._known(asked)
+        seen = within(known, bank, self.config.order)
         if not seen.all():
             bank = replace(bank, seen=seen)
-        anchored = self.config.anchored
-        if not set(anchored) & set(bank.names):
+        own = dict(zip(self.config.anchored, self.anchors, strict=True))
+        if not known & own.keys():
             return bank
         none = torch.zeros(self.config.pair.dim + 1)
-        own = dict(zip(anchored, self.anchors, strict=True))
-        return replace(bank, anchors=torch.stack([own.get(name, none) for name in bank.names]))
+        rows = [own[name] if name in known & own.keys() else none for name in bank.names]
+        return replace(bank, anchors=torch.stack(rows))
+
+    def _known(self, schema: RelationSchema) -> set[str]:
+        """Names of the relations that training showed: those that bear a name of its schema and
+        share a description, which says what they mean.
+        """
+        own = {relation.name: {*relation.descriptions} for relation in self.schema.relations}
+        known = set()
+        for relation in schema.relations:
+            texts = own.get(relation.name)
+            if texts is not None and (texts & {*relation.descriptions} or not texts):
+                known.add(relation.name)
+        return known
 
     def _embedded(self, schema: RelationSchema) -> RelationBank:
         name = self.config.pair.text_encoder
@@ -293,7 +308,7 @@ class RelationModel(nn.Module):
             if anchors.shape != model.anchors.shape:
                 raise WeightsError(f"{folder} lacks the anchors that its config names")
             model.anchors = anchors
-        if (folder / MEMORY).exists():
+        if config.remembered or (folder / MEMORY).exists():
             model.memory = read_memory(folder / MEMORY, config.pair.dim)
         load_trained_state(model, state)
         stored = trained_state(model).keys() - state.keys()
@@ -314,6 +329,7 @@ def write_model(
     """Write the files of a model folder, as a whole or not at all."""
     from safetensors.torch import save
 
+    config = config.model_copy(update={"remembered": 0 if memory is None else len(memory)})
     with atomic_folder(folder) as part:
         with atomic_open(part / "model.safetensors", "wb") as stream:
             stream.write(save(state))

@@ -13,10 +13,12 @@ def relation_card(config: dict[str, Any], figures: dict[str, Any]) -> str:
     told = ", ".join(f"`{name}` ({format_})" for name, format_ in corpora)
     schemas = dict.fromkeys(Path(o["relations"]).stem for o in (config, *config["mix"]))
     known = ", ".join(f"`{name}`" for name in schemas)
+    vision = pair["vision_encoder"]
+    sight = ", without pictures" if vision is None else f" and `{vision}`"
     parts = [
         "# A rukh relation model",
-        f"Relations of the schema {known}, trained on {told} with `{pair['text_encoder']}` and "
-        f"`{pair['vision_encoder']}`; markers "
+        f"Relations of the schema {known}, trained on {told} with `{pair['text_encoder']}`{sight}; "
+        "markers "
         f"`{pair['markers']}`, head `{config['relation']['head']}`, order `{config['order']}`, "
         f"seed {config['training']['seed']}. Entity types: tagger `{config['tagger']}`. Captions: "
         f"{config['caption_source'] or 'none'}." + _teachers(config["distillation"]),

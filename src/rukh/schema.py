@@ -178,7 +178,7 @@ class RelationSchema(Record):
         }
         return cls.parse(
             {
-                "name": "+".join(dict.fromkeys(schema.name for schema in schemas)),
+                "name": "+".join(dict.fromkeys(n for s in schemas for n in s.name.split("+"))),
                 "relations": [relation.model_dump() for relation in kept],
                 "nota": nota,
                 "types": words,

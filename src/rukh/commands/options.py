@@ -27,7 +27,12 @@ Schema: TypeAlias = Annotated[
 ]
 Threshold: TypeAlias = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="Least probability at which a relation is told."),
+    typer.Option(
+        min=0,
+        max=1,
+        help="Least probability at which a relation is told; of a schema without NOTA, `evaluate` "
+        "tells the best whatever it is.",
+    ),
 ]
 Types: TypeAlias = Annotated[
     Literal["soft", "hard", "off"],

@@ -37,6 +37,7 @@ def train(
 
     With --few-shot no weight is trained: the examples of FILE, of relations that --schema
     describes, say where their pairs lie, and what the model remembers says where they do not.
+    Relations of the schema without an example stay unknown.
     """
     if few_shot is not None or source is not None:
         _adapt(config, source, few_shot, format, schema, images, out, json)
@@ -101,10 +102,13 @@ def _adapt(
     out = out.absolute()
     _check_free(out)
     posts = group_posts(read(few_shot, format, images=images))
-    adapted = adapt(source, RelationSchema.load(schema), posts, out)
+    examples = adapt(source, RelationSchema.load(schema), posts, out)
     if json is not None:
-        write_json({"anchored": adapted.anchored}, json)
-    typer.echo(f"the model is in {out}; adapted: {', '.join(adapted.anchored)}", err=True)
+        write_json({"examples": examples}, json)
+    shown = ", ".join(f"{name} ({count})" for name, count in examples.items() if count)
+    typer.echo(f"the model is in {out}; examples: {shown}", err=True)
+    if unshown := [name for name, count in examples.items() if not count]:
+        typer.echo(f"no example of: {', '.join(unshown)}; the model does not know these", err=True)
 
 
 def _check_free(out: Path) -> None:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from rukh.encoders.vision import BATCH, PatchMap, VisionEncoder, encode_prepared
 from rukh.errors import InputError
 from rukh.files import atomic_open
-from rukh.images import Picture, load_image, prepare, read_picture
+from rukh.images import Picture, load_image, read_picture
 from rukh.records import Post
 
 PREPROCESSING = 1
@@ -142,7 +142,7 @@ class FeatureCache:
         except InputError as error:
             self._note(source, error)
             return None
-        return prepare(image, self.encoder.size, self.encoder.mean, self.encoder.std)
+        return self.encoder.prepared(image)
 
     def _note(self, source: Source, error: InputError) -> None:
         gone = isinstance(source, Path) and not os.path.exists(source)
@@ -188,8 +188,7 @@ class LiveFeatures:
                 image = load_image(read_picture(source, _name(source)), _name(source))
             except InputError:
                 continue
-            encoder = self.encoder
-            ready[source] = prepare(image, encoder.size, encoder.mean, encoder.std)
+            ready[source] = self.encoder.prepared(image)
         pictures, maps = list(ready.values()), []
         for first in range(0, len(pictures), self.batch_size):
             maps += encode_prepared(self.encoder, pictures[first : first + self.batch_size])

@@ -42,15 +42,15 @@ def extract(
     Without --out and --table, triples go to standard output as JSON lines. An interrupted run
     with --out goes on where it stopped when the same command is given again.
     """
+    import hashlib
     import sys
-    from hashlib import sha256
     from itertools import islice
 
     from tqdm import tqdm
 
     from rukh import detection
     from rukh.extraction import CHUNK, Extractor
-    from rukh.files import sha256 as sha256_of
+    from rukh.files import sha256
     from rukh.journal import Journal
     from rukh.readers import read, read_captions
     from rukh.tagging import fingerprint
@@ -76,18 +76,17 @@ def extract(
         folder = model_folder(model)
         named = tagger or extractor.model.config.tagger
         known = None if detector is None else detection.fingerprint(detector)
+        meanings = extractor.schema.model_dump_json().encode()
         journal = Journal(
             out,
             {
-                "input": sha256_of(input),
-                "captions": None if captions is None else sha256_of(captions),
-                "model": [
-                    sha256_of(folder / name) for name in ("model.safetensors", "config.json")
-                ],
+                "input": sha256(input),
+                "captions": None if captions is None else sha256(captions),
+                "model": [sha256(folder / name) for name in ("model.safetensors", "config.json")],
                 "tagger": None if named is None else [named, fingerprint(named)],
                 **({} if detector is None else {"detector": [detector, max_objects, known]}),
                 # By its hash: the note is written anew at every step, and may speak of thousands.
-                "schema": sha256(extractor.schema.model_dump_json().encode()).hexdigest(),
+                "schema": hashlib.sha256(meanings).hexdigest(),
                 "options": [format, str(images), extractor.threshold, types, top_k]
                 + ["faiss"] * extractor.bank.indexed,
             },

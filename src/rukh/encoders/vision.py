@@ -78,6 +78,10 @@ class VisionEncoder(nn.Module):
         """
         return super().train(False)
 
+    def prepared(self, image: Image.Image) -> Picture:
+        """An RGB picture as it takes one; see :func:`rukh.images.prepare`."""
+        return prepare(image, self.size, self.mean, self.std)
+
     def traits(self) -> dict[str, Any]:
         """Whatever besides the weights decides what the states are."""
         return {"size": self.size, "mean": self.mean, "std": self.std}
@@ -287,10 +291,7 @@ def encode_pictures(
     """Patch maps of RGB pictures (see :func:`rukh.images.load_image`), without gradient."""
     maps: list[PatchMap] = []
     for first in range(0, len(images), batch_size):
-        batch = [
-            prepare(image, encoder.size, encoder.mean, encoder.std)
-            for image in images[first : first + batch_size]
-        ]
+        batch = [encoder.prepared(image) for image in images[first : first + batch_size]]
         maps += encode_prepared(encoder, batch)
     return maps
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,7 +34,15 @@ from rukh.studies.probe_cutouts import (
     groups,
     split_of,
 )
-from rukh.studies.probe_posts import AT_EVENTS, POSITIONS, RELATIONS, TRACKS, Probe, write_probe
+from rukh.studies.probe_posts import (
+    AT_EVENTS,
+    POSITIONS,
+    RELATIONS,
+    SAME_PICTURES,
+    TRACKS,
+    Probe,
+    write_probe,
+)
 from rukh.studies.probe_posts import _standing as standing
 from rukh.studies.probe_scenes import Placed, compose, frame_at, scene_size, slots
 
@@ -277,6 +286,33 @@ def test_a_pair_is_right_only_both_ways() -> None:
     ]
     assert probe.ask(Looker(), one_way).accuracy == 0.0  # type: ignore[arg-type]
     assert probe.ask(Looker(), [probe.without_picture(p) for p in posts]).accuracy == 0.5  # type: ignore[arg-type]
+
+
+def test_tracks_are_made_alike_and_those_of_the_same_pictures_stand_together(
+    assets: Assets,
+) -> None:
+    cutouts = Cutouts(assets, "val")
+    made = dict(probe._made(Probe(cutouts, "val", 3), 4))
+    assert set(list(made)[:3]) == set(SAME_PICTURES) and set(made) == {*TRACKS, "picture_agrees"}
+    for track, posts in made.items():
+        alone = list(Probe(cutouts, "val", 3).posts(track, len(posts)))
+        assert [p.image for p in posts] == [p.image for p in alone]
+        assert sum(len(p.pairs or ()) for p in posts) == (2 if track == "picture_agrees" else 4)
+
+
+def test_an_interrupted_study_makes_no_more_scenes(
+    assets: Assets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def interrupted(name: str) -> None:
+        asked.append(name)
+        raise KeyboardInterrupt
+
+    start = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        probe.run(Looker(), 1, 40, interrupted, "val")  # type: ignore[arg-type]
+    assert len(asked) == 1 and threading.active_count() == start
 
 
 def test_the_study_asks_every_track_and_prints_a_table(

@@ -6,9 +6,13 @@ only if it is answered rightly in both orders.
 
 from __future__ import annotations
 
+import itertools
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +22,7 @@ from rukh.extraction import Extractor
 from rukh.records import Box, Pair, Post
 from rukh.schema import RelationSchema
 from rukh.studies.probe_cutouts import Cutouts, Split, find_assets
-from rukh.studies.probe_posts import AGREES, TRACKS, Probe
+from rukh.studies.probe_posts import AGREES, SAME_PICTURES, TRACKS, Probe
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
@@ -147,19 +151,42 @@ def run(
     """
     start = time.perf_counter()
     probe = Probe(Cutouts(find_assets(), split), split, seed)
-    figures: dict[str, Any] = {"seed": seed, "pairs": pairs, "tracks": {}}
-    for track in (*TRACKS, AGREES):
-        progress(track)
+    measured: dict[str, dict[str, Any]] = {}
+    with closing(_made(probe, pairs)) as made:
+        for track, posts in made:
+            progress(track)
+            measured[track] = _track(extractor, posts, seed)
+    return {
+        "seed": seed,
+        "pairs": pairs,
+        "tracks": {track: measured[track] for track in TRACKS},
+        "agreeing": measured[AGREES],
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+def _made(probe: Probe, pairs: int) -> Generator[tuple[str, list[Post]], None, None]:
+    """Each track with its posts, which a thread makes while those before them are asked.
+
+    Tracks that show the pictures of ``whole_image`` come next to it: an extractor keeps only the
+    last maps in memory.
+    """
+    order = sorted((*TRACKS, AGREES), key=lambda track: track not in SAME_PICTURES)
+    stopped = threading.Event()
+
+    def make(track: str) -> list[Post]:
         most = pairs if track != AGREES else max(1, pairs // 2)
         # As many posts as there may have to be: none has fewer than one pair.
-        posts = _first_pairs(probe.posts(track, most), most)
-        measured = _track(extractor, posts, seed)
-        if track == AGREES:
-            figures["agreeing"] = measured
-        else:
-            figures["tracks"][track] = measured
-    figures["seconds"] = round(time.perf_counter() - start, 1)
-    return figures
+        posts = itertools.takewhile(lambda _: not stopped.is_set(), probe.posts(track, most))
+        return _first_pairs(posts, most)
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = [(track, pool.submit(make, track)) for track in order]
+        try:
+            for track, posts in coming:
+                yield track, posts.result()
+        finally:
+            stopped.set()  # an interruption waits for one scene, not for all
 
 
 def _track(extractor: Extractor, posts: Sequence[Post], seed: int) -> dict[str, Any]:

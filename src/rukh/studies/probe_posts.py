@@ -22,6 +22,8 @@ from rukh.studies.probe_scenes import Placed, compose, frame_at, scene_size, slo
 
 TRACKS = ("whole_image", "one_region", "position", "object_argument", "picture_misleads")
 AGREES = "picture_agrees"
+SAME_PICTURES = ("whole_image", "picture_misleads", AGREES)
+"""Posts of these with the same number show the same picture."""
 
 RELATIONS = {
     "animal": "keeps",

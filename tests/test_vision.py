@@ -221,6 +221,35 @@ def test_lite0_takes_another_size() -> None:
         assert encoder(torch.zeros(1, 3, 288, 288)).shape == (1, 81, 1280)
 
 
+@lite0
+def test_a_middle_map_stands_behind_the_last_one() -> None:
+    encoder = load_vision_encoder("efficientnet-lite0", size=96)
+    both = load_vision_encoder("efficientnet-lite0", size=96, middle=True)
+    assert both.grid == encoder.grid == (3, 3) and both.dim == encoder.dim + 672
+    assert both.fingerprint != encoder.fingerprint
+    pixels = torch.randn(1, 3, 96, 96)
+    with torch.no_grad():
+        states, (last, middle) = both(pixels), both.network.maps(pixels)  # type: ignore[operator]
+        assert torch.equal(states[..., :1280], encoder(pixels))
+    assert last.shape[2:] == (3, 3) and middle.shape == (1, 672, 6, 6)
+    # The second patch of the first row: the mean of its four cells.
+    assert torch.allclose(states[0, 1, 1280:], middle[0, :, :2, 2:4].mean((1, 2)), atol=1e-6)
+
+
+@lite0
+def test_a_patch_at_the_rim_has_fewer_cells() -> None:
+    both = load_vision_encoder("efficientnet-lite0", size=80, middle=True)  # 5 cells, 3 patches
+    pixels = torch.randn(1, 3, 80, 80)
+    with torch.no_grad():
+        states, middle = both(pixels), both.network.maps(pixels)[1]  # type: ignore[operator]
+    assert torch.allclose(states[0, -1, 1280:], middle[0, :, 4, 4], atol=1e-6)
+
+
+def test_only_an_efficientnet_lite_has_a_middle_map(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no middle map"):
+        load_vision_encoder(str(vit(tmp_path)), middle=True)
+
+
 def test_a_pooler_that_is_not_in_the_weights_does_not_matter(tmp_path: Path) -> None:
     folder = str(vit(tmp_path, transformers.ViTForImageClassification))
     assert load_vision_encoder(folder).fingerprint == load_vision_encoder(folder).fingerprint

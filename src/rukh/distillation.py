@@ -82,6 +82,7 @@ def teach(
                 "vision encoder",
                 own.pair.vision_encoder == other.pair.vision_encoder
                 and own.pair.picture_size == other.pair.picture_size
+                and own.pair.middle_map == other.pair.middle_map
                 and not (own.pair.tuned_vision_layers or other.pair.tuned_vision_layers),
             ),
         ):

@@ -119,6 +119,10 @@ def _relations_before(config: PairConfig) -> RelationModel | None:
     return RelationModel.from_pretrained(config.initial)
 
 
+def _vision_encoder(config: PairConfig, name: str) -> VisionEncoder:
+    return load_vision_encoder(name, size=config.picture_size, middle=config.middle_map)
+
+
 def start_heads(model: RelationModel) -> list[str]:
     """Give a new model what stands behind the text encoder of the relation model that it starts
     from; a saved model holds all of this itself.
@@ -183,7 +187,7 @@ class RelationModel(nn.Module):
         self.tuned_vision: VisionEncoder | None = None
         name = config.pair.vision_encoder
         if name is not None and config.pair.tuned_vision_layers:
-            self.tuned_vision = load_vision_encoder(name, size=config.pair.picture_size)
+            self.tuned_vision = _vision_encoder(config.pair, name)
             tune_top_layers(self.tuned_vision, config.pair.tuned_vision_layers)
 
     @cached_property
@@ -192,7 +196,7 @@ class RelationModel(nn.Module):
         name = self.config.pair.vision_encoder
         if self.tuned_vision is not None or name is None:
             return self.tuned_vision
-        return load_vision_encoder(name, size=self.config.pair.picture_size)
+        return _vision_encoder(self.config.pair, name)
 
     def bank(self, schema: RelationSchema | None = None, *, training: bool = False) -> RelationBank:
         """Embed a schema (the model's own where None) with the relation tower.

@@ -126,8 +126,8 @@ class RelationTask:
                 for post, k in zip(corpus.posts, corpus.source, strict=True)
             ]
         name = config.pair.vision_encoder
-        size = config.pair.picture_size
-        vision = None if name is None else load_vision_encoder(name, size=size)
+        size, middle = config.pair.picture_size, config.pair.middle_map
+        vision = None if name is None else load_vision_encoder(name, size=size, middle=middle)
         self.model = RelationModel(
             ModelConfig(
                 pair=config.pair,

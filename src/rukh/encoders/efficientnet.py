@@ -77,9 +77,12 @@ class _Block(nn.Module):
         self._project_conv, self._bn2 = _Conv(wide, outs, 1), _norm(outs)
         self.adds = stride == 1 and ins == outs
 
-    def forward(self, x: Tensor) -> Tensor:
+    def expand(self, x: Tensor) -> Tensor:
         y: Tensor = functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = functional.relu6(self._bn1(self._depthwise_conv(y)))
+        return y
+
+    def reduce(self, x: Tensor, expanded: Tensor) -> Tensor:
+        y: Tensor = functional.relu6(self._bn1(self._depthwise_conv(expanded)))
         y = self._bn2(self._project_conv(y))
         return x + y if self.adds else y
 
@@ -90,6 +93,7 @@ class EfficientNetLite(nn.Module):
     Attributes:
         size: Side of the pictures it was trained on, in pixels.
         dim: Channels of its feature map.
+        middle_dim: Channels of its middle map.
     """
 
     dim = _HEAD
@@ -108,13 +112,28 @@ class EfficientNetLite(nn.Module):
                 ins = outs
         self._blocks = nn.ModuleList(blocks)
         self._conv_head, self._bn1 = _Conv(ins, _HEAD, 1), _norm(_HEAD)
+        halving = [block for block in blocks if block._depthwise_conv.stride[0] > 1]
+        self._middle = blocks.index(halving[-1])
+        self.middle_dim = halving[-1]._depthwise_conv.in_channels
+        # Channels last: depthwise convolutions on a processor take a fifth less so.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Feature map ``(B, 1280, H/32, W/32)`` of pixels ``(B, 3, H, W)``, rounded up."""
-        x = functional.relu6(self._bn0(self._conv_stem(pixels)))
-        for block in self._blocks:
-            x = block(x)
-        return functional.relu6(self._bn1(self._conv_head(x)))
+        return self.maps(pixels)[0]
+
+    def maps(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The feature map, and the middle map ``(B, middle_dim, H/16, W/16)``: the widest before
+        the network halves its map for the last time.
+        """
+        x = pixels.contiguous(memory_format=torch.channels_last)
+        x = functional.relu6(self._bn0(self._conv_stem(x)))
+        middle = x
+        for i, block in enumerate(self._blocks):
+            expanded = block.expand(x)  # type: ignore[operator]
+            middle = expanded if i == self._middle else middle
+            x = block.reduce(x, expanded)  # type: ignore[operator]
+        return functional.relu6(self._bn1(self._conv_head(x))), middle
 
     @classmethod
     def load(cls, path: Path) -> EfficientNetLite:

@@ -97,21 +97,41 @@ class VisionEncoder(nn.Module):
 
 
 class LiteEncoder(VisionEncoder):
-    """EfficientNet-Lite: each cell of the last feature map is a patch."""
+    """EfficientNet-Lite: each cell of the last feature map is a patch.
+
+    Args:
+        middle: Whether a patch's state ends with the mean of the middle map's cells in its place.
+            That map was trained less to tell ImageNet's classes apart, and carries over better to
+            drawings, of which ImageNet has none.
+    """
 
     mean: Channels = (127 / 255,) * 3
     std: Channels = (128 / 255,) * 3
 
-    def __init__(self, network: EfficientNetLite, name: str, size: int | None = None) -> None:
+    def __init__(
+        self,
+        network: EfficientNetLite,
+        name: str,
+        size: int | None = None,
+        middle: bool = False,
+    ) -> None:
         super().__init__()
-        self.network, self.name, self.dim = network, name, network.dim
+        self.network, self.name, self.middle = network, name, middle
+        self.dim = network.dim + middle * network.middle_dim
         self.size = size or network.size
         self.grid = (-(-self.size // 32),) * 2
 
     def forward(self, pixels: Tensor) -> Tensor:
         """See :meth:`VisionEncoder.forward`."""
-        states: Tensor = self.network(pixels)
+        states, middle = self.network.maps(pixels)
+        if self.middle:
+            pooled = nn.functional.avg_pool2d(middle, 2, ceil_mode=True)
+            states = torch.cat([states, pooled], 1)
         return states.flatten(2).transpose(1, 2)
+
+    def traits(self) -> dict[str, Any]:
+        """See :meth:`VisionEncoder.traits`."""
+        return super().traits() | ({"middle": True} if self.middle else {})
 
 
 class HubEncoder(VisionEncoder):
@@ -189,7 +209,7 @@ class HubEncoder(VisionEncoder):
 
 
 def load_vision_encoder(
-    name: str, *, size: int | None = None, allow_hub: bool = False
+    name: str, *, size: int | None = None, middle: bool = False, allow_hub: bool = False
 ) -> VisionEncoder:
     """Load an encoder, ready to encode, by path, shipped name or (only if allowed) hub name.
 
@@ -197,6 +217,7 @@ def load_vision_encoder(
         name: What :func:`rukh.weights.find` takes.
         size: Side of the square that pictures are fitted into, in pixels: more show smaller
             things, and cost as their square. None: what it was trained with.
+        middle: Whether a patch's state holds the middle map as well; see :class:`LiteEncoder`.
         allow_hub: Whether to download what is not on this machine.
 
     Raises:
@@ -208,7 +229,9 @@ def load_vision_encoder(
     """
     path = find(name, kind="vision", allow_hub=allow_hub)
     if path.is_file():
-        return LiteEncoder(EfficientNetLite.load(path), name, size).eval()
+        return LiteEncoder(EfficientNetLite.load(path), name, size, middle).eval()
+    if middle:
+        raise WeightsError(f"{name} has no middle map; only an EfficientNet-Lite has one")
     return _load_hub(path, name, size)
 
 

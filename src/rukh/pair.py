@@ -49,8 +49,9 @@ class PairConfig(Record):
         tuned_layers: Top layers of the text encoder that are trained.
         lora_rank: Low-rank adapters instead of tuned layers where above 0.
         fusion_layers, fusion_heads, dropout: The fusion.
-        look: Whether the head is told besides what each pair finds in the picture by an attention
-            of its own, which begins as the mean over the patches.
+        look: Whether each pair looks at the picture for itself: the head is told what the pair
+            finds by an attention of its own, which begins as the mean over the patches, and what
+            its boxes show. The fusion then reads words and regions alone.
         dim: Width of the pair embedding, and of fusion.
         positions: Whether the head is told the distance between its arguments.
         residual: Whether the pair embedding starts as what the text encoder itself makes of the
@@ -143,8 +144,8 @@ class PairEncoder(nn.Module):
         with torch.no_grad():
             # Offsets are a few tenths: as large as the other two, or the head hardly hears them.
             self.box.weight.mul_(8)
-        self.look = Look(dim, config.fusion_heads) if config.look else None
-        wide = (3 + config.look) * dim + 3 * side
+        self.look = Look(dim, config.fusion_heads, visual_dim) if config.look else None
+        wide = (6 if config.look else 3) * dim + 3 * side
         self.head = nn.Sequential(
             nn.LayerNorm(wide), nn.Linear(wide, dim), nn.GELU(), nn.Dropout(config.dropout)
         )
@@ -197,7 +198,10 @@ class PairEncoder(nn.Module):
         trust = torch.zeros_like(groups, dtype=states.dtype)
         trust[:, trust.shape[1] - patches.shape[1] :] = nn.functional.logsigmoid(logit)[:, None]
         read = torch.cat([states, regions, visual], 1)
-        fused = self.fusion(read, groups, trust)
+        # Patches that are looked at are not fused: what a fusion makes of them fits the very things
+        # that training showed.
+        most = read.shape[1] if self.look is None else inputs.groups.shape[1] + regions.shape[1]
+        fused = self.fusion(read[:, :most], groups[:, :most], trust[:, :most])
         gate = torch.where(inputs.has_patch.any(1), logit.sigmoid(), float("nan"))
         trust = trust.masked_fill(groups < 0, float("-inf"))
         there = self._form(fused, read, trust, inputs, gate)
@@ -218,10 +222,11 @@ class PairEncoder(nn.Module):
         told = [h, t, h * t]
         if self.look is not None:
             first = inputs.ids.shape[1] + inputs.boxes.shape[1]  # behind words and objects
-            # At states that the fusion did not change: what it makes of patches fits the very
-            # things that training showed.
-            seen = read[:, first:], trust[:, first:]
-            told.append(self.look(torch.cat([h, t], -1), *seen, inputs.row))
+            row, trust = inputs.row, trust[:, first:]
+            values = self.look.value(inputs.patches)
+            told.append(self.look(torch.cat([h, t], -1), read[:, first:], values, trust, row))
+            boxes = torch.stack([inputs.head_box, inputs.tail_box], 1)
+            told += self.look.under(boxes, values, inputs.patch_boxes, trust, row).unbind(1)
         hidden = self.head(torch.cat([*told, self._relative(inputs)], -1))
         pair = self.out(hidden)
         if self.config.residual:

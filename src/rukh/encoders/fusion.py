@@ -3,13 +3,15 @@
 ROC concatenates text and image states and runs N transformer encoder layers over them. rukh adds
 a gate, which says how far this picture is to be trusted for this text, a visibility under which
 levitated markers see the words, the picture and their own pair, and are seen by no other, and,
-where asked for, a look of each pair's own at the picture.
+where asked for, a look of each pair's own at the picture, in place of patches in the fusion.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from rukh.encoders.regions import pool_regions
 
 
 def visibility(groups: Tensor) -> Tensor:
@@ -99,40 +101,66 @@ class Fusion(nn.Module):
 
 
 class Look(nn.Module):
-    """What a pair finds in the picture: its states, pooled by attention that the pair pays.
+    """What a pair finds in the picture: patches pooled by attention that the pair pays, and those
+    under its own boxes.
 
     It begins as the mean over all that is trusted: with the query at zero, every state weighs the
-    same.
+    same. What is pooled are the patches as the encoder made them, by one linear map. To normalise
+    each patch would make the faint states of plain ground as strong as those of things.
 
     Args:
         dim: Width ``d``.
         heads: Attention heads.
+        visual_dim: Width ``v`` of the vision encoder's patch states.
     """
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, visual_dim: int) -> None:
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(2 * dim, dim)
-        self.states = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim))
+        self.key = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim))
+        self.value = nn.Linear(visual_dim, dim, bias=False)
         nn.init.zeros_(self.query.weight)
         nn.init.zeros_(self.query.bias)
 
-    def forward(self, ends: Tensor, states: Tensor, trust: Tensor, row: Tensor) -> Tensor:
-        """Pooled states ``(Q, d)``.
+    def forward(
+        self, ends: Tensor, states: Tensor, values: Tensor, trust: Tensor, row: Tensor
+    ) -> Tensor:
+        """What each pair finds, ``(Q, d)``; zeros where there is no picture.
 
         Args:
             ends: ``(Q, 2 d)``, each pair's head and tail.
-            states: ``(B, P, d)`` of the pictures; ``P`` at least 1.
-            trust: ``(B, P)`` logarithm of how far each is trusted, ``-inf`` where none is; in every
-                row one of them is finite.
+            states: ``(B, 1 + P, d)``: an absent picture's, and those of the patches.
+            values: ``(B, P, d)``, what :attr:`value` makes of the patches.
+            trust: ``(B, 1 + P)`` logarithm of how far each is trusted, ``-inf`` where none is; in
+                every row the first is finite.
             row: ``(Q,)`` of each pair, whose picture it looks at.
         """
-        key, value = self.states(states)[row].unflatten(-1, (2, self.heads, -1)).unbind(2)
-        query = self.query(ends).unflatten(-1, (self.heads, 1, -1))
+        values = nn.functional.pad(values, (0, 0, 1, 0))  # an absent picture shows nothing
+        query, key, value = (
+            x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for x in (self.query(ends)[:, None], self.key(states)[row], values[row])
+        )
+        mask = trust[row][:, None, None].to(query.dtype)
         found = nn.functional.scaled_dot_product_attention(
-            query,
-            key.transpose(1, 2),
-            value.transpose(1, 2),
-            attn_mask=trust[row][:, None, None].to(query.dtype),
+            query, key, value.to(query.dtype), attn_mask=mask
         )
         return found.flatten(1)
+
+    def under(
+        self, boxes: Tensor, values: Tensor, patch_boxes: Tensor, trust: Tensor, row: Tensor
+    ) -> Tensor:
+        """What each pair's boxes show, ``(Q, K, d)``; zeros where there is no picture, or no box.
+
+        Args:
+            boxes: ``(Q, K, 4)``, zeros for none.
+            values, trust, row: As :meth:`forward` takes them.
+            patch_boxes: ``(B, P, 4)``.
+        """
+        if not values.shape[1]:
+            return values.new_zeros(*boxes.shape[:2], values.shape[2])
+        trust = trust[row, 1:]
+        shown = pool_regions(values[row], patch_boxes[row], trust.isfinite(), boxes)
+        share = trust.amax(1).exp()  # patches are trusted alike
+        boxed = (boxes[..., 2:] > boxes[..., :2]).all(-1)
+        return shown * (boxed * share[:, None])[..., None]

@@ -49,18 +49,36 @@ class _Conv(nn.Conv2d):
     def __init__(self, ins: int, outs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(ins, outs, kernel, stride, groups=groups, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def padded(self, x: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
         high, wide = (
             max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:]
         )
-        if high or wide:
-            x = functional.pad(x, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
-        return super().forward(x)
+        if not (high or wide):
+            return x
+        return functional.pad(x, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.padded(x))
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+def _normed(conv: _Conv, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """A convolution and its normalisation; by fixed statistics the two are one convolution, which
+    saves a pass over maps that are far larger than the weights.
+    """
+    if norm.training or norm.running_var is None or norm.running_mean is None:
+        return norm(conv(x))  # type: ignore[no-any-return]
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+    return functional.conv2d(conv.padded(x), weight, bias, conv.stride, groups=conv.groups)
+
+
+def _relu6(x: Tensor) -> Tensor:
+    return functional.relu6(x, inplace=True)
 
 
 class _Block(nn.Module):
@@ -78,12 +96,11 @@ class _Block(nn.Module):
         self.adds = stride == 1 and ins == outs
 
     def expand(self, x: Tensor) -> Tensor:
-        y: Tensor = functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        return y
+        return _relu6(_normed(self._expand_conv, self._bn0, x)) if self.expands else x
 
     def reduce(self, x: Tensor, expanded: Tensor) -> Tensor:
-        y: Tensor = functional.relu6(self._bn1(self._depthwise_conv(expanded)))
-        y = self._bn2(self._project_conv(y))
+        y = _relu6(_normed(self._depthwise_conv, self._bn1, expanded))
+        y = _normed(self._project_conv, self._bn2, y)
         return x + y if self.adds else y
 
 
@@ -127,13 +144,13 @@ class EfficientNetLite(nn.Module):
         the network halves its map for the last time.
         """
         x = pixels.contiguous(memory_format=torch.channels_last)
-        x = functional.relu6(self._bn0(self._conv_stem(x)))
+        x = _relu6(_normed(self._conv_stem, self._bn0, x))
         middle = x
         for i, block in enumerate(self._blocks):
             expanded = block.expand(x)  # type: ignore[operator]
             middle = expanded if i == self._middle else middle
             x = block.reduce(x, expanded)  # type: ignore[operator]
-        return functional.relu6(self._bn1(self._conv_head(x))), middle
+        return _relu6(_normed(self._conv_head, self._bn1, x)), middle
 
     @classmethod
     def load(cls, path: Path) -> EfficientNetLite:

@@ -51,7 +51,7 @@ POSITIONS = ("left_of", "right_of", "above", "below", "inside", "contains")
 
 SIZES: dict[Split, dict[str, int]] = {
     "train": {
-        "whole_image": 2200, "one_region": 900, "position": 600, "object_argument": 350,
+        "whole_image": 2200, "one_region": 900, "position": 1500, "object_argument": 350,
         "picture_misleads": 600, "picture_agrees": 400,
     },
     "val": {

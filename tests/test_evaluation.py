@@ -19,7 +19,7 @@ from rukh.extraction import Extractor
 from rukh.model import RelationModel
 from rukh.readers import write
 from rukh.records import Pair, Post
-from rukh.triples import Answers
+from rukh.scoring import PostScores
 
 Make = Callable[..., RelationModel]
 
@@ -29,7 +29,7 @@ class Oracle(Extractor):
 
     table: dict[tuple[str, str], tuple[str, float]]
 
-    def answer(self, posts: Any, pairs: Any) -> list[Answers]:
+    def scores(self, posts: Any, pairs: Any) -> list[PostScores]:
         out = []
         for post, asks in zip(posts, pairs, strict=True):
             rows = torch.zeros(len(asks), 1 + len(self.bank.names))
@@ -37,7 +37,7 @@ class Oracle(Extractor):
                 name, score = self.table[ask]
                 row[self.bank.names.index(name) + 1] = score
                 row[0] = 1 - score
-            out.append(Answers(asks, rows, torch.zeros(1), 0.5 if post.image else None))
+            out.append(PostScores(rows.log(), torch.zeros(1), 0.5 if post.image else None))
         return out
 
 

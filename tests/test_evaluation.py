@@ -143,6 +143,32 @@ def test_the_command_writes_json(
     assert json.loads(capsys.readouterr().out)["pairs"] == 2
 
 
+def test_a_format_may_say_that_pairs_stand_from_head_to_tail(
+    tiny_model: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = tiny_model()
+    model.config = model.config.model_copy(update={"order": "joint"})
+    model.save(tmp_path / "model", "")
+    write([labelled(("a", "b", "lives_in"))], tmp_path / "posts.jsonl")
+    write([labelled(("a", "b", "lives_in"))], tmp_path / "posts.txt", "opennre")
+
+    def sureness(name: str, *more: str) -> float:
+        files = ("--data", tmp_path / name, "--model", tmp_path / "model")
+        assert evaluate(monkeypatch, *files, "--json", "-", *more) == 0
+        found: float = json.loads(capsys.readouterr().out)["risk_coverage"][0]["threshold"]
+        return found
+
+    either = sureness("posts.jsonl")
+    given = sureness("posts.txt", "--format", "opennre")
+    assert given > either
+    assert sureness("posts.jsonl", "--direction", "given") == pytest.approx(given)
+    turned = ("--format", "opennre", "--direction", "either")
+    assert sureness("posts.txt", *turned) == pytest.approx(either)
+
+
 def test_the_command_names_an_unknown_label(
     files: list[object],
     tmp_path: Path,

@@ -151,13 +151,16 @@ def calibrated(
     unrelated: Sequence[Post],
 ) -> dict[str, float]:
     """What a split of its own says of relations that a model never saw: ``unseen_temperature`` and
-    ``unseen_shift`` of :class:`rukh.model.ModelConfig`, from as many related pairs as unrelated.
+    ``unseen_shift`` of :class:`rukh.model.ModelConfig`, from as many related pairs as unrelated,
+    in the order that the data gives.
     """
     model, closed = extractor.model, _restricted(schema, unseen)
     asking = Extractor(model, schema=closed)
     order, bank = model.config.order, asking.bank
 
-    related, none = (_logits(asking, some, _pairs(some)) for some in (posts, unrelated))
+    # The order of the pairs is known: their reverses are out of the question.
+    told = 1 + len(bank.names)
+    related, none = (_logits(asking, some, _pairs(some))[:, :told] for some in (posts, unrelated))
     count = min(len(related), len(none))
     target = torch.tensor([columns(name, bank, None, order)[0] for name in _labels(posts)])
     generator = torch.Generator().manual_seed(0)
@@ -166,7 +169,7 @@ def calibrated(
     temperature, shift = fit_unseen(
         torch.cat([related[chosen], none[other]]),
         torch.cat([target[chosen], torch.zeros(count, dtype=torch.long)]),
-        within(model.schema.names, bank, order),
+        within(model.schema.names, bank, order)[:told],
     )
     return {"unseen_temperature": temperature, "unseen_shift": shift}
 

@@ -25,8 +25,8 @@ STAMP := .venv/made-from-$(PINS)
 # Where make test-llm puts the language model and what serves it.
 LLM := $(or $(RUKH_CACHE),$(HOME)/.cache/rukh)/llm
 
-.PHONY: help demo test test-slow test-llm lint bench train-mnre train-open train-probe \
-	train-tagger zero-shot probe-assets clean
+.PHONY: help demo test test-slow test-llm lint bench mnre-teachers train-mnre train-mnre-base \
+	train-open train-probe train-tagger zero-shot probe-assets clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -65,13 +65,22 @@ MNRE := $(RUKH_DATA)/mnre/train.txt $(RUKH_DATA)/mnre/captions/llavanext_train.t
 	$(RUKH_DATA)/twitter_ner/twitter2015_train.txt
 SEED ?= 13
 
-train-mnre: $(MNRE) $(STAMP) ## Train the shipped model `mnre`, and before it its three teachers
+TEACHERS := runs/mnre-teacher-0,runs/mnre-teacher-1,runs/mnre-teacher-2
+
+mnre-teachers: $(MNRE) $(STAMP)
 	for part in 0 1 2; do \
 		$(BIN)/rukh train configs/mnre.yaml data.val=null data.part=[$$part,3] \
 			training.seed=1$$part --out runs/mnre-teacher-$$part; \
 	done
+
+train-mnre: mnre-teachers ## Train the shipped model `mnre`, and before it its three teachers
 	$(BIN)/rukh train configs/mnre.yaml training.seed=$(SEED) --out runs/mnre-$(SEED) \
-		distillation.teachers=[runs/mnre-teacher-0,runs/mnre-teacher-1,runs/mnre-teacher-2]
+		distillation.teachers=[$(TEACHERS)]
+
+train-mnre-base: mnre-teachers ## Train the shipped model `mnre-base`, which has the same teachers
+	$(BIN)/rukh weights install all-mpnet-base-v2
+	$(BIN)/rukh train configs/mnre-base.yaml training.seed=$(SEED) --out runs/mnre-base-$(SEED) \
+		distillation.teachers=[$(TEACHERS)]
 
 OPEN := $(RUKH_DATA)/wikidata_re/wiki80_train.jsonl $(RUKH_DATA)/mnre/train.txt \
 	$(RUKH_DATA)/conll04/train.txt

@@ -19,7 +19,7 @@ from rukh.extraction import Extractor
 from rukh.model import RelationModel
 from rukh.readers import write
 from rukh.records import Pair, Post
-from rukh.triples import Answers
+from rukh.scoring import PostScores
 
 Make = Callable[..., RelationModel]
 
@@ -29,7 +29,7 @@ class Oracle(Extractor):
 
     table: dict[tuple[str, str], tuple[str, float]]
 
-    def answer(self, posts: Any, pairs: Any) -> list[Answers]:
+    def scores(self, posts: Any, pairs: Any) -> list[PostScores]:
         out = []
         for post, asks in zip(posts, pairs, strict=True):
             rows = torch.zeros(len(asks), 1 + len(self.bank.names))
@@ -37,7 +37,7 @@ class Oracle(Extractor):
                 name, score = self.table[ask]
                 row[self.bank.names.index(name) + 1] = score
                 row[0] = 1 - score
-            out.append(Answers(asks, rows, torch.zeros(1), 0.5 if post.image else None))
+            out.append(PostScores(rows.log(), torch.zeros(1), 0.5 if post.image else None))
         return out
 
 
@@ -141,6 +141,34 @@ def test_the_command_writes_json(
     assert first == second
     assert evaluate(monkeypatch, *files, "--limit", 1, "--json", "-") == 0
     assert json.loads(capsys.readouterr().out)["pairs"] == 2
+
+
+def test_a_format_may_say_that_pairs_stand_from_head_to_tail(
+    tiny_model: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = tiny_model()
+    model.config = model.config.model_copy(update={"order": "joint"})
+    model.save(tmp_path / "model", "")
+    post = labelled(("a", "b", "lives_in"))
+    post = post.model_copy(update={"entities": post.entities[:2]})  # no others in OpenNRE
+    write([post], tmp_path / "posts.jsonl")
+    write([post], tmp_path / "posts.txt", "opennre")
+
+    def sureness(name: str, *more: str) -> float:
+        files = ("--data", tmp_path / name, "--model", tmp_path / "model")
+        assert evaluate(monkeypatch, *files, "--json", "-", *more) == 0
+        found: float = json.loads(capsys.readouterr().out)["risk_coverage"][0]["threshold"]
+        return found
+
+    either = sureness("posts.jsonl")
+    given = sureness("posts.txt", "--format", "opennre")
+    assert given > either
+    assert sureness("posts.jsonl", "--direction", "given") == pytest.approx(given)
+    turned = ("--format", "opennre", "--direction", "either")
+    assert sureness("posts.txt", *turned) == pytest.approx(either)
 
 
 def test_the_command_names_an_unknown_label(

@@ -48,6 +48,17 @@ def test_named_pairs_are_answered_in_their_order(extractor: Extractor, posts: li
     assert extractor.extract([with_pairs(posts[0])]) == []
 
 
+def test_a_given_direction_is_for_named_pairs(tiny_model: Make, posts: list[Post]) -> None:
+    model = tiny_model()
+    model.config = model.config.model_copy(update={"order": "joint"})
+    named = with_pairs(posts[0], ("r", "a"), ("a", "org"))
+    either, given = (Extractor(model, threshold=0, direction=d) for d in ("either", "given"))
+    for before, after in zip(either.extract([named]), given.extract([named]), strict=True):
+        assert after.relation == before.relation and after.score > before.score
+    found = posts[0].model_copy(update={"pairs": None})
+    assert given.extract([found]) == either.extract([found])
+
+
 def test_types_are_read_in_the_words_of_the_schemas(tiny_model: Make, posts: list[Post]) -> None:
     def typed(*names: str) -> Post:
         entities = zip(posts[0].entities, names, strict=True)

@@ -30,7 +30,7 @@ def test_a_bank_knows_reverses(bank: RelationBank) -> None:
 
 def test_the_joint_decision_is_that_of_the_sums_written_out(bank: RelationBank) -> None:
     there, back = logits(bank)
-    found = directed(join(there, back, bank).softmax(-1), len(bank.names))
+    found = directed(join(there, back, bank), len(bank.names))
     near, works, employs, lives = 1, 2, 3, 4
     for a, b, row in zip(there.exp(), back.exp(), found, strict=True):
         weights = [
@@ -48,8 +48,8 @@ def test_the_joint_decision_is_that_of_the_sums_written_out(bank: RelationBank) 
 
 def test_the_other_order_is_the_same_decision(bank: RelationBank) -> None:
     there, back = logits(bank)
-    asked = directed(join(there, back, bank).softmax(-1), len(bank.names))
-    turned = directed(join(back, there, bank).softmax(-1), len(bank.names))
+    asked = directed(join(there, back, bank), len(bank.names))
+    turned = directed(join(back, there, bank), len(bank.names))
     torch.testing.assert_close(asked[:, [1, 2, 3]], turned[:, [1, 3, 2]])
     # One-way relations: what one order tells is none-of-the-above in the other.
     assert bool((asked[:, 4] + turned[:, 4] < 1).all())
@@ -95,3 +95,14 @@ def test_columns_within_a_few_relations() -> None:
                 told.nonzero().flatten().tolist()
             )
             assert set(told.nonzero().flatten().tolist()) <= right
+
+
+def test_a_given_direction_leaves_the_reverse_out_of_the_question(bank: RelationBank) -> None:
+    there, back = logits(bank)
+    joint = join(there, back, bank)
+    either, given = (directed(joint, len(bank.names), d) for d in ("either", "given"))
+    share = either[:, 1:] / given[:, 1:]
+    # NOTA and all that holds from head to tail keep their proportions.
+    torch.testing.assert_close(share, share[:, :1].expand_as(share))
+    assert bool((share < 1).all())
+    torch.testing.assert_close(given.sum(1), torch.ones(len(given)))

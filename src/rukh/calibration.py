@@ -62,7 +62,7 @@ def calibrate(
         penalty = fit_penalty(logits, violated, target)
         logits = logits - penalty * violated
     temperature = fit_temperature(logits, target)
-    told = directed((logits / temperature).softmax(-1), len(bank.names))[:, 1:]
+    told = directed(logits / temperature, len(bank.names))[:, 1:]
     best, which = told.max(-1)
     decisions = [
         OrderedDecision(bank.names[k], score)

@@ -59,14 +59,17 @@ class Judged(NamedTuple):
 
     Attributes:
         gold, names: Its label, and the post it is of.
-        forward, backward: The decision in the given order and in the other.
-        sureness: The probability of the best relation in the given order, told or not, and whether
-            it is right.
+        given: The decision in the given order, as the extractor tells it.
+        forward, backward: The decisions in the given order and in the other where neither is known
+            to be right.
+        sureness: The probability of the best relation in the given order, as the extractor tells
+            it, and whether it is right.
         counts: ``images_used, images_missing, images_broken, captions_used, unlabelled``.
     """
 
     gold: list[str]
     names: list[str]
+    given: list[OrderedDecision]
     forward: list[OrderedDecision]
     backward: list[OrderedDecision]
     sureness: list[tuple[float, bool]]
@@ -85,25 +88,28 @@ def judge_posts(extractor: Extractor, posts: Iterable[Post]) -> Judged:
     counts = dict.fromkeys(
         ("images_used", "images_missing", "images_broken", "captions_used", "unlabelled"), 0
     )
-    judged = Judged([], [], [], [], [], counts)
-    rest = iter(posts)
+    judged = Judged([], [], [], [], [], [], counts)
+    model, rest = extractor.model, iter(posts)
     while chunk := list(islice(rest, CHUNK)):
         chunk = [extractor.schema.named(post) for post in chunk]
         labelled = [[p for p in post.pairs or () if p.relation is not None] for post in chunk]
         typed = extractor.typed(chunk)
-        answers = extractor.answer(typed, [both_orders(pairs) for pairs in labelled])
-        for post, pairs, answer in zip(chunk, labelled, answers, strict=True):
-            told = decisions(extractor, answer.probabilities)
+        scored = extractor.scores(typed, [both_orders(pairs) for pairs in labelled])
+        for post, pairs, score in zip(chunk, labelled, scored, strict=True):
+            both = model.probabilities(score.logits, extractor.bank)
+            given = model.probabilities(score.logits[::2], extractor.bank, extractor.direction)
+            told = decisions(extractor, both)
             judged.gold.extend(str(pair.relation) for pair in pairs)
             judged.names.extend([post.id] * len(pairs))
+            judged.given.extend(decisions(extractor, given))
             judged.forward.extend(told[::2])
             judged.backward.extend(told[1::2])
-            best, which = answer.probabilities[::2, 1:].max(-1)
-            for pair, score, k in zip(pairs, best.tolist(), which.tolist(), strict=True):
-                judged.sureness.append((score, extractor.bank.names[k] == pair.relation))
+            best, which = given[:, 1:].max(-1)
+            for pair, sure, k in zip(pairs, best.tolist(), which.tolist(), strict=True):
+                judged.sureness.append((sure, extractor.bank.names[k] == pair.relation))
             counts["unlabelled"] += len(post.pairs or ()) - len(pairs)
             counts["captions_used"] += bool(post.caption)
-            counts["images_used"] += answer.gate is not None
+            counts["images_used"] += score.gate is not None
         _count_pictures(extractor, chunk, counts)
     if not judged.gold:
         raise InputError("no labelled pair to evaluate on")
@@ -122,14 +128,21 @@ def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any
         InputError: See :func:`judge_posts`.
     """
     start = time.perf_counter()
-    gold, names, forward, backward, sureness, counts = judge_posts(extractor, posts)
-    scores, right = zip(*sureness, strict=True)
+    judged = judge_posts(extractor, posts)
+    scores, right = zip(*judged.sureness, strict=True)
     return {
-        **evaluate_predictions(gold, forward, backward, names, extractor.schema),
+        **evaluate_predictions(
+            judged.gold,
+            judged.forward,
+            judged.backward,
+            judged.names,
+            extractor.schema,
+            given=judged.given,
+        ),
         "expected_calibration_error": calibration_error(scores, right),
         "risk_coverage": risk_coverage(scores, right),
         "seconds": round(time.perf_counter() - start, 2),
-        **counts,
+        **judged.counts,
     }
 
 

@@ -20,7 +20,7 @@ from rukh.index import Search, indexed
 from rukh.model import RelationModel
 from rukh.orders import width
 from rukh.pair import Encoded
-from rukh.records import Post, Triple
+from rukh.records import Direction, Post, Triple
 from rukh.schema import RelationSchema
 from rukh.scoring import PostScores, score_posts
 from rukh.tagging import Tagger, load_tagger
@@ -45,6 +45,8 @@ class Extractor:
         constraints: How types that a relation does not allow count against it.
         search: Whether all relations are scored, or those that an index finds; see
             :mod:`rukh.index`.
+        direction: ``given``, where posts that name their pairs name the head first, and a relation
+            the other way round is out of the question; see :mod:`rukh.orders`.
         detector: Finds objects in pictures of posts that come without any. None: nothing does.
         max_objects: The most objects that are taken of a picture, the surest first.
         feature_folder: Where to keep the patch states of pictures; None keeps them in memory.
@@ -77,6 +79,7 @@ class Extractor:
         threshold: float | None = None,
         constraints: Constraints = "soft",
         search: Search = "auto",
+        direction: Direction = "either",
         detector: Detector | None = None,
         max_objects: int = MAX_OBJECTS,
         feature_folder: Path | None = None,
@@ -89,7 +92,7 @@ class Extractor:
         nothing = torch.zeros(0, model.config.pair.dim)
         model.head(Encoded(nothing, nothing, nothing), self.bank)
         self.threshold = model.config.threshold if threshold is None else threshold
-        self.constraints = constraints
+        self.constraints, self.direction = constraints, direction
         self.detector, self.max_objects = detector, max_objects
         self.features: FeatureCache | None = None
         self.cut: dict[str, int] = {}
@@ -107,6 +110,7 @@ class Extractor:
         threshold: float | None = None,
         constraints: Constraints = "soft",
         search: Search = "auto",
+        direction: Direction = "either",
         detector: str | Detector | None = None,
         max_objects: int = MAX_OBJECTS,
         feature_folder: Path | None = None,
@@ -136,6 +140,7 @@ class Extractor:
             threshold=threshold,
             constraints=constraints,
             search=search,
+            direction=direction,
             detector=detector,
             max_objects=max_objects,
             feature_folder=feature_folder,
@@ -188,10 +193,13 @@ class Extractor:
         self, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
     ) -> list[Answers]:
         """Ask pairs of typed posts; each post is encoded once for all its pairs."""
-        return [
-            Answers(list(asks), self.model.probabilities(s.logits, self.bank), s.match, s.gate)
-            for asks, s in zip(pairs, self.scores(posts, pairs), strict=True)
-        ]
+        out = []
+        for post, asks, s in zip(posts, pairs, self.scores(posts, pairs), strict=True):
+            # Whoever lets the pairs be found knows no direction.
+            direction = self.direction if post.pairs is not None else "either"
+            told = self.model.probabilities(s.logits, self.bank, direction)
+            out.append(Answers(list(asks), told, s.match, s.gate))
+        return out
 
     def scores(
         self, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]

@@ -244,6 +244,7 @@ def evaluate_predictions(
     posts: Sequence[str],
     schema: RelationSchema,
     *,
+    given: Sequence[OrderedDecision] | None = None,
     draws: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -253,6 +254,8 @@ def evaluate_predictions(
         gold: The label of each pair in the given order; unlabelled pairs are not to be passed.
         forward, backward: The decision for each pair in the given order and in the other.
         posts: The post of each pair.
+        given: The decisions in the given order where that is known to be the relation's; None:
+            ``forward``.
         draws, seed: See :func:`bootstrap_f1`.
 
     Returns:
@@ -266,20 +269,22 @@ def evaluate_predictions(
         InputError: A label stands outside the schema.
     """
     nota = schema.nota
-    given = [nota if d.relation is None else d.relation for d in forward]
+    told = [
+        nota if d.relation is None else d.relation for d in (forward if given is None else given)
+    ]
     free = order_free(forward, backward, schema)
     labels: tuple[str | None, ...] = schema.labels
-    if None in given:
+    if None in told:
         labels = (None, *labels)
-    matrix = confusion(gold, given, labels)
+    matrix = confusion(gold, told, labels)
     rows = per_relation(matrix, labels, nota)
-    figures = micro(gold, given, nota)
+    figures = micro(gold, told, nota)
     return {
         "accuracy": figures.accuracy,
         "micro_precision": figures.precision,
         "micro_recall": figures.recall,
         "micro_f1": figures.f1,
-        "micro_f1_ci": list(bootstrap_f1(gold, given, posts, nota, draws=draws, seed=seed)),
+        "micro_f1_ci": list(bootstrap_f1(gold, told, posts, nota, draws=draws, seed=seed)),
         "macro_f1": macro_f1(rows),
         "micro_f1_order_free": micro(gold, free, nota).f1,
         "micro_f1_order_free_ci": list(

@@ -32,7 +32,7 @@ from rukh.known_weights import known
 from rukh.memory import Memory, read_memory, stored
 from rukh.orders import Order, directed, join, within
 from rukh.pair import Encoded, PairConfig, PairEncoder
-from rukh.records import Record, as_input_error
+from rukh.records import Direction, Record, as_input_error
 from rukh.registry import resolve
 from rukh.relation import Head, RelationConfig, Scores, worded
 from rukh.schema import RelationSchema
@@ -258,15 +258,17 @@ class RelationModel(nn.Module):
             scores = scores._replace(logits=join(scores.logits, back.logits, bank))
         return scores, encoded
 
-    def probabilities(self, logits: Tensor, bank: RelationBank) -> Tensor:
+    def probabilities(
+        self, logits: Tensor, bank: RelationBank, direction: Direction = "either"
+    ) -> Tensor:
         """Calibrated probabilities of the asked order, ``(Q, 1 + R)``, NOTA first, from what
-        :meth:`forward` gives.
+        :meth:`forward` gives; see :func:`rukh.orders.directed`.
         """
         config, temperature = self.config, self.config.temperature
         if bank.seen is not None:
             logits = logits + torch.where(bank.seen, 0.0, config.unseen_shift)
             temperature = config.unseen_temperature or temperature
-        return directed((logits / temperature).softmax(-1), len(bank.names))
+        return directed(logits / temperature, len(bank.names), direction)
 
     def save(self, folder: Path, card: str) -> None:
         """Write a model folder, as a whole or not at all.

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rukh.bank import RelationBank
+from rukh.records import Direction
 
 Order: TypeAlias = Literal["joint", "both", "given"]
 """How training shows a pair: both orders in one decision, each order by itself, or only the order
@@ -83,10 +84,22 @@ def within(names: Collection[str], bank: RelationBank, order: Order) -> Tensor:
     return torch.cat([torch.tensor([True]), own, oneway])
 
 
-def directed(probabilities: Tensor, relations: int) -> Tensor:
-    """Probabilities of the asked order, ``(Q, 1 + R)``, of a decision over ``(Q, 1 + R + ...)``:
-    what holds only the other way round counts as NOTA.
+def directed(logits: Tensor, relations: int, direction: Direction = "either") -> Tensor:
+    """Probabilities of the asked order, ``(Q, 1 + R)``, NOTA first.
+
+    Args:
+        logits: ``(Q, 1 + R)`` or wider, as of :func:`join`.
+        relations: How many relations ``R`` there are.
+        direction: What holds only the other way round counts as NOTA (``either``), or is out of the
+            question (``given``).
+
+    Example:
+        >>> directed(torch.zeros(1, 5), 2), directed(torch.zeros(1, 5), 2, "given")
+        (tensor([[0.6000, 0.2000, 0.2000]]), tensor([[0.3333, 0.3333, 0.3333]]))
     """
+    if direction == "given":
+        return logits[:, : 1 + relations].softmax(-1)
+    probabilities = logits.softmax(-1)
     told = probabilities[:, 1 : 1 + relations]
     rest = probabilities[:, :1] + probabilities[:, 1 + relations :].sum(-1, keepdim=True)
     return torch.cat([rest, told], 1)

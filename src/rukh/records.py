@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -57,6 +57,9 @@ def _writable(meta: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 Text: TypeAlias = Annotated[str, BeforeValidator(_encodable)]
 Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=1000), BeforeValidator(_encodable)]
+Direction: TypeAlias = Literal["either", "given"]
+"""What is known of a named pair: nothing of which argument is the head, or that the first is, as
+where a data set names head and tail by their roles."""
 Box: TypeAlias = tuple[float, float, float, float]
 Meta: TypeAlias = Annotated[dict[str, JsonValue], AfterValidator(_writable)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,6 +18,13 @@ def evaluate(
     schema: options.Schema = None,
     threshold: options.Threshold = None,
     types: options.Types = "soft",
+    direction: Annotated[
+        Literal["either", "given"] | None,
+        typer.Option(
+            help="Whether a pair's first argument is known to be the head; by default as the "
+            "format says: given for fewrel and opennre.",
+        ),
+    ] = None,
     images: options.Images = None,
     captions: options.Captions = None,
     boxes: options.Boxes = None,
@@ -30,6 +37,7 @@ def evaluate(
     import shlex
     import sys
 
+    from rukh import readers
     from rukh.evaluation import check_labels, evaluate_posts
     from rukh.extraction import Extractor
     from rukh.files import atomic_open, write_json
@@ -45,6 +53,7 @@ def evaluate(
         schema=schema,
         threshold=threshold,
         constraints=types,
+        direction=direction or readers.direction(format),
         feature_folder=cache() / "features",
     )
     check_labels(posts, extractor.schema, str(data))

@@ -26,6 +26,7 @@ def extract(
     threshold: options.Threshold = None,
     types: options.Types = "soft",
     search: options.Search = "auto",
+    direction: options.Direction = "either",
     top_k: Annotated[int, typer.Option(min=0, help="Add the K best relations of each pair.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Write triples here, as JSON lines; resumable.")
@@ -66,6 +67,7 @@ def extract(
         threshold=threshold,
         constraints=types,
         search=search,
+        direction=direction,
         detector=detector,
         max_objects=max_objects,
     )
@@ -88,7 +90,8 @@ def extract(
                 # By its hash: the note is written anew at every step, and may speak of thousands.
                 "schema": hashlib.sha256(meanings).hexdigest(),
                 "options": [format, str(images), extractor.threshold, types, top_k]
-                + ["faiss"] * extractor.bank.indexed,
+                + ["faiss"] * extractor.bank.indexed
+                + ["given"] * (direction == "given"),
             },
         )
     done = journal.done if journal else 0

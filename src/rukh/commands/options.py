@@ -47,6 +47,13 @@ Search: TypeAlias = Annotated[
         help="Score all relations, or those that an index finds; auto: an index for very many.",
     ),
 ]
+Direction: TypeAlias = Annotated[
+    Literal["either", "given"],
+    typer.Option(
+        help="Whether a named pair's relation may hold from tail to head as well, or its first "
+        "argument is known to be the head.",
+    ),
+]
 Format: TypeAlias = Annotated[
     str,
     typer.Option(

@@ -16,7 +16,7 @@ from rukh.files import atomic_open
 from rukh.readers.captions import read_captions
 from rukh.readers.format import Format, Source
 from rukh.readers.grouping import group_posts
-from rukh.records import Post
+from rukh.records import Direction, Post
 from rukh.registry import resolve
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Problem",
     "Source",
     "check",
+    "direction",
     "group_posts",
     "read",
     "read_captions",
@@ -117,6 +118,20 @@ def check(
     for line, result in scan(path, format, boxes=boxes):
         if isinstance(result, InputError):
             yield Problem(line, result.field, result.problem, result.fix)
+
+
+def direction(format: str) -> Direction:
+    """What a format says of its pairs: ``given`` where they are named by their roles.
+
+    Raises:
+        InputError: The format is unknown.
+
+    Example:
+        >>> direction("fewrel"), direction("mnre")
+        ('given', 'either')
+    """
+    found: Direction = getattr(resolve("readers", format), "direction", "either")
+    return found
 
 
 def write(posts: Iterable[Post], path: str | Path, format: str = "jsonl") -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import reprlib
 from collections.abc import Iterable, Iterator
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from rukh.errors import InputError
 from rukh.readers import tokens
 from rukh.readers.documents import DocumentFormat, Walk
-from rukh.records import Pair, Post, TextEntity
+from rukh.records import Direction, Pair, Post, TextEntity
 
 
 class FewRelFormat(DocumentFormat):
@@ -25,6 +25,8 @@ class FewRelFormat(DocumentFormat):
     arguments, with all mentions where they were read, and whatever else a sentence held; sentences
     are gathered by relation, in the order in which relations first come.
     """
+
+    direction: ClassVar[Direction] = "given"
 
     def records(self, walk: Walk) -> Iterator[str]:
         """See :meth:`rukh.readers.documents.DocumentFormat.records`."""

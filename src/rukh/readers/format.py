@@ -50,6 +50,8 @@ class Source:
 class Format(Protocol):
     """One data format, made for one file. It owns the whole stream, so that formats whose records
     are not lines (JSON documents, CoNLL blocks) fit as well.
+
+    One whose pairs always stand from head to tail by their roles says ``direction = "given"``.
     """
 
     def __init__(self, source: Source) -> None: ...

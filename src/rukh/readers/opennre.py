@@ -7,16 +7,18 @@ characters (Han et al., EMNLP 2019). An entity type of ``UNK`` is read as unknow
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from rukh.readers.lines import from_json
 from rukh.readers.pairs import PairFormat
 from rukh.readers.tokens import Offsets
-from rukh.records import Post
+from rukh.records import Direction, Post
 
 
 class OpenNreFormat(PairFormat):
     """JSON lines; a post without tokens is written in the ``text`` form, so nothing is cut."""
+
+    direction: ClassVar[Direction] = "given"
 
     def loads(self, line: str) -> Any:
         """See :meth:`rukh.readers.pairs.PairFormat.loads`."""

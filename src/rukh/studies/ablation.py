@@ -150,7 +150,8 @@ def _measure(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
     extractor = Extractor.from_pretrained(out)
     assert data.val is not None
     posts = load_posts(data.val, data, data.val_images, data.val_captions)
-    gold, names, forward, backward, _, _ = judge_posts(extractor, posts)
+    judged = judge_posts(extractor, posts)
+    gold, names, forward, backward = judged.gold, judged.names, judged.forward, judged.backward
     found = evaluate_predictions(gold, forward, backward, names, extractor.schema)
     figures = {
         key: found[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from rukh.few_shot import adapted
 from rukh.metrics import OrderedDecision, confusion, macro_f1, per_relation, take_better
 from rukh.model import RelationModel
 from rukh.orders import columns, within
-from rukh.records import Post
+from rukh.records import Direction, Post
 from rukh.reliability import auroc, calibration_error
 from rukh.schema import RelationSchema
 
@@ -63,18 +63,19 @@ def measure(
     )
     gold = _labels(posts)
     bare = [_untyped(post) for post in posts]
-    told, told_back = _both_ways(extractor, closed, posts)
+    told = _both_ways(extractor, closed, posts)
     figures: dict[str, Any] = {
-        "described": _closed(told, closed, gold),
+        "described": _closed(told.given, closed, gold),
         "untyped": _closed(_told(extractor, closed, bare), closed, gold),
         "named": _closed(_told(extractor, named, posts), named, gold),
         "encoder": _closed(_cosines(extractor, closed, posts), closed, gold),
     }
-    none, none_back = _both_ways(extractor, closed, unrelated)
-    drawn = torch.randperm(len(none), generator=torch.Generator().manual_seed(0))[: len(told)]
-    figures["rejecting"] = _rejecting(told, none[drawn], closed, gold, extractor.threshold)
-    there, back = torch.cat([told, none[drawn]]), torch.cat([told_back, none_back[drawn]])
-    figures["rejecting"] |= _order_free(there, back, closed, gold)
+    none = _both_ways(extractor, closed, unrelated)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randperm(len(none.given), generator=generator)[: len(gold)]
+    mixed = BothWays(*(torch.cat([a, b[drawn]]) for a, b in zip(told, none, strict=True)))
+    figures["rejecting"] = _rejecting(mixed.given, closed, gold, extractor.threshold)
+    figures["rejecting"] |= _order_free(mixed.there, mixed.back, closed, gold)
     return figures
 
 
@@ -150,16 +151,16 @@ def calibrated(
     unrelated: Sequence[Post],
 ) -> dict[str, float]:
     """What a split of its own says of relations that a model never saw: ``unseen_temperature`` and
-    ``unseen_shift`` of :class:`rukh.model.ModelConfig`, from as many related pairs as unrelated.
+    ``unseen_shift`` of :class:`rukh.model.ModelConfig`, from as many related pairs as unrelated,
+    in the order that the data gives.
     """
     model, closed = extractor.model, _restricted(schema, unseen)
     asking = Extractor(model, schema=closed)
     order, bank = model.config.order, asking.bank
 
-    def told(some: Sequence[Post]) -> Tensor:
-        return torch.cat([s.logits for s in asking.scores(asking.typed(some), _pairs(some))])
-
-    related, none = told(posts), told(unrelated)
+    # The order of the pairs is known: their reverses are out of the question.
+    told = 1 + len(bank.names)
+    related, none = (_logits(asking, some, _pairs(some))[:, :told] for some in (posts, unrelated))
     count = min(len(related), len(none))
     target = torch.tensor([columns(name, bank, None, order)[0] for name in _labels(posts)])
     generator = torch.Generator().manual_seed(0)
@@ -168,7 +169,7 @@ def calibrated(
     temperature, shift = fit_unseen(
         torch.cat([related[chosen], none[other]]),
         torch.cat([target[chosen], torch.zeros(count, dtype=torch.long)]),
-        within(model.schema.names, bank, order),
+        within(model.schema.names, bank, order)[:told],
     )
     return {"unseen_temperature": temperature, "unseen_shift": shift}
 
@@ -186,29 +187,41 @@ def _untyped(post: Post) -> Post:
     return post.model_copy(update={"entities": entities})
 
 
+class BothWays(NamedTuple):
+    """Calibrated probabilities of the schema's relations for every pair, ``(Q, R)`` each.
+
+    Attributes:
+        given: From head to tail, as the data gives them.
+        there, back: From head to tail and from tail to head, if nobody knew which is right.
+    """
+
+    given: Tensor
+    there: Tensor
+    back: Tensor
+
+
 def _told(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -> Tensor:
-    """Calibrated probabilities of the schema's relations for every pair, ``(Q, R)``."""
-    return _answered(extractor, schema, posts, _pairs(posts))
+    """The probabilities in the order that the data gives, ``(Q, R)``."""
+    asking = Extractor(extractor.model, schema=schema)
+    logits = _logits(asking, posts, _pairs(posts))
+    return asking.model.probabilities(logits, asking.bank, "given")[:, 1:]
 
 
-def _both_ways(
-    extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]
-) -> tuple[Tensor, Tensor]:
-    """As :func:`_told`, and the same from tail to head."""
-    asked = [both_orders(post.pairs or ()) for post in posts]
-    told = _answered(extractor, schema, posts, asked)
-    return told[::2], told[1::2]
+def _both_ways(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -> BothWays:
+    asking = Extractor(extractor.model, schema=schema)
+    logits = _logits(asking, posts, [both_orders(post.pairs or ()) for post in posts])
+
+    def told(some: Tensor, direction: Direction) -> Tensor:
+        return asking.model.probabilities(some, asking.bank, direction)[:, 1:]
+
+    there, back = logits[::2], logits[1::2]
+    return BothWays(told(there, "given"), told(there, "either"), told(back, "either"))
 
 
-def _answered(
-    extractor: Extractor,
-    schema: RelationSchema,
-    posts: Sequence[Post],
-    pairs: Sequence[Sequence[tuple[str, str]]],
+def _logits(
+    asking: Extractor, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
 ) -> Tensor:
-    asking = Extractor(extractor.model, schema=schema, threshold=extractor.threshold)
-    answers = asking.answer(asking.typed(posts), pairs)
-    return torch.cat([answer.probabilities[:, 1:] for answer in answers])
+    return torch.cat([scored.logits for scored in asking.scores(asking.typed(posts), pairs)])
 
 
 def _cosines(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -> Tensor:
@@ -233,11 +246,11 @@ def _closed(told: Tensor, schema: RelationSchema, gold: Sequence[str]) -> dict[s
 
 
 def _rejecting(
-    told: Tensor, none: Tensor, schema: RelationSchema, gold: Sequence[str], threshold: float
+    told: Tensor, schema: RelationSchema, gold: Sequence[str], threshold: float
 ) -> dict[str, float]:
-    """Figures with unrelated pairs ``(N, R)`` mixed in."""
-    score, which = torch.cat([told, none]).max(1)
-    labels: list[str | None] = [*gold, *([None] * len(none))]
+    """Figures of ``(N, R)`` related pairs, whose labels ``gold`` are, and then unrelated ones."""
+    score, which = told.max(1)
+    labels: list[str | None] = [*gold, *([None] * (len(told) - len(gold)))]
     best = [schema.names[k] for k in which.tolist()]
     said = [b if s >= threshold else None for b, s in zip(best, score.tolist(), strict=True)]
     kinds: tuple[str | None, ...] = (None, *schema.names)
@@ -245,10 +258,10 @@ def _rejecting(
     right = [b == label for b, label in zip(best, labels, strict=True)]
     return {
         "macro_f1": macro_f1(rows),
-        "auroc": auroc(score[: len(told)].tolist(), score[len(told) :].tolist()),
+        "auroc": auroc(score[: len(gold)].tolist(), score[len(gold) :].tolist()),
         "expected_calibration_error": calibration_error(score.tolist(), right),
-        "pairs": len(told),
-        "unrelated": len(none),
+        "pairs": len(gold),
+        "unrelated": len(told) - len(gold),
     }
 
 

@@ -156,7 +156,8 @@ class Fold(NamedTuple):
 
     Attributes:
         unrelated: Those of the corpus that gives unrelated pairs, with these pairs alone.
-        seen: Those of the corpus of ``data``, whose relations were seen.
+        seen: Those of the corpora of the schema and format of ``data``, whose relations were seen.
+            Others may give a pair several relations, of which one that is told may be right as well.
     """
 
     unrelated: list[Post]
@@ -168,11 +169,11 @@ def _fold(config: ZeroShotConfig, base: RelationTrainingConfig) -> Fold:
     corpus = read_corpus(base.data, None, schemas, (), base.mix)
     nota = schemas[config.unrelated].nota
     unrelated = [corpus.posts[i] for i in corpus.fold if corpus.source[i] == config.unrelated]
+    kinds = [(base.relations, base.data.format), *((o.relations, o.format) for o in base.mix)]
+    alike = {source for source, kind in enumerate(kinds) if kind == kinds[0]}
+    seen = [corpus.posts[i] for i in corpus.fold if corpus.source[i] in alike]
     told = [name for name in schemas[0].names if name not in base.without]
-    return Fold(
-        only(unrelated, [] if nota is None else [nota]),
-        only([corpus.posts[i] for i in corpus.fold if corpus.source[i] == 0], told),
-    )
+    return Fold(only(unrelated, [] if nota is None else [nota]), only(seen, told))
 
 
 FEW = ("new_before", "new_after", "old_before", "old_between", "old_after", "seconds")

@@ -152,8 +152,8 @@ def _fitted(
 
 
 def _weights(memory: Memory, old: int, found: Sequence[str], nota: str | None) -> Tensor:
-    """``(M,)``: a remembered relation weighs :data:`REMEMBERED` times what one of the examples does,
-    one with another.
+    """``(M,)``: a remembered relation weighs :data:`REMEMBERED` times what a new one does, one with
+    another.
     """
     examples = len(memory) - old
     counts = Counter(name for name in memory.labels[:old] if name != nota)

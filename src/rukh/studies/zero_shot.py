@@ -157,7 +157,7 @@ class Fold(NamedTuple):
     Attributes:
         unrelated: Those of the corpus that gives unrelated pairs, with these pairs alone.
         seen: Those of the corpora of the schema and format of ``data``, whose relations were seen.
-            Others may give a pair several relations, of which one that is told may be right as well.
+            Others may give a pair several relations, so that one that is told may be right as well.
     """
 
     unrelated: list[Post]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rukh.encoders.fusion import Fusion, Look, VisualGate, visibility
+from rukh.encoders.fusion import Fusion, Look, VisualGate, mean, visibility
 
 
 def test_visibility_against_its_definition() -> None:
@@ -70,43 +70,35 @@ def test_the_gate_is_one_number_a_post() -> None:
     assert VisualGate(8)(torch.randn(5, 8), torch.randn(5, 8)).shape == (5,)
 
 
-def test_a_look_begins_as_the_mean_of_what_is_trusted() -> None:
-    torch.manual_seed(0)
-    look, states = Look(16, 4, 20).eval(), torch.randn(2, 5, 16)
-    values = look.value(torch.randn(2, 4, 20))
-    trust = torch.tensor([[1.0, 1, 1, 1, 1], [1, 1, 0, 0, 0]]).log()
-    row, ends = torch.tensor([0, 1, 1]), torch.randn(3, 32)
-    # The first state is the absent picture's, which shows nothing.
-    wanted = torch.stack([values[0].sum(0) / 5, values[1, 0] / 2, values[1, 0] / 2])
-    torch.testing.assert_close(look(ends, states, values, trust, row), wanted)
+HALVES = torch.tensor([[0.0, 0, 0.5, 1], [0.5, 0, 1, 1]]).expand(2, 2, 4)
 
 
-def test_a_look_depends_on_the_pair_and_on_nothing_that_is_not_trusted() -> None:
-    torch.manual_seed(0)
-    look, states = Look(16, 4, 20).eval(), torch.randn(1, 5, 16)
-    for parameter in look.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    row, ends, patches = torch.tensor([0, 0]), torch.randn(2, 32), torch.randn(1, 4, 20)
-    trust = torch.tensor([[1, 1, 1, 0.5, 0]]).log()
-    found = look(ends, states, look.value(patches), trust, row)
-    assert (found[0] - found[1]).norm() > 1e-2
-    for place, seen in ((3, True), (4, False)):
-        key, shown = states.clone(), patches.clone()
-        key[:, place] += 1 + torch.randn(16)
-        shown[:, place - 1] += 1 + torch.randn(20)
-        for states_, patches_ in ((key, patches), (states, shown)):
-            other = look(ends, states_, look.value(patches_), trust, row)
-            assert torch.allclose(other, found, atol=1e-6) != seen
-
-
-def test_under_a_box_lies_what_it_shows_as_far_as_that_is_trusted() -> None:
-    look = Look(16, 4, 20)
+def test_a_look_finds_the_whole_and_what_boxes_show_as_far_as_that_is_trusted() -> None:
+    look = Look(16, 20)
     values = look.value(torch.randn(2, 2, 20))
-    halves = torch.tensor([[0.0, 0, 0.5, 1], [0.5, 0, 1, 1]]).expand(2, 2, 4)
-    trust = torch.tensor([[1, 0.5, 0.5], [1, 0, 0]]).log()  # the second has no picture
+    trust = torch.tensor([[0.5, 0.5], [0, 0]]).log()  # the second has no picture
     boxes = torch.tensor([[0.5, 0, 1, 1], [0.0, 0, 0, 0]]).expand(2, 2, 4)
-    shown = look.under(boxes, values, halves, trust, torch.tensor([0, 1]))
-    torch.testing.assert_close(shown[0, 0], values[0, 1] / 2)
-    assert not shown[0, 1].any() and not shown[1].any()
-    none = look.under(boxes, values[:, :0], halves[:, :0], trust[:, :1], torch.tensor([0, 1]))
-    assert none.shape == (2, 2, 16) and not none.any()
+    found = look(boxes, values, HALVES, trust)
+    torch.testing.assert_close(found[0, 0], values[0].mean(0) / 2)
+    torch.testing.assert_close(found[0, 1], values[0, 1] / 2)
+    assert not found[0, 2].any() and not found[1].any()
+    none = look(boxes, values[:, :0], HALVES[:, :0], trust[:, :0])
+    assert none.shape == (2, 3, 16) and not none.any()
+
+
+def test_a_look_depends_on_nothing_that_is_not_there() -> None:
+    torch.manual_seed(0)
+    look, patches = Look(16, 20), torch.randn(1, 2, 20)
+    trust, box = torch.tensor([[1.0, 0]]).log(), torch.tensor([[[0.0, 0, 1, 1]]])
+    found = look(box, look.value(patches), HALVES[:1], trust)
+    for place, seen in ((0, True), (1, False)):
+        other = patches.clone()
+        other[:, place] += 1
+        changed = look(box, look.value(other), HALVES[:1], trust)
+        assert torch.allclose(changed, found) != seen
+
+
+def test_a_mean_of_nothing_is_zero() -> None:
+    states, there = torch.randn(2, 3, 4), torch.tensor([[True, False, True], [False] * 3])
+    torch.testing.assert_close(mean(states, there)[0], states[0, [0, 2]].mean(0))
+    assert not mean(states, there)[1].any()

@@ -310,7 +310,6 @@ def test_a_look_reaches_pairs_that_no_fusion_tells_of_the_picture(
 
 def test_padding_and_batch_mates_are_not_looked_at(tiny_model: Make, posts: list[Post]) -> None:
     model = tiny_model(vision=True, look=True)
-    torch.nn.init.normal_(model.pair.look.query.weight)  # type: ignore[union-attr, arg-type]
     pairs = [every(post) for post in posts]
     together = embed(model, posts, pairs, PICTURES)
     for post, asked, shown in zip(posts, pairs, PICTURES, strict=True):

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from rukh.encoders.adapt import add_lora, tune_top_layers
-from rukh.encoders.fusion import Fusion, Look, VisualGate, visibility
+from rukh.encoders.fusion import Fusion, Look, VisualGate, mean, visibility
 from rukh.encoders.regions import BoxGeometry, box_relation, pool_regions
 from rukh.encoders.text import TextEncoder
 from rukh.errors import InputError
@@ -49,9 +49,9 @@ class PairConfig(Record):
         tuned_layers: Top layers of the text encoder that are trained.
         lora_rank: Low-rank adapters instead of tuned layers where above 0.
         fusion_layers, fusion_heads, dropout: The fusion.
-        look: Whether each pair looks at the picture for itself: the head is told what the pair
-            finds by an attention of its own, which begins as the mean over the patches, and what
-            its boxes show. The fusion then reads words and regions alone.
+        look: Whether each pair looks at the picture for itself: the head is told what all of it and
+            what the pair's boxes show, and the gate reads this as well. The fusion then reads words
+            and regions alone.
         dim: Width of the pair embedding, and of fusion.
         positions: Whether the head is told the distance between its arguments.
         residual: Whether the pair embedding starts as what the text encoder itself makes of the
@@ -144,7 +144,7 @@ class PairEncoder(nn.Module):
         with torch.no_grad():
             # Offsets are a few tenths: as large as the other two, or the head hardly hears them.
             self.box.weight.mul_(8)
-        self.look = Look(dim, config.fusion_heads, visual_dim) if config.look else None
+        self.look = Look(dim, visual_dim) if config.look else None
         wide = (6 if config.look else 3) * dim + 3 * side
         self.head = nn.Sequential(
             nn.LayerNorm(wide), nn.Linear(wide, dim), nn.GELU(), nn.Dropout(config.dropout)
@@ -184,7 +184,8 @@ class PairEncoder(nn.Module):
             table = torch.zeros_like(table)
         content, place, patches = self._see(inputs, table)
         states = self._read(inputs, table, content + place)
-        logit, content, visual = self._trust(inputs, states, content, patches)
+        values = patches if self.look is None else self.look.value(inputs.patches)
+        logit, content, visual = self._trust(inputs, states, content, patches, values)
         regions = content + place + self.modality
         groups = torch.cat(
             [
@@ -204,29 +205,34 @@ class PairEncoder(nn.Module):
         fused = self.fusion(read[:, :most], groups[:, :most], trust[:, :most])
         gate = torch.where(inputs.has_patch.any(1), logit.sigmoid(), float("nan"))
         trust = trust.masked_fill(groups < 0, float("-inf"))
-        there = self._form(fused, read, trust, inputs, gate)
+        there = self._form(fused, read, trust, inputs, gate, values)
         return (
-            there._replace(back=self._form(fused, read, trust, inputs.turned(), gate))
+            there._replace(back=self._form(fused, read, trust, inputs.turned(), gate, values))
             if back
             else there
         )
 
     def _form(
-        self, fused: Tensor, read: Tensor, trust: Tensor, inputs: PairInputs, gate: Tensor
+        self,
+        fused: Tensor,
+        read: Tensor,
+        trust: Tensor,
+        inputs: PairInputs,
+        gate: Tensor,
+        values: Tensor,
     ) -> Encoded:
-        """The pairs of a batch from its states ``(B, S, d)`` after the fusion and before it, and
-        how far each is trusted ``(B, S)``, in logarithms.
+        """The pairs of a batch from its states ``(B, S, d)`` after the fusion and before it, how
+        far each is trusted ``(B, S)``, in logarithms, and what is looked at of the patches
+        ``(B, P, d)``.
         """
         h = fused[inputs.row[:, None], inputs.head].mean(1)
         t = fused[inputs.row[:, None], inputs.tail].mean(1)
         told = [h, t, h * t]
         if self.look is not None:
-            first = inputs.ids.shape[1] + inputs.boxes.shape[1]  # behind words and objects
-            row, trust = inputs.row, trust[:, first:]
-            values = self.look.value(inputs.patches)
-            told.append(self.look(torch.cat([h, t], -1), read[:, first:], values, trust, row))
+            row, patches = inputs.row, trust.shape[1] - inputs.patches.shape[1]
             boxes = torch.stack([inputs.head_box, inputs.tail_box], 1)
-            told += self.look.under(boxes, values, inputs.patch_boxes, trust, row).unbind(1)
+            found = self.look(boxes, values[row], inputs.patch_boxes[row], trust[row, patches:])
+            told += found.unbind(1)
         hidden = self.head(torch.cat([*told, self._relative(inputs)], -1))
         pair = self.out(hidden)
         if self.config.residual:
@@ -268,7 +274,12 @@ class PairEncoder(nn.Module):
         return states
 
     def _trust(
-        self, inputs: PairInputs, states: Tensor, content: Tensor, patches: Tensor
+        self,
+        inputs: PairInputs,
+        states: Tensor,
+        content: Tensor,
+        patches: Tensor,
+        values: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The gate's logit ``(B,)``, gated region contents ``(B, R, d)``, and the picture
         ``(B, 1 + P, d)``: its gated mean, in the place of an absent one, then its patches.
@@ -276,14 +287,16 @@ class PairEncoder(nn.Module):
         absent = self.absent.expand(len(states), -1)
         if not inputs.patches.shape[1]:
             return absent.new_zeros(len(absent)), content, (absent + self.modality)[:, None]
-        word = (inputs.groups == 0)[..., None]
-        text = (states * word).sum(1) / word.sum(1).clamp_min(1)
-        there = inputs.has_patch[..., None]
-        picture = (patches * there).sum(1) / there.sum(1).clamp_min(1)
-        logit = self.gate(text, picture)
+        word = inputs.groups == 0
+        text = mean(states, word)
+        picture = seen = mean(patches, inputs.has_patch)
+        if self.look is not None:
+            # What is looked at tells best what the picture shows.
+            seen = nn.functional.layer_norm(mean(values, inputs.has_patch), picture.shape[-1:])
+        logit = self.gate(text, seen)
         trust = torch.where(inputs.has_patch.any(1), logit.sigmoid(), 0.0)[:, None]
-        mean = absent + trust * (picture - absent)
-        visual = torch.cat([mean[:, None], patches], 1) + self.modality
+        gated = absent + trust * (picture - absent)
+        visual = torch.cat([gated[:, None], patches], 1) + self.modality
         return logit, self.absent + trust[..., None] * (content - self.absent), visual
 
     def _relative(self, inputs: PairInputs) -> Tensor:

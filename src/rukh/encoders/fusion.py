@@ -101,66 +101,41 @@ class Fusion(nn.Module):
 
 
 class Look(nn.Module):
-    """What a pair finds in the picture: patches pooled by attention that the pair pays, and those
-    under its own boxes.
+    """What a pair finds in the picture: all of it, and what its own boxes show.
 
-    It begins as the mean over all that is trusted: with the query at zero, every state weighs the
-    same. What is pooled are the patches as the encoder made them, by one linear map. To normalise
-    each patch would make the faint states of plain ground as strong as those of things.
+    Both are means of the patches as the encoder made them, by one linear map. To normalise each
+    patch would make the faint states of plain ground as strong as those of things, and attention
+    over patches fits the very things that training showed.
 
     Args:
         dim: Width ``d``.
-        heads: Attention heads.
         visual_dim: Width ``v`` of the vision encoder's patch states.
     """
 
-    def __init__(self, dim: int, heads: int, visual_dim: int) -> None:
+    def __init__(self, dim: int, visual_dim: int) -> None:
         super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(2 * dim, dim)
-        self.key = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim))
         self.value = nn.Linear(visual_dim, dim, bias=False)
-        nn.init.zeros_(self.query.weight)
-        nn.init.zeros_(self.query.bias)
 
-    def forward(
-        self, ends: Tensor, states: Tensor, values: Tensor, trust: Tensor, row: Tensor
-    ) -> Tensor:
-        """What each pair finds, ``(Q, d)``; zeros where there is no picture.
-
-        Args:
-            ends: ``(Q, 2 d)``, each pair's head and tail.
-            states: ``(B, 1 + P, d)``: an absent picture's, and those of the patches.
-            values: ``(B, P, d)``, what :attr:`value` makes of the patches.
-            trust: ``(B, 1 + P)`` logarithm of how far each is trusted, ``-inf`` where none is; in
-                every row the first is finite.
-            row: ``(Q,)`` of each pair, whose picture it looks at.
-        """
-        values = nn.functional.pad(values, (0, 0, 1, 0))  # an absent picture shows nothing
-        query, key, value = (
-            x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for x in (self.query(ends)[:, None], self.key(states)[row], values[row])
-        )
-        mask = trust[row][:, None, None].to(query.dtype)
-        found = nn.functional.scaled_dot_product_attention(
-            query, key, value.to(query.dtype), attn_mask=mask
-        )
-        return found.flatten(1)
-
-    def under(
-        self, boxes: Tensor, values: Tensor, patch_boxes: Tensor, trust: Tensor, row: Tensor
-    ) -> Tensor:
-        """What each pair's boxes show, ``(Q, K, d)``; zeros where there is no picture, or no box.
+    def forward(self, boxes: Tensor, values: Tensor, patch_boxes: Tensor, trust: Tensor) -> Tensor:
+        """What each of ``Q`` pairs finds, ``(Q, 1 + K, d)``: the whole picture's mean, and each
+        box's; zeros where there is no picture, or no box.
 
         Args:
             boxes: ``(Q, K, 4)``, zeros for none.
-            values, trust, row: As :meth:`forward` takes them.
-            patch_boxes: ``(B, P, 4)``.
+            values: ``(Q, P, d)``, what :attr:`value` makes of the patches of the pair's picture.
+            patch_boxes: ``(Q, P, 4)``.
+            trust: ``(Q, P)`` logarithm of how far each is trusted, ``-inf`` where none is.
         """
         if not values.shape[1]:
-            return values.new_zeros(*boxes.shape[:2], values.shape[2])
-        trust = trust[row, 1:]
-        shown = pool_regions(values[row], patch_boxes[row], trust.isfinite(), boxes)
+            return values.new_zeros(len(boxes), 1 + boxes.shape[1], values.shape[2])
+        there = trust.isfinite()
         share = trust.amax(1).exp()  # patches are trusted alike
+        shown = pool_regions(values, patch_boxes, there, boxes)
         boxed = (boxes[..., 2:] > boxes[..., :2]).all(-1)
-        return shown * (boxed * share[:, None])[..., None]
+        found = torch.cat([mean(values, there)[:, None], shown * boxed[..., None]], 1)
+        return found * share[:, None, None]
+
+
+def mean(states: Tensor, there: Tensor) -> Tensor:
+    """``(B, d)``, the mean of those of ``(B, P, d)`` that are there; zeros where none is."""
+    return (states * there[..., None]).sum(1) / there.sum(1, keepdim=True).clamp_min(1)

@@ -15,7 +15,7 @@ from conftest import schema_of
 from rukh.cli import app
 from rukh.errors import InputError, WeightsError
 from rukh.extraction import Extractor
-from rukh.few_shot import _weights, adapted
+from rukh.few_shot import REMEMBERED, _weights, adapted
 from rukh.files import sha256
 from rukh.memory import Memory
 from rukh.model import RelationModel
@@ -122,10 +122,10 @@ def test_what_is_remembered_is_kept_apart_from_the_examples(tiny_model: Any) -> 
     assert lead(remembering(tiny_model(schema=schema_of()), [*OLD[:2], near])) > bare + 0.1
 
 
-def test_remembered_relations_weigh_as_much_as_those_of_the_examples() -> None:
+def test_remembered_relations_weigh_a_fixed_multiple_of_those_of_the_examples() -> None:
     labels = ["a", "a", "b", "b", "none", "none", "none", "new", "new", "new", "newer", "newer"]
     weights = _weights(memory_of(labels), 7, ["new", "newer"], "none")
-    torch.testing.assert_close(weights, torch.tensor([2.5 / 2] * 7 + [1.0] * 5))
+    torch.testing.assert_close(weights, torch.tensor([REMEMBERED * 2.5 / 2] * 7 + [1.0] * 5))
 
 
 def test_a_classifier_takes_no_new_relations(tiny_model: Any) -> None:

@@ -119,7 +119,11 @@ def _relations_before(config: PairConfig) -> RelationModel | None:
     return RelationModel.from_pretrained(config.initial)
 
 
-def _vision_encoder(config: PairConfig, name: str) -> VisionEncoder:
+def configured_vision(config: PairConfig) -> VisionEncoder | None:
+    """The vision encoder that a pair tower reads pictures with; None where it reads none."""
+    name = config.vision_encoder
+    if name is None:
+        return None
     return load_vision_encoder(name, size=config.picture_size, middle=config.middle_map)
 
 
@@ -185,18 +189,15 @@ class RelationModel(nn.Module):
         self.anchors = torch.zeros(len(config.anchored), config.pair.dim + 1)
         self.memory: Memory | None = None
         self.tuned_vision: VisionEncoder | None = None
-        name = config.pair.vision_encoder
-        if name is not None and config.pair.tuned_vision_layers:
-            self.tuned_vision = _vision_encoder(config.pair, name)
+        if config.pair.tuned_vision_layers:
+            self.tuned_vision = configured_vision(config.pair)
+        if self.tuned_vision is not None:
             tune_top_layers(self.tuned_vision, config.pair.tuned_vision_layers)
 
     @cached_property
     def vision(self) -> VisionEncoder | None:
         """The vision encoder, if any; a frozen one is loaded when first needed."""
-        name = self.config.pair.vision_encoder
-        if self.tuned_vision is not None or name is None:
-            return self.tuned_vision
-        return _vision_encoder(self.config.pair, name)
+        return self.tuned_vision or configured_vision(self.config.pair)
 
     def bank(self, schema: RelationSchema | None = None, *, training: bool = False) -> RelationBank:
         """Embed a schema (the model's own where None) with the relation tower.

@@ -26,7 +26,6 @@ from rukh.corpus import (
 )
 from rukh.distillation import DistillationConfig, mixed, teach
 from rukh.encoders.adapt import trained_state
-from rukh.encoders.vision import load_vision_encoder
 from rukh.errors import InputError
 from rukh.evaluation import evaluate_posts
 from rukh.extraction import Extractor
@@ -34,7 +33,13 @@ from rukh.features import FeatureCache, Features, LiveFeatures, pictures_of
 from rukh.losses import gate_loss, info_nce
 from rukh.markers import Row
 from rukh.memory import Memory, MemoryConfig, sampled
-from rukh.model import ModelConfig, RelationModel, initial_sha256, start_heads
+from rukh.model import (
+    ModelConfig,
+    RelationModel,
+    configured_vision,
+    initial_sha256,
+    start_heads,
+)
 from rukh.model_card import relation_card
 from rukh.orders import Order, width, within
 from rukh.pair import PairConfig
@@ -125,9 +130,7 @@ class RelationTask:
                 relabelled(post, own[k], schema, config.without)
                 for post, k in zip(corpus.posts, corpus.source, strict=True)
             ]
-        name = config.pair.vision_encoder
-        size, middle = config.pair.picture_size, config.pair.middle_map
-        vision = None if name is None else load_vision_encoder(name, size=size, middle=middle)
+        vision = configured_vision(config.pair)
         self.model = RelationModel(
             ModelConfig(
                 pair=config.pair,

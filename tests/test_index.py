@@ -90,7 +90,7 @@ def test_scores_of_the_shortlist_are_exact(tiny_model: Callable[..., RelationMod
     assert there[:, 0].all() and there[:, 1:].sum(1).min() > 1 and not there.all()
     torch.testing.assert_close(some.logits[there], all_of_them.logits[there])
     assert torch.equal(some.match[there[:, 1:]], all_of_them.match[there[:, 1:]])
-    assert (some.match // 2 == torch.arange(3000)).all()
+    assert some.match.amin() == 0 and some.match.amax() == 1
     with_gradient = head(pairs, bank).logits
     assert with_gradient.isfinite().all() and with_gradient.requires_grad
     assert head(encoded(0, 1), bank).logits.shape == (0, 3001)

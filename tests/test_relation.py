@@ -48,7 +48,7 @@ def test_similarity_is_what_a_loop_makes_of_it(reduction: str, scale: float) -> 
             scaled = {k: scale * float(pairs[q] @ prototypes[k]) for k in own}
             wanted = REDUCE[reduction](list(scaled.values()))
             assert logits[q, r].item() == pytest.approx(wanted, abs=1e-4)
-            assert match[q, r] == max(own, key=lambda k: scaled[k])
+            assert table[r, match[q, r]] == max(own, key=lambda k: scaled[k])
 
 
 @settings(deadline=None)
@@ -183,7 +183,7 @@ def test_head_contract(
         assert scores.match.shape == (count, 4)
         for q in range(count):
             for r, name in enumerate(tiny_schema.names):
-                text = bank.descriptions[int(scores.match[q, r])]
+                text = bank.description(r, int(scores.match[q, r]))
                 assert text in tiny_schema.relation(name).descriptions
     model.head(encoded(5), bank).logits.square().sum().backward()
     assert isinstance(model.head, torch.nn.Module)

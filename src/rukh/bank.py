@@ -82,6 +82,10 @@ class RelationBank:
         reverse = torch.tensor([-1 if t is None else place[t] for t in turned])
         return cls(names, tuple(descriptions), vectors, torch.tensor(table), reverse, schema.types)
 
+    def description(self, relation: int, column: int) -> str:
+        """The text of a relation's prototype, by its column in the table."""
+        return self.descriptions[int(self.prototypes[relation, column])]
+
     @property
     def owners(self) -> Tensor:
         """``(M,)`` the relation of each vector."""

@@ -65,7 +65,7 @@ class Scores(NamedTuple):
 
     Attributes:
         logits: ``(Q, 1 + R)``, NOTA first.
-        match: ``(Q, R)`` index of the best prototype of each relation in the bank.
+        match: ``(Q, R)`` which of a relation's prototypes is its best, as a column of the table.
     """
 
     logits: Tensor
@@ -95,7 +95,7 @@ def similarity(
         scale: Inverse temperature.
 
     Returns:
-        ``(Q, R)`` logits and ``(Q, R)`` the best prototype's index.
+        ``(Q, R)`` logits and ``(Q, R)`` the best prototype's column in the table.
     """
     step = max(1, CELLS // max(1, len(pairs) * table.shape[1]))
     blocks = []
@@ -121,25 +121,40 @@ def _block(
     """As :func:`similarity`, of some relations, and with pairs last: ``(R, Q)``."""
     used = table[table >= 0]
     first, last = int(used.min()), int(used.max()) + 1
-    cosines = scale * (prototypes[first:last] @ pairs.T)
-    each = cosines[(table - first).clamp_min(0)]
-    return _reduced(each, table, reduction)
+    cosines = prototypes[first:last] @ (scale * pairs).T
+    places = (table - first).clamp_min(0)
+    if torch.equal(places.flatten(), torch.arange(len(cosines), device=places.device)):
+        each = cosines.view(*table.shape, -1)  # all have as many texts: nothing to gather
+    else:
+        each = cosines[places]
+    return _reduced(each, table >= 0, reduction)
 
 
-def _reduced(each: Tensor, table: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
-    """Scores of prototypes ``(R, K, Q)`` as scores of relations ``(R, Q)``, and the best ones."""
-    if table.shape[1] == 1:
-        return each[:, 0], table.expand(-1, each.shape[2])
-    there = table >= 0
-    count = there.sum(1, keepdim=True)
-    hidden = each.masked_fill(~there[..., None], -math.inf)
-    best, place = hidden.max(1)
-    match = table.gather(1, place)
-    if reduction == "max":
+def _reduced(each: Tensor, there: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
+    """Scores of prototypes ``(R, K, Q)`` as scores of relations ``(R, Q)``, and the best columns.
+
+    A relation's first prototype is always there. Columns are taken one by one: there are few, and
+    none of the tensors made is as large as ``each``.
+    """
+    columns = [
+        part if bool(here.all()) else part.masked_fill(~here[:, None], -math.inf)
+        for part, here in zip(each.unbind(1), there.unbind(1), strict=True)
+    ]
+    best = columns[0]
+    match = torch.zeros(best.shape, dtype=torch.int16, device=best.device)
+    for k, column in enumerate(columns[1:], 1):
+        match = torch.maximum(match, k * (column > best).to(match.dtype))
+        best = torch.maximum(best, column)
+    if reduction == "max" or len(columns) == 1:
         return best, match
+    count = there.sum(1, keepdim=True)
     if reduction == "mean":
         return each.masked_fill(~there[..., None], 0.0).sum(1) / count, match
-    return hidden.logsumexp(1) - count.log(), match
+    top = best.detach()  # a shift, of which the result does not depend
+    total = (columns[0] - top).exp()
+    for column in columns[1:]:
+        total = total + (column - top).exp()
+    return top + total.log() - count.log(), match
 
 
 def shortlisted(
@@ -154,12 +169,12 @@ def shortlisted(
     are minus infinity.
     """
     logits = pairs.new_full((len(pairs), len(table)), -math.inf)
-    match = table[:, 0].repeat(len(pairs), 1)
+    match = torch.zeros(logits.shape, dtype=torch.int16, device=logits.device)
     step = max(1, CELLS // (table.shape[1] * prototypes.shape[1]))
     for which, relations in zip(*(torch.split(part, step) for part in chosen), strict=True):
         rows = table[relations]
         each = scale * torch.einsum("lkd,ld->lk", prototypes[rows.clamp_min(0)], pairs[which])
-        told, best = _reduced(each[..., None], rows, reduction)
+        told, best = _reduced(each[..., None], rows >= 0, reduction)
         logits[which, relations], match[which, relations] = told[:, 0], best[:, 0]
     return logits, match
 
@@ -283,7 +298,7 @@ class ClassifierHead(nn.Module):
                 fix="use a model whose head is retrieval",
             )
         logits = self.labels(pairs.hidden)
-        return Scores(logits, bank.prototypes[:, 0].expand(len(logits), -1))
+        return Scores(logits, torch.zeros_like(logits[:, 1:], dtype=torch.int16))
 
 
 def worded(

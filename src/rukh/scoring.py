@@ -29,7 +29,7 @@ class PostScores(NamedTuple):
 
     Attributes:
         logits: ``(Q, 1 + R)`` or wider, NOTA first; see :meth:`RelationModel.forward`.
-        match: ``(Q, R)`` index in the bank of each relation's best description.
+        match: ``(Q, R)`` which of each relation's descriptions is its best.
         gate: Trust in the picture, or None where the post has none.
     """
 
@@ -82,7 +82,7 @@ def score_posts(
     out = [
         PostScores(
             torch.zeros(len(asked), columns),
-            torch.zeros(len(asked), len(bank.names), dtype=torch.long),
+            torch.zeros(len(asked), len(bank.names), dtype=torch.int16),
             None,
         )
         for asked in pairs

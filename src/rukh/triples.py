@@ -18,7 +18,7 @@ class Answers(NamedTuple):
     Attributes:
         pairs: The ``Q`` ordered pairs that were asked, as argument ids.
         probabilities: ``(Q, 1 + R)``, calibrated, NOTA first.
-        match: ``(Q, R)`` index of each relation's best description in the bank.
+        match: ``(Q, R)`` which of each relation's descriptions is its best.
         gate: Trust in the picture, or None.
     """
 
@@ -74,7 +74,7 @@ def triples_of(
                 tail_object=objects.get(tail),
                 relation=bank.names[k] if told else nota,
                 score=round(score if told else float(probabilities[0]), 6),
-                description=bank.descriptions[int(match[k])] if told else None,
+                description=bank.description(k, int(match[k])) if told else None,
                 gate=None if answers.gate is None else round(answers.gate, 6),
                 ranking=ranking,
             )

@@ -143,7 +143,7 @@ def test_empty_file_is_all_defaults(tmp_path: Path) -> None:
         ("note: !!python/name:os.system", "1: not YAML: could not determine a constructor"),
         ("? [a, b]\n: 1", "1: not YAML: found unhashable key"),
         ("training: {lora: {3: x}}", "training.lora.3: no such key; known: rank"),
-        ("[" * 5000, "not YAML: "),
+        ("[" * 5000, "1: not YAML: "),
         ("3: x", "3: no such key; known: data, note, training"),
     ],
 )

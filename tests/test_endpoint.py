@@ -329,6 +329,10 @@ def test_the_environment_names_the_endpoint() -> None:
     assert read(named | own | theirs) == ("http://own/v1", "")
     assert read(named | theirs) == ("http://theirs/v1", "o")
     assert read(named | {"OPENAI_API_KEY": "o"}) == (OPENAI, "o")
+    # Nor is a key of one's own for OpenAI, where the address was forgotten.
+    for theirs in ({}, {"OPENAI_API_KEY": "o"}):
+        with pytest.raises(InputError, match="RUKH_LLM_BASE_URL"):
+            read(named | {"RUKH_LLM_API_KEY": "r"} | theirs)
     config, _ = from_environment(
         named | own | {"RUKH_LLM_PRICE_IN": "1.5"}, price_out=2.0, timeout=None
     )

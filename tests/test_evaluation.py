@@ -119,6 +119,22 @@ def files(tiny_model: Make, tmp_path: Path) -> list[object]:
     return ["--data", tmp_path / "posts.jsonl", "--model", tmp_path / "model"]
 
 
+def test_no_output_replaces_an_input(
+    files: list[object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = tmp_path / "posts.jsonl"
+    before = data.read_bytes()
+    for option in ("--json", "--report", "--plot"):
+        assert evaluate(monkeypatch, *files, option, data) == 2
+        assert "posts.jsonl: it is the input" in capsys.readouterr().err
+        assert evaluate(monkeypatch, *files, option, tmp_path) == 2
+        assert "it is a folder" in capsys.readouterr().err
+    assert data.read_bytes() == before
+
+
 def test_the_command_writes_json(
     files: list[object],
     tmp_path: Path,

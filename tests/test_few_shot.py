@@ -191,6 +191,11 @@ def test_an_adapted_model_is_stored_beside_the_weights_it_came_from(
     other = {"name": "mends", "descriptions": ["the head is a song of the tail"]}
     named = RelationSchema.parse({"name": "other", "relations": [other]})
     assert Extractor(loaded, schema=named).bank.anchors is None
+    # It is not lost by the same command with other examples.
+    refused = CliRunner().invoke(app, command)
+    assert isinstance(refused.exception, InputError) and "is there already" in str(
+        refused.exception
+    )
     # More examples of an adapted model are told once on its card; a lost memory is told.
     command[2], command[-1] = str(tmp_path / "out"), str(tmp_path / "again")
     done = CliRunner().invoke(app, command)

@@ -121,12 +121,19 @@ def test_a_schema_allows_a_pair_that_any_relation_but_nota_allows() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a: b: c", "[[[", "a: !!python/object/apply:os.getcwd []", "a: 2020-13-45", "\x00"],
+    [
+        "a: b: c",
+        "a: 1\na: 2",
+        "[[[",
+        "a: !!python/object/apply:os.getcwd []",
+        "a: 2020-13-45",
+        "\x00",
+    ],
 )
 def test_bad_yaml_names_the_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(text)
-    with pytest.raises(InputError, match=r"broken\.yaml: not YAML: "):
+    with pytest.raises(InputError, match=r"broken\.yaml(:\d)?: not YAML: "):
         RelationSchema.load(path)
 
 
@@ -268,9 +275,9 @@ def test_a_broken_file_is_told_alike_by_both_parsers(
 
     path = tmp_path / "broken.yaml"
     path.write_text("name: x\nrelations: [\n")
-    with pytest.raises(InputError, match=r"broken\.yaml: not YAML: .*line 3"):
+    with pytest.raises(InputError, match=r"broken\.yaml:3: not YAML: "):
         RelationSchema.load(path)
     monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
-    with pytest.raises(InputError, match=r"broken\.yaml: not YAML: .*line 3"):
+    with pytest.raises(InputError, match=r"broken\.yaml:3: not YAML: "):
         RelationSchema.load(path)
     assert RelationSchema.load("mnre").nota == "None"

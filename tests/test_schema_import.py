@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from rukh.commands.schema import app
 from rukh.errors import InputError
 from rukh.schema import RelationSchema
 from rukh.schema_import import described, import_schema
@@ -127,3 +130,21 @@ def test_all_of_wikidata_is_taken(rukh_data: Path, tmp_path: Path) -> None:
     assert [r.id for r in schema.relations] == list(json.loads(source.read_text("utf-8")))
     (tmp_path / "s.yaml").write_text(schema.to_yaml(), encoding="utf-8")
     assert RelationSchema.load(tmp_path / "s.yaml") == schema
+
+
+def test_the_command_replaces_nothing(tmp_path: Path) -> None:
+    source, out = put(tmp_path / "in.json", {"P1": ["capital", "a town"]}), tmp_path / "s.yaml"
+    before = source.read_bytes()
+
+    def run(to: Path) -> Any:
+        return CliRunner().invoke(app, ["import", str(source), "--out", str(to)])
+
+    assert run(out).exit_code == 0 and out.is_file()
+    out.write_text("# edited\n")
+    for to, why in (
+        (out, "is there already"),
+        (source, "is no .yaml file"),
+        (tmp_path, "it is a folder"),
+    ):
+        assert why in str(run(to).exception)
+    assert (out.read_text(), source.read_bytes()) == ("# edited\n", before)

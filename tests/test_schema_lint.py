@@ -189,3 +189,12 @@ def test_the_command_by_its_exit_code(tmp_path: Path, tiny_text: str) -> None:
     done = run(relation("lives", "He lives " + "and lives " * 100))
     assert done.exit_code == 1 and "truncated" in done.stdout
     assert isinstance(run({"name": 3}).exception, InputError)
+    # Of very many findings some are printed, and all are in the file.
+    drafts = [
+        relation(f"r{i}") | {"descriptions": [{"text": f"Number {i}.", "status": "draft"}]}
+        for i in range(110)
+    ]
+    done = run(*drafts)
+    assert "10 more [draft]" in done.stdout and done.stdout.count("[draft]") == 101
+    rules = [one["rule"] for one in json.loads(out.read_text())["findings"]]
+    assert rules.count("draft") == 110

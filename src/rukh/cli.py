@@ -93,7 +93,8 @@ def main() -> None:
         _close()
         if stop.code == INTERRUPTED:
             print(
-                "interrupted: what is done is kept; run the same command to go on", file=sys.stderr
+                "interrupted: nothing is half-written; the same command goes on where it can",
+                file=sys.stderr,
             )
         raise
 

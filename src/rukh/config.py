@@ -17,6 +17,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from rukh.errors import InputError, suggestion
+from rukh.files import parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -42,7 +43,7 @@ def load_config(path: str | Path, model_class: type[Model], overrides: Iterable[
         raise InputError(f"cannot read: {error.strerror}", where=where) from None
     except UnicodeDecodeError:
         raise InputError("not UTF-8 text", where=where) from None
-    data = _parse(text, where)
+    data = parse_yaml(text, where)
     if data is None:
         data = {}
     if not isinstance(data, dict):
@@ -90,39 +91,8 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
                     field=".".join(sections[: depth + 1]),
                 )
             section = below
-        section[last] = _parse(value, f"override {override!r}")
+        section[last] = parse_yaml(value, f"override {override!r}")
     return changed
-
-
-def _parse(text: str, where: str) -> Any:
-    """Plain data from YAML, where ``1e-4`` is a number (in YAML 1.1 it is not) and a key that
-    stands twice is a mistake (in PyYAML the last one holds).
-    """
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
-            seen: set[str] = set()
-            for key, _ in node.value:
-                if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
-                    continue
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"key {key.value!r} stands twice", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
-            return super().construct_mapping(node, deep)
-
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), [*"-+0123456789"]
-    )
-    try:
-        return yaml.load(text, Loader)
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"not YAML: {error.problem}", where=where + line) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"not YAML: {' '.join(str(error).split())}", where=where) from None
 
 
 def _expand(value: Any, field: str, variables: Mapping[str, str]) -> Any:

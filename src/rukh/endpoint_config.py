@@ -64,9 +64,11 @@ def from_environment(environ: Mapping[str, str], **options: Any) -> tuple[Endpoi
     """
     own, key = environ.get("RUKH_LLM_BASE_URL"), environ.get("RUKH_LLM_API_KEY") or ""
     name = "RUKH_LLM_BASE_URL" if own else "OPENAI_BASE_URL"
+    theirs = environ.get("OPENAI_API_KEY") or ""
     if not own:
-        key = key or environ.get("OPENAI_API_KEY") or ""
-    url = own or environ.get("OPENAI_BASE_URL") or (OPENAI if key else None)
+        key = key or theirs
+    # A key of one's own server is not sent to OpenAI because the server's address was forgotten.
+    url = own or environ.get("OPENAI_BASE_URL") or (OPENAI if theirs and key == theirs else None)
     if not url:
         raise InputError(
             "no endpoint is named", fix="set RUKH_LLM_BASE_URL, such as http://localhost:8080/v1"

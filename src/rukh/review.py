@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from rukh.descriptions import Description
 from rukh.errors import InputError, MissingDependency
-from rukh.files import atomic_open
+from rukh.files import atomic_open, parse_yaml
 from rukh.schema import Relation, RelationSchema
 
 MAX_TEXT = 2000
@@ -145,9 +145,7 @@ def _edited(path: Path, relation: int, index: int, new: Description | None) -> s
 
 
 def _read(text: str, path: Path) -> RelationSchema:
-    import yaml
-
-    return RelationSchema.parse(yaml.safe_load(text), str(path), undescribed=True)
+    return RelationSchema.parse(parse_yaml(text, str(path)), str(path), undescribed=True)
 
 
 def review(

@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
 from rukh.descriptions import Described
 from rukh.errors import InputError, suggestion
+from rukh.files import parse_yaml
 from rukh.records import Argument, Name, Post, Record, Text, as_input_error
 
 
@@ -312,8 +313,6 @@ class RelationSchema(Record):
         Raises:
             InputError: No such schema, not YAML, or a violated constraint; names what and where.
         """
-        import yaml
-
         path = Path(source)
         # A folder that bears a schema's name (a model's, say) must not hide the schema.
         if path.suffix in {".yaml", ".yml"} or os.path.isfile(path):
@@ -334,11 +333,7 @@ class RelationSchema(Record):
                     fix=suggestion(str(source), shipped) + " (or give a path to a .yaml file)",
                 )
             text, where = (folder / f"{source}.yaml").read_text(encoding="utf-8"), str(source)
-        try:
-            # libyaml's parser, where PyYAML was built with it, is three times as fast and as safe.
-            data = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2020-13-45
-            raise InputError(f"not YAML: {' '.join(str(error).split())}", where=where) from None
+        data = parse_yaml(text, where)
         return cls.parse(data, where, undescribed=undescribed)
 
     @classmethod

@@ -40,11 +40,13 @@ def evaluate(
     from rukh import readers
     from rukh.evaluation import check_labels, evaluate_posts
     from rukh.extraction import Extractor
-    from rukh.files import atomic_open, write_json
+    from rukh.files import atomic_open, check_output, write_json
     from rukh.readers import group_posts, read, read_captions
     from rukh.report import draw, markdown
     from rukh.weights import cache
 
+    for output in (json, report, plot):
+        check_output(output, data, captions, boxes, None if schema is None else Path(schema))
     told = read_captions(captions) if captions is not None else None
     posts = group_posts(read(data, format, images=images, captions=told, boxes=boxes, limit=limit))
     extractor = Extractor.from_pretrained(

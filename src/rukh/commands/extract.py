@@ -41,7 +41,8 @@ def extract(
     without objects by --detector.
 
     Without --out and --table, triples go to standard output as JSON lines. An interrupted run
-    with --out goes on where it stopped when the same command is given again.
+    with --out goes on where it stopped when the same command is given again; a finished file is
+    replaced.
     """
     import hashlib
     import sys
@@ -51,12 +52,13 @@ def extract(
 
     from rukh import detection
     from rukh.extraction import CHUNK, Extractor
-    from rukh.files import sha256
+    from rukh.files import check_output, sha256
     from rukh.journal import Journal
     from rukh.readers import read, read_captions
     from rukh.tagging import fingerprint
     from rukh.weights import model_folder
 
+    check_output(out, input, captions, boxes, None if schema is None else Path(schema))
     told = read_captions(captions) if captions is not None else None
     # Reading the whole file first costs little and finds a bad line before hours of work.
     total = sum(1 for _ in read(input, format, images=images, captions=told, boxes=boxes))
@@ -73,8 +75,6 @@ def extract(
     )
     journal = None
     if out is not None:
-        if out.exists() and out.samefile(input):
-            raise typer.BadParameter("it is the input", param_hint="--out")
         folder = model_folder(model)
         named = tagger or extractor.model.config.tagger
         known = None if detector is None else detection.fingerprint(detector)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rukh.commands import options
+
+SHOWN = 100
+"""Findings of one rule that `lint` prints; thousands of relations alike have millions of pairs."""
 
 app = typer.Typer(no_args_is_help=True, help="Import, review, check and draw schemas.")
 
@@ -81,11 +85,18 @@ def lint(
     known = RelationSchema.load(schema, undescribed=True)
     found = work(known, Embedder(encoder or ENCODER), near)
     errors = sum(one.level == "error" for one in found)
-    quiet = str(json) == "-"
+    quiet, told = str(json) == "-", Counter[str]()
     for one in found:
+        told[one.rule] += 1
+        if told[one.rule] > SHOWN:
+            continue
         lines = [f"{one.level}: {', '.join(one.relations)}: {one.message} [{one.rule}]"]
         lines += [f"    {text}" for text in one.texts]
         typer.echo("\n".join(map(printable, lines)), err=quiet)
+    for rule, count in told.items():
+        if count > SHOWN:
+            more = f"{count - SHOWN:,} more [{rule}]; --json FILE holds them all"
+            typer.echo(more, err=quiet)
     typer.echo(f"{schema}: {errors} errors, {len(found) - errors} warnings", err=quiet)
     if json is not None:
         findings = [one.model_dump(mode="json") for one in found]
@@ -104,11 +115,13 @@ def map_(
     """Draw where relations lie in the encoder's space, and say which are most alike."""
     from rukh.confusability import ENCODER, Embedder
     from rukh.errors import InputError
+    from rukh.files import check_output
     from rukh.schema import RelationSchema
     from rukh.schema_map import FORMATS, save, schema_map
 
     if out.suffix.lower() not in FORMATS:
         raise InputError(f"is no {', '.join(FORMATS)} file", where=str(out), field="--out")
+    check_output(out)
     data = schema_map(RelationSchema.load(schema), Embedder(encoder or ENCODER))
     save(data, out)
     for one in data["relations"]:
@@ -125,9 +138,17 @@ def import_(
     out: Annotated[Path, typer.Option(help="The YAML file to write, whole or not at all.")],
 ) -> None:
     """Make a closed schema of a catalogue of relations, such as FewRel's pid2name.json."""
-    from rukh.files import atomic_open
+    from rukh.errors import InputError
+    from rukh.files import atomic_open, check_output
     from rukh.schema_import import import_schema
 
+    check_output(out)
+    if out.suffix not in (".yaml", ".yml"):
+        raise InputError("is no .yaml file", where=str(out), field="--out")
+    if out.exists():
+        raise InputError(
+            "is there already, and may hold edited work", where=str(out), fix="name a new --out"
+        )
     schema = import_schema(file, out.stem)
     with atomic_open(out) as stream:
         stream.write(schema.to_yaml())

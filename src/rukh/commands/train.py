@@ -94,13 +94,19 @@ def _adapt(
     if config is not None:
         raise InputError(f"{config} and --few-shot exclude each other: nothing is trained")
     from rukh.few_shot import adapt
-    from rukh.files import write_json
+    from rukh.files import check_output, write_json
     from rukh.readers import group_posts, read
     from rukh.schema import RelationSchema
 
     assert source is not None and few_shot is not None and schema is not None and out is not None
     out = out.absolute()
-    _check_free(out)
+    check_output(json, few_shot)
+    if out.exists() and not _empty(out):
+        raise InputError(
+            "is there already, and may know other examples",
+            where=str(out),
+            fix="give --out a new folder; to add to this model, name it as --from",
+        )
     posts = group_posts(read(few_shot, format, images=images))
     examples = adapt(source, RelationSchema.load(schema), posts, out)
     if json is not None:

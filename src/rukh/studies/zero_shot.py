@@ -25,7 +25,7 @@ from rukh.config import load_config
 from rukh.corpus import read_corpus
 from rukh.errors import InputError
 from rukh.extraction import Extractor
-from rukh.files import read_json, write_json
+from rukh.files import parse_yaml, read_json, write_json
 from rukh.readers import group_posts, read
 from rukh.records import Post, Record
 from rukh.relation_training import RelationTrainingConfig, train_relations
@@ -144,9 +144,7 @@ def drawn(posts: Sequence[Post], split: Split) -> list[str]:
 
 def equivalents(file: Path, unseen: Sequence[str]) -> list[str]:
     """What has to be dropped along with some relations, by ``configs/open-equivalents.yaml``."""
-    import yaml
-
-    near = yaml.safe_load(file.read_text(encoding="utf-8"))["relations"]
+    near = parse_yaml(file.read_text(encoding="utf-8"), str(file))["relations"]
     found = {n for name in unseen for names in near.get(name, {}).values() for n in names}
     return sorted(found - set(unseen))
 

@@ -73,29 +73,37 @@ def test_the_gate_is_one_number_a_post() -> None:
 HALVES = torch.tensor([[0.0, 0, 0.5, 1], [0.5, 0, 1, 1]]).expand(2, 2, 4)
 
 
-def test_a_look_finds_the_whole_and_what_boxes_show_as_far_as_that_is_trusted() -> None:
-    look = Look(16, 20)
-    values = look.value(torch.randn(2, 2, 20))
-    trust = torch.tensor([[0.5, 0.5], [0, 0]]).log()  # the second has no picture
-    boxes = torch.tensor([[0.5, 0, 1, 1], [0.0, 0, 0, 0]]).expand(2, 2, 4)
-    found = look(boxes, values, HALVES, trust)
-    torch.testing.assert_close(found[0, 0], values[0].mean(0) / 2)
-    torch.testing.assert_close(found[0, 1], values[0, 1] / 2)
-    assert not found[0, 2].any() and not found[1].any()
-    none = look(boxes, values[:, :0], HALVES[:, :0], trust[:, :0])
+def test_a_look_finds_what_the_whole_and_each_box_show() -> None:
+    look, patches = Look(16, 20), torch.randn(2, 2, 20)
+    there = torch.tensor([[True, True], [False, False]])  # the second has no picture
+    boxes = torch.tensor([[0.5, 0, 1, 1], [0.0, 0, 0.1, 0.1]]).expand(2, 2, 4)
+    found = look(patches, HALVES, there, boxes)
+    assert found.shape == (2, 3, 16) and not found[1].any()
+    root = patches[0].square().mean(0).sqrt()
+    torch.testing.assert_close(found[0, 0], look.value(root), atol=1e-4, rtol=1e-4)
+    for place, patch in ((1, 1), (2, 0)):
+        shown = look.value(patches[0, patch].abs())
+        torch.testing.assert_close(found[0, place], shown, atol=1e-4, rtol=1e-4)
+    none = look(patches[:, :0], HALVES[:, :0], there[:, :0], boxes)
     assert none.shape == (2, 3, 16) and not none.any()
 
 
 def test_a_look_depends_on_nothing_that_is_not_there() -> None:
     torch.manual_seed(0)
     look, patches = Look(16, 20), torch.randn(1, 2, 20)
-    trust, box = torch.tensor([[1.0, 0]]).log(), torch.tensor([[[0.0, 0, 1, 1]]])
-    found = look(box, look.value(patches), HALVES[:1], trust)
+    there, box = torch.tensor([[True, False]]), torch.tensor([[[0.0, 0, 1, 1]]])
+    found = look(patches, HALVES[:1], there, box)
     for place, seen in ((0, True), (1, False)):
         other = patches.clone()
         other[:, place] += 1
-        changed = look(box, look.value(other), HALVES[:1], trust)
-        assert torch.allclose(changed, found) != seen
+        assert torch.allclose(look(other, HALVES[:1], there, box), found) != seen
+
+
+def test_a_look_at_an_empty_picture_has_a_gradient() -> None:
+    patches = torch.zeros(1, 2, 20, requires_grad=True)
+    look, there = Look(16, 20), torch.ones(1, 2, dtype=torch.bool)
+    look(patches, HALVES[:1], there, torch.zeros(1, 0, 4)).sum().backward()
+    assert patches.grad is not None and patches.grad.isfinite().all()
 
 
 def test_a_mean_of_nothing_is_zero() -> None:

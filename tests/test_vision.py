@@ -12,7 +12,7 @@ import transformers
 from PIL import Image
 from torch import Tensor
 
-from rukh.encoders.efficientnet import VARIANTS, EfficientNetLite
+from rukh.encoders.efficientnet import VARIANTS, EfficientNetLite, _Expansion
 from rukh.encoders.vision import (
     HubEncoder,
     LiteEncoder,
@@ -222,27 +222,19 @@ def test_lite0_takes_another_size() -> None:
 
 
 @lite0
-def test_a_middle_map_stands_behind_the_last_one() -> None:
-    encoder = load_vision_encoder("efficientnet-lite0", size=96)
-    both = load_vision_encoder("efficientnet-lite0", size=96, middle=True)
-    assert both.grid == encoder.grid == (3, 3) and both.dim == encoder.dim + 672
-    assert both.fingerprint != encoder.fingerprint
-    pixels = torch.randn(1, 3, 96, 96)
+def test_the_middle_map_is_the_widest_before_the_last_halving() -> None:
+    whole = load_vision_encoder("efficientnet-lite0", size=80)
+    half = load_vision_encoder("efficientnet-lite0", size=80, middle=True)
+    assert (whole.grid, half.grid, half.dim) == ((3, 3), (5, 5), 672)
+    assert half.fingerprint != whole.fingerprint
+    pixels, seen = torch.randn(1, 3, 80, 80), []
+    halving = whole.network._blocks[11]  # type: ignore[index, union-attr]
+    halving.register_forward_pre_hook(lambda _, told: seen.append(told[0]))
     with torch.no_grad():
-        states, (last, middle) = both(pixels), both.network.maps(pixels)  # type: ignore[operator]
-        assert torch.equal(states[..., :1280], encoder(pixels))
-    assert last.shape[2:] == (3, 3) and middle.shape == (1, 672, 6, 6)
-    # The second patch of the first row: the mean of its four cells.
-    assert torch.allclose(states[0, 1, 1280:], middle[0, :, :2, 2:4].mean((1, 2)), atol=1e-6)
-
-
-@lite0
-def test_a_patch_at_the_rim_has_fewer_cells() -> None:
-    both = load_vision_encoder("efficientnet-lite0", size=80, middle=True)  # 5 cells, 3 patches
-    pixels = torch.randn(1, 3, 80, 80)
-    with torch.no_grad():
-        states, middle = both(pixels), both.network.maps(pixels)[1]  # type: ignore[operator]
-    assert torch.allclose(states[0, -1, 1280:], middle[0, :, 4, 4], atol=1e-6)
+        whole(pixels)
+        widest = _Expansion.forward(halving, seen[0])  # type: ignore[arg-type]
+        assert torch.allclose(half(pixels), widest.flatten(2).transpose(1, 2), atol=1e-5)
+    assert halving(seen[0]).shape[2:] == (3, 3)
 
 
 def test_only_an_efficientnet_lite_has_a_middle_map(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ class PairInputs:
         head, tail: ``(Q, 2)`` positions of start and end marker, objects after the ``T`` words.
         distance: ``(Q,)`` signed distance from head to tail, in pieces; 0 unless both are text.
         kind: ``(Q,)`` 0 text-text, 1 text-object, 2 object-text, 3 object-object.
+        head_object, tail_object: ``(Q,)`` which of the row's objects, -1 for text.
         head_box, tail_box: ``(Q, 4)``, zeros for text.
     """
 
@@ -52,6 +53,8 @@ class PairInputs:
     tail: Tensor
     distance: Tensor
     kind: Tensor
+    head_object: Tensor
+    tail_object: Tensor
     head_box: Tensor
     tail_box: Tensor
 
@@ -63,6 +66,8 @@ class PairInputs:
             tail=self.head,
             distance=-self.distance,
             kind=torch.tensor([0, 2, 1, 3])[self.kind],
+            head_object=self.tail_object,
+            tail_object=self.head_object,
             head_box=self.tail_box,
             tail_box=self.head_box,
         )
@@ -107,6 +112,7 @@ def collate(
     slots: list[tuple[int, int, int, int]] = []
     distance: list[int] = []
     kind: list[int] = []
+    pair_objects: list[list[int]] = []
     pair_boxes: list[list[Sequence[float]]] = []
     nowhere = (0.0, 0.0, 0.0, 0.0)
     for i, row in enumerate(rows):
@@ -119,10 +125,12 @@ def collate(
             # Marker positions say where the marked words stand, in every scheme.
             distance.append(0 if any(visual) else row.positions[tail[0]] - row.positions[head[0]])
             kind.append(2 * visual[0] + visual[1])
+            pair_objects.append(things)
             pair_boxes.append([objects[i][k].box if k >= 0 else nowhere for k in things])
             a, b, c, d = (p if p >= 0 else width - 1 - p for p in (*head, *tail))
             slots.append((a, b, c, d))
     slot = torch.tensor(slots).reshape(-1, 4)
+    whose = torch.tensor(pair_objects, dtype=torch.long).reshape(-1, 2)
     corner = torch.tensor(pair_boxes).reshape(-1, 2, 4)
     return PairInputs(
         ids=padded([row.ids for row in rows]),
@@ -144,6 +152,8 @@ def collate(
         tail=slot[:, 2:],
         distance=torch.tensor(distance),
         kind=torch.tensor(kind),
+        head_object=whose[:, 0],
+        tail_object=whose[:, 1],
         head_box=corner[:, 0],
         tail_box=corner[:, 1],
     )

@@ -117,6 +117,9 @@ def features(
         int | None,
         typer.Option(min=32, max=1024, help="Side in pixels; by default as it was trained."),
     ] = None,
+    middle_map: Annotated[
+        bool, typer.Option("--middle-map", help="For a model with `pair.middle_map`.")
+    ] = False,
     format: options.Format = "jsonl",
     images: options.Images = None,
     boxes: options.Boxes = None,
@@ -132,7 +135,7 @@ def features(
 
     posts = read(data, format, images=images, boxes=boxes)
     pictures = list(dict.fromkeys(post.image for post in posts if post.image is not None))
-    encoder = load_vision_encoder(vision, size=size)
+    encoder = load_vision_encoder(vision, size=size, middle=middle_map)
     store = FeatureCache(cache() / "features", encoder, batch_size=batch_size)
     computed = store.fill(pictures)
     report = {

@@ -81,79 +81,84 @@ def _relu6(x: Tensor) -> Tensor:
     return functional.relu6(x, inplace=True)
 
 
-class _Block(nn.Module):
+class _Expansion(nn.Module):
+    """The first third of a block: it widens the map, and reads one cell at a time."""
+
+    def __init__(self, ins: int, expansion: int) -> None:
+        super().__init__()
+        self.wide, self.expands = ins * expansion, expansion > 1
+        if self.expands:
+            self._expand_conv, self._bn0 = _Conv(ins, self.wide, 1), _norm(self.wide)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _relu6(_normed(self._expand_conv, self._bn0, x)) if self.expands else x
+
+
+class _Block(_Expansion):
     """Expand, filter each channel in space, project back; added to its input where shapes allow."""
 
     def __init__(self, ins: int, outs: int, kernel: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        wide = ins * expansion
-        self.expands = expansion > 1
-        if self.expands:
-            self._expand_conv, self._bn0 = _Conv(ins, wide, 1), _norm(wide)
-        self._depthwise_conv = _Conv(wide, wide, kernel, stride, groups=wide)
-        self._bn1 = _norm(wide)
-        self._project_conv, self._bn2 = _Conv(wide, outs, 1), _norm(outs)
+        super().__init__(ins, expansion)
+        self._depthwise_conv = _Conv(self.wide, self.wide, kernel, stride, groups=self.wide)
+        self._bn1 = _norm(self.wide)
+        self._project_conv, self._bn2 = _Conv(self.wide, outs, 1), _norm(outs)
         self.adds = stride == 1 and ins == outs
 
-    def expand(self, x: Tensor) -> Tensor:
-        return _relu6(_normed(self._expand_conv, self._bn0, x)) if self.expands else x
-
-    def reduce(self, x: Tensor, expanded: Tensor) -> Tensor:
-        y = _relu6(_normed(self._depthwise_conv, self._bn1, expanded))
+    def forward(self, x: Tensor) -> Tensor:
+        y = _relu6(_normed(self._depthwise_conv, self._bn1, super().forward(x)))
         y = _normed(self._project_conv, self._bn2, y)
         return x + y if self.adds else y
 
 
 class EfficientNetLite(nn.Module):
-    """The network up to its last feature map; it classifies nothing.
+    """The network up to its last feature map, or to its middle one; it classifies nothing.
+
+    The middle map is the widest before the network halves its map for the last time.
+
+    Args:
+        middle: Whether it ends at the middle map.
 
     Attributes:
         size: Side of the pictures it was trained on, in pixels.
-        dim: Channels of its feature map.
-        middle_dim: Channels of its middle map.
+        stride: Pixels from one cell of its map to the next.
+        dim: Channels of its map.
     """
 
-    dim = _HEAD
-
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, variant: Variant, middle: bool = False) -> None:
         super().__init__()
-        self.size = variant.size
+        self.size, self.middle = variant.size, middle
         self._conv_stem, self._bn0 = _Conv(3, _STEM, 3, 2), _norm(_STEM)
-        blocks, ins = [], _STEM
+        shapes, ins = [], _STEM
         for kernel, stride, expansion, channels, repeats in _STAGES:
             outs = _round_eight(channels * variant.width)
             # The first and the last stage, like stem and head, are as deep in every variant.
             deep = repeats if channels in (16, 320) else math.ceil(repeats * variant.depth)
             for index in range(deep):
-                blocks.append(_Block(ins, outs, kernel, 1 if index else stride, expansion))
+                shapes.append((ins, outs, kernel, 1 if index else stride, expansion))
                 ins = outs
-        self._blocks = nn.ModuleList(blocks)
-        self._conv_head, self._bn1 = _Conv(ins, _HEAD, 1), _norm(_HEAD)
-        halving = [block for block in blocks if block._depthwise_conv.stride[0] > 1]
-        self._middle = blocks.index(halving[-1])
-        self.middle_dim = halving[-1]._depthwise_conv.in_channels
+        if middle:
+            last = max(i for i, (*_, stride, _) in enumerate(shapes) if stride > 1)
+            blocks = [_Block(*shape) for shape in shapes[:last]]
+            widest = _Expansion(shapes[last][0], shapes[last][-1])
+            self._blocks = nn.ModuleList([*blocks, widest])
+            self.dim, self.stride = widest.wide, 16
+        else:
+            self._blocks = nn.ModuleList(_Block(*shape) for shape in shapes)
+            self._conv_head, self._bn1 = _Conv(ins, _HEAD, 1), _norm(_HEAD)
+            self.dim, self.stride = _HEAD, 32
         # Channels last: depthwise convolutions on a processor take a fifth less so.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Feature map ``(B, 1280, H/32, W/32)`` of pixels ``(B, 3, H, W)``, rounded up."""
-        return self.maps(pixels)[0]
-
-    def maps(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """The feature map, and the middle map ``(B, middle_dim, H/16, W/16)``: the widest before
-        the network halves its map for the last time.
-        """
+        """Feature map ``(B, dim, H/stride, W/stride)`` of pixels ``(B, 3, H, W)``, rounded up."""
         x = pixels.contiguous(memory_format=torch.channels_last)
         x = _relu6(_normed(self._conv_stem, self._bn0, x))
-        middle = x
-        for i, block in enumerate(self._blocks):
-            expanded = block.expand(x)  # type: ignore[operator]
-            middle = expanded if i == self._middle else middle
-            x = block.reduce(x, expanded)  # type: ignore[operator]
-        return _relu6(_normed(self._conv_head, self._bn1, x)), middle
+        for block in self._blocks:
+            x = block(x)
+        return x if self.middle else _relu6(_normed(self._conv_head, self._bn1, x))
 
     @classmethod
-    def load(cls, path: Path) -> EfficientNetLite:
+    def load(cls, path: Path, middle: bool = False) -> EfficientNetLite:
         """The network of a published state dict (``.pth``), which is read without unpickling.
 
         Raises:
@@ -168,7 +173,10 @@ class EfficientNetLite(nn.Module):
             raise WeightsError(f"{path} is no state dict of EfficientNet-Lite: {reason}") from None
         for variant in VARIANTS.values():
             if _round_eight(_STAGES[-1][3] * variant.width) == last:
-                network = cls(variant)
+                network = cls(variant, middle)
+                if middle:  # what comes after it is left out
+                    known = network.state_dict()
+                    state = {key: value for key, value in state.items() if key in known}
                 try:
                     network.load_state_dict(state)
                 except RuntimeError as error:

@@ -101,11 +101,13 @@ class Fusion(nn.Module):
 
 
 class Look(nn.Module):
-    """What a pair finds in the picture: all of it, and what its own boxes show.
+    """What is to be found in a picture: what all of it shows, and what each box does.
 
-    Both are means of the patches as the encoder made them, by one linear map. To normalise each
-    patch would make the faint states of plain ground as strong as those of things, and attention
-    over patches fits the very things that training showed.
+    Both are the patches as the encoder made them, root mean square over an area, by one linear map:
+    generalised-mean pooling (Radenovic et al., TPAMI 2019) of degree 2. A plain mean drowns things
+    in their ground, and a maximum hears the loudest patch alone. To normalise each patch would make
+    plain ground as loud as things, and attention over patches fits the very things that training
+    showed.
 
     Args:
         dim: Width ``d``.
@@ -116,24 +118,23 @@ class Look(nn.Module):
         super().__init__()
         self.value = nn.Linear(visual_dim, dim, bias=False)
 
-    def forward(self, boxes: Tensor, values: Tensor, patch_boxes: Tensor, trust: Tensor) -> Tensor:
-        """What each of ``Q`` pairs finds, ``(Q, 1 + K, d)``: the whole picture's mean, and each
-        box's; zeros where there is no picture, or no box.
+    def forward(self, patches: Tensor, patch_boxes: Tensor, there: Tensor, boxes: Tensor) -> Tensor:
+        """What each of ``B`` pictures shows, ``(B, 1 + R, d)``: the whole, then each box; zeros
+        where there is no picture.
 
         Args:
-            boxes: ``(Q, K, 4)``, zeros for none.
-            values: ``(Q, P, d)``, what :attr:`value` makes of the patches of the pair's picture.
-            patch_boxes: ``(Q, P, 4)``.
-            trust: ``(Q, P)`` logarithm of how far each is trusted, ``-inf`` where none is.
+            patches: ``(B, P, v)``.
+            patch_boxes: ``(B, P, 4)``.
+            there: ``(B, P)`` bool, which patches exist.
+            boxes: ``(B, R, 4)``.
         """
-        if not values.shape[1]:
-            return values.new_zeros(len(boxes), 1 + boxes.shape[1], values.shape[2])
-        there = trust.isfinite()
-        share = trust.amax(1).exp()  # patches are trusted alike
-        shown = pool_regions(values, patch_boxes, there, boxes)
-        boxed = (boxes[..., 2:] > boxes[..., :2]).all(-1)
-        found = torch.cat([mean(values, there)[:, None], shown * boxed[..., None]], 1)
-        return found * share[:, None, None]
+        whole = boxes.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(len(boxes), 1, 4)
+        areas = torch.cat([whole, boxes], 1)
+        power = pool_regions(patches.square(), patch_boxes, there, areas)
+        seen = there.any(1)[:, None, None]
+        # The smallest keeps the root's gradient finite where nothing is seen.
+        found: Tensor = self.value((power + 1e-6).sqrt() * seen)
+        return found
 
 
 def mean(states: Tensor, there: Tensor) -> Tensor:

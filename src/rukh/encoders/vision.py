@@ -97,41 +97,21 @@ class VisionEncoder(nn.Module):
 
 
 class LiteEncoder(VisionEncoder):
-    """EfficientNet-Lite: each cell of the last feature map is a patch.
-
-    Args:
-        middle: Whether a patch's state ends with the mean of the middle map's cells in its place.
-            That map was trained less to tell ImageNet's classes apart, and carries over better to
-            drawings, of which ImageNet has none.
-    """
+    """EfficientNet-Lite: each cell of its feature map is a patch."""
 
     mean: Channels = (127 / 255,) * 3
     std: Channels = (128 / 255,) * 3
 
-    def __init__(
-        self,
-        network: EfficientNetLite,
-        name: str,
-        size: int | None = None,
-        middle: bool = False,
-    ) -> None:
+    def __init__(self, network: EfficientNetLite, name: str, size: int | None = None) -> None:
         super().__init__()
-        self.network, self.name, self.middle = network, name, middle
-        self.dim = network.dim + middle * network.middle_dim
+        self.network, self.name, self.dim = network, name, network.dim
         self.size = size or network.size
-        self.grid = (-(-self.size // 32),) * 2
+        self.grid = (-(-self.size // network.stride),) * 2
 
     def forward(self, pixels: Tensor) -> Tensor:
         """See :meth:`VisionEncoder.forward`."""
-        states, middle = self.network.maps(pixels)
-        if self.middle:
-            pooled = nn.functional.avg_pool2d(middle, 2, ceil_mode=True)
-            states = torch.cat([states, pooled], 1)
+        states: Tensor = self.network(pixels)
         return states.flatten(2).transpose(1, 2)
-
-    def traits(self) -> dict[str, Any]:
-        """See :meth:`VisionEncoder.traits`."""
-        return super().traits() | ({"middle": True} if self.middle else {})
 
 
 class HubEncoder(VisionEncoder):
@@ -217,7 +197,8 @@ def load_vision_encoder(
         name: What :func:`rukh.weights.find` takes.
         size: Side of the square that pictures are fitted into, in pixels: more show smaller
             things, and cost as their square. None: what it was trained with.
-        middle: Whether a patch's state holds the middle map as well; see :class:`LiteEncoder`.
+        middle: Whether patches are the cells of an EfficientNet-Lite's middle map, which is finer
+            than the last one.
         allow_hub: Whether to download what is not on this machine.
 
     Raises:
@@ -229,7 +210,7 @@ def load_vision_encoder(
     """
     path = find(name, kind="vision", allow_hub=allow_hub)
     if path.is_file():
-        return LiteEncoder(EfficientNetLite.load(path), name, size, middle).eval()
+        return LiteEncoder(EfficientNetLite.load(path, middle), name, size).eval()
     if middle:
         raise WeightsError(f"{name} has no middle map; only an EfficientNet-Lite has one")
     return _load_hub(path, name, size)

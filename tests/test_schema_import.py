@@ -139,7 +139,8 @@ def test_the_command_replaces_nothing(tmp_path: Path) -> None:
     def run(to: Path) -> Any:
         return CliRunner().invoke(app, ["import", str(source), "--out", str(to)])
 
-    assert run(out).exit_code == 0 and out.is_file()
+    out.write_text("")  # as of a temporary file
+    assert run(out).exit_code == 0 and out.read_text() and run(out).exit_code == 0
     out.write_text("# edited\n")
     for to, why in (
         (out, "is there already"),

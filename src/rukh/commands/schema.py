@@ -145,12 +145,13 @@ def import_(
     check_output(out)
     if out.suffix not in (".yaml", ".yml"):
         raise InputError("is no .yaml file", where=str(out), field="--out")
-    if out.exists():
+    schema = import_schema(file, out.stem)
+    text = schema.to_yaml()
+    if out.exists() and out.read_bytes() not in (b"", text.encode()):
         raise InputError(
             "is there already, and may hold edited work", where=str(out), fix="name a new --out"
         )
-    schema = import_schema(file, out.stem)
     with atomic_open(out) as stream:
-        stream.write(schema.to_yaml())
+        stream.write(text)
     bare = sum(relation.descriptions[-1] in relation.name for relation in schema.relations)
     typer.echo(f"{len(schema.names):,} relations written to {out}, {bare:,} of them by name alone")

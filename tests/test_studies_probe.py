@@ -341,3 +341,11 @@ def test_the_study_asks_every_track_and_prints_a_table(
         assert one["chance"] >= one["accuracy"] or one["chance"] == one["accuracy"]
     assert figures["tracks"]["position"]["accuracy"] == 0.0
     assert all(f"| {track} |" in result.output for track in (*TRACKS, "picture_agrees"))
+
+
+def test_the_command_replaces_no_other_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("kept")
+    for out, why in ((tmp_path, "holds other files"), (tmp_path / "mine", "is no folder")):
+        done = CliRunner().invoke(data_app, ["probe", "--out", str(out)])
+        assert why in str(done.exception)
+    assert (tmp_path / "mine").read_text() == "kept"

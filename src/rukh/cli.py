@@ -7,6 +7,7 @@ A command's module, ``rukh.commands.<name>``, is imported only when that command
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
 from importlib import import_module
@@ -30,7 +31,7 @@ COMMANDS = {
 """Every command and its one line of help. Its module holds a function of the command's name or,
 for a group of commands, a typer app called ``app``."""
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 
 class LazyGroup(TyperGroup):
@@ -83,6 +84,8 @@ def main() -> None:
     # Libraries' own bars and warnings would stand between the user and ours.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore", module="PIL")
+    # As by Ctrl-C, what is half-written is cleared away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         # Not app(...), which would put a handler of its own before Python's traceback.
         typer.main.get_command(app)(prog_name="rukh")

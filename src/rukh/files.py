@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -178,6 +178,21 @@ def check_output(path: str | Path | None, *inputs: Path | None) -> None:
     folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         raise InputError("cannot write there", where=str(path))
+
+
+def check_folder(path: Path, holds: Collection[str]) -> None:
+    """Say before any work that a folder to be replaced is none, or holds other things.
+
+    Args:
+        holds: The names of what it may hold, as a run before left them.
+
+    Raises:
+        InputError: See above.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError("is no folder", where=str(path), fix="give --out a new folder")
+    if path.exists() and {one.name for one in path.iterdir()} - {*holds}:
+        raise InputError("holds other files", where=str(path), fix="give --out a new folder")
 
 
 def _same(path: Path, other: Path) -> bool:

@@ -75,13 +75,12 @@ def compose(
 ) -> None:
     """Compose labelled posts from sentence templates, and the schema of their relations."""
     from rukh.config import load_config
-    from rukh.files import atomic_folder
+    from rukh.files import atomic_folder, check_folder
     from rukh.readers import write
     from rukh.templates import Templates
     from rukh.templates import compose as composed
 
-    if out.exists() and {path.name for path in out.iterdir()} - {"posts.jsonl", "schema.yaml"}:
-        raise InputError("holds other files", where=str(out), fix="give --out a new folder")
+    check_folder(out, {"posts.jsonl", "schema.yaml"})
     given = load_config(templates, Templates)
     posts = list(composed(given.relations, fills, seed))
     with atomic_folder(out) as part:
@@ -98,10 +97,12 @@ def probe(
     """Make the visual probe: posts that only their pictures decide.
 
     OUT gets train.jsonl, val.jsonl, test.jsonl and images/. The pictures are composed from cut-outs
-    that `make probe-assets` fetches.
+    that `make probe-assets` fetches; it takes some minutes.
     """
+    from rukh.files import check_folder
     from rukh.studies.probe_posts import write_probe
 
+    check_folder(out, {"train.jsonl", "val.jsonl", "test.jsonl", "images"})
     counts = write_probe(out, seed)
     told = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     typer.echo(f"{told} posts written to {out}")
@@ -146,7 +147,7 @@ def features(
         "folder": str(store.folder),
     }
     if str(json) != "-":
-        for name, why in sorted(store.broken.items()):
+        for name, why in sorted((store.broken | store.missing).items()):
             typer.echo(f"{name}: {why}", err=True)
         typer.echo(
             f"{len(pictures):,} pictures: {computed:,} encoded now, {len(store.missing):,} not "
@@ -154,6 +155,8 @@ def features(
         )
     if json is not None:
         write_json(report, json)
+    if pictures and len(store.missing) + len(store.broken) == len(pictures):
+        raise InputError("none of the pictures can be read", where=str(data))
 
 
 @app.command()

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from rukh.records import FoundEntity, FoundObject, Post, Triple
 
 
+NAMED = 10
+"""Pictures that could not be used and are named; a million posts may have as many."""
+
+
 def extract(
     input: Annotated[Path, typer.Argument(help="Posts, one record a line.")],
     model: options.Model = "mnre",
@@ -119,6 +123,8 @@ def extract(
 
 def _summary(posts: int, told: int, extractor: Extractor, out: Path | None) -> None:
     """One line to standard error, and one for whatever could not be used."""
+    from itertools import islice
+
     where = f", written to {out}" if out else ""
     typer.echo(f"{posts} posts, {told} relations told{where}", err=True)
     if extractor.silent:
@@ -140,8 +146,11 @@ def _summary(posts: int, told: int, extractor: Extractor, out: Path | None) -> N
         ("cannot be read", features.broken if features else {}),
     ):
         if names:
-            first, why = next(iter(names.items()))
-            typer.echo(f"warning: {len(names)} pictures {problem}; {first}: {why}", err=True)
+            typer.echo(f"warning: {len(names)} pictures {problem}", err=True)
+            for name, why in islice(names.items(), NAMED):
+                typer.echo(f"    {name[-200:]}: {why}", err=True)
+            if len(names) > NAMED:
+                typer.echo(f"    and {len(names) - NAMED} more", err=True)
 
 
 def _print(post: Post, triples: list[Triple], extractor: Extractor) -> None:

@@ -24,7 +24,7 @@ POST = Post(
 ANSWERS = Answers(
     [("a", "b"), ("b", "a")],
     torch.tensor([[0.2, 0.7, 0.1], [0.2, 0.05, 0.75]]),
-    torch.tensor([[1, 2], [0, 2]]),
+    torch.tensor([[1, 0], [0, 0]]),
     0.25,
 )
 

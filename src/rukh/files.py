@@ -1,4 +1,4 @@
-"""Files that are never half-written: write beside the target, then rename."""
+"""Files that are never half-written, by renaming what was written beside; and data in them."""
 
 from __future__ import annotations
 

@@ -55,10 +55,10 @@ def convert(
     """Convert a data file; token offsets become character offsets, and back."""
     from tqdm import tqdm
 
+    from rukh.files import check_output
     from rukh.readers import read, read_captions, write
 
-    if out.exists() and file.exists() and out.samefile(file):
-        raise InputError("the output is the input itself", where=str(out), fix="name another --out")
+    check_output(out, file, captions, boxes)
     known = None if captions is None else read_captions(captions)
     posts = read(file, format, images=images, captions=known, boxes=boxes)
     with tqdm(posts, unit=" posts", delay=2, leave=False) as progress:

@@ -235,12 +235,12 @@ def test_gradients_reach_every_trained_parameter(
 def test_distances_have_a_bucket_each_way(tiny_model: Make) -> None:
     pair = tiny_model().pair
     distances = torch.tensor([0, 1, -1, 64, -64, 65, -65, 10_000, -10_000])
-    empty = torch.zeros(len(distances), 4)
+    text = torch.full((len(distances),), -1)
     relative = pair._relative(
         PairInputs(
             **dict.fromkeys(PairInputs.__dataclass_fields__)
-            | {"distance": distances, "kind": torch.zeros(len(distances), dtype=torch.long)}
-            | {"head_box": empty, "tail_box": empty}
+            | {"distance": distances, "row": torch.zeros(len(distances), dtype=torch.long)}
+            | {"head_object": text, "tail_object": text, "boxes": torch.zeros(1, 0, 4)}
         )
     )
     distinct = {tuple(row.tolist()) for row in relative}

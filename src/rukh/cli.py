@@ -80,7 +80,7 @@ for _name, _help in COMMANDS.items():
 
 
 def main() -> None:
-    """Run the command line. Exits with 0 done, 2 bad input, 1 failure, 130 interrupted."""
+    """Run the command line. Exits with 0 done, 2 bad input, 1 failure, 130 or 143 stopped."""
     # Libraries' own bars and warnings would stand between the user and ours.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore", module="PIL")

@@ -159,7 +159,7 @@ def parse_yaml(text: str, where: str) -> Any:
         raise InputError(f"not YAML: {' '.join(str(error).split())}", where=where) from None
 
 
-def check_output(path: str | Path | None, *inputs: Path | None) -> None:
+def check_output(path: str | Path | None, *inputs: str | Path | None) -> None:
     """Say before any work that an output could not be written, or would replace an input.
 
     Args:
@@ -173,7 +173,8 @@ def check_output(path: str | Path | None, *inputs: Path | None) -> None:
     path = Path(path)
     if path.is_dir():
         raise InputError("cannot write: it is a folder", where=str(path))
-    if any(one is not None and path.exists() and _same(path, one) for one in inputs):
+    there = [Path(one) for one in inputs if one is not None and os.path.exists(one)]
+    if path.exists() and any(path.samefile(one) for one in there):
         raise InputError("it is the input", where=str(path), fix="name another file to write")
     folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
@@ -193,7 +194,3 @@ def check_folder(path: Path, holds: Collection[str]) -> None:
         raise InputError("is no folder", where=str(path), fix="give --out a new folder")
     if path.exists() and {one.name for one in path.iterdir()} - {*holds}:
         raise InputError("holds other files", where=str(path), fix="give --out a new folder")
-
-
-def _same(path: Path, other: Path) -> bool:
-    return other.exists() and path.samefile(other)

@@ -29,9 +29,7 @@ class PairInputs:
         row: ``(Q,)`` the row of each asked pair.
         head, tail: ``(Q, 2)`` positions of start and end marker, objects after the ``T`` words.
         distance: ``(Q,)`` signed distance from head to tail, in pieces; 0 unless both are text.
-        kind: ``(Q,)`` 0 text-text, 1 text-object, 2 object-text, 3 object-object.
         head_object, tail_object: ``(Q,)`` which of the row's objects, -1 for text.
-        head_box, tail_box: ``(Q, 4)``, zeros for text.
     """
 
     ids: Tensor
@@ -52,11 +50,35 @@ class PairInputs:
     head: Tensor
     tail: Tensor
     distance: Tensor
-    kind: Tensor
     head_object: Tensor
     tail_object: Tensor
-    head_box: Tensor
-    tail_box: Tensor
+
+    @property
+    def kind(self) -> Tensor:
+        """``(Q,)`` 0 text-text, 1 text-object, 2 object-text, 3 object-object."""
+        return 2 * (self.head_object >= 0).long() + (self.tail_object >= 0).long()
+
+    def of(self, objects: Tensor, which: Tensor) -> Tensor:
+        """What is told of each pair's argument, ``(Q, d)``; zeros for text.
+
+        Args:
+            objects: ``(B, R, d)`` what is told of each object.
+            which: ``head_object`` or ``tail_object``.
+        """
+        if not objects.shape[1]:
+            return objects.new_zeros(len(which), objects.shape[2])
+        told = objects[self.row, which.clamp_min(0)]
+        return torch.where((which >= 0)[:, None], told, 0.0)
+
+    @property
+    def head_box(self) -> Tensor:
+        """``(Q, 4)``, zeros for text."""
+        return self.of(self.boxes, self.head_object)
+
+    @property
+    def tail_box(self) -> Tensor:
+        """``(Q, 4)``, zeros for text."""
+        return self.of(self.boxes, self.tail_object)
 
     def turned(self) -> PairInputs:
         """The same batch with every pair asked from tail to head."""
@@ -65,11 +87,8 @@ class PairInputs:
             head=self.tail,
             tail=self.head,
             distance=-self.distance,
-            kind=torch.tensor([0, 2, 1, 3])[self.kind],
             head_object=self.tail_object,
             tail_object=self.head_object,
-            head_box=self.tail_box,
-            tail_box=self.head_box,
         )
 
 
@@ -111,27 +130,22 @@ def collate(
     where: list[int] = []
     slots: list[tuple[int, int, int, int]] = []
     distance: list[int] = []
-    kind: list[int] = []
     pair_objects: list[list[int]] = []
-    pair_boxes: list[list[Sequence[float]]] = []
-    nowhere = (0.0, 0.0, 0.0, 0.0)
     for i, row in enumerate(rows):
         for ask in row.asks:
             head, tail = ask.head, ask.tail
             # A levitated object has markers like a word; they say which object they stand for.
             things = [-1 - p if p < 0 else row.objects[p] for p in (head[0], tail[0])]
-            visual = [thing >= 0 for thing in things]
             where.append(i)
             # Marker positions say where the marked words stand, in every scheme.
-            distance.append(0 if any(visual) else row.positions[tail[0]] - row.positions[head[0]])
-            kind.append(2 * visual[0] + visual[1])
+            distance.append(
+                0 if max(things) >= 0 else row.positions[tail[0]] - row.positions[head[0]]
+            )
             pair_objects.append(things)
-            pair_boxes.append([objects[i][k].box if k >= 0 else nowhere for k in things])
             a, b, c, d = (p if p >= 0 else width - 1 - p for p in (*head, *tail))
             slots.append((a, b, c, d))
     slot = torch.tensor(slots).reshape(-1, 4)
     whose = torch.tensor(pair_objects, dtype=torch.long).reshape(-1, 2)
-    corner = torch.tensor(pair_boxes).reshape(-1, 2, 4)
     return PairInputs(
         ids=padded([row.ids for row in rows]),
         roles=padded([row.roles for row in rows]),
@@ -151,9 +165,6 @@ def collate(
         head=slot[:, :2],
         tail=slot[:, 2:],
         distance=torch.tensor(distance),
-        kind=torch.tensor(kind),
         head_object=whose[:, 0],
         tail_object=whose[:, 1],
-        head_box=corner[:, 0],
-        tail_box=corner[:, 1],
     )

@@ -217,7 +217,7 @@ class PairEncoder(nn.Module):
             # things that training showed.
             found = trust[..., None] * found
         fused = self.fusion(read, groups, heard)
-        gate = torch.where(pictured, logit.sigmoid(), float("nan"))
+        gate = torch.where(pictured, trust[:, 0], float("nan"))
         forth = self._form(fused, read, inputs, gate, found)
         return (
             forth._replace(back=self._form(fused, read, inputs.turned(), gate, found))
@@ -241,9 +241,7 @@ class PairEncoder(nn.Module):
         told = [h, t, h * t]
         if found is not None:
             told.append(found[inputs.row, 0])
-            for thing in (inputs.head_object, inputs.tail_object):
-                shown = found[inputs.row, (1 + thing).clamp_min(0)]
-                told.append(torch.where((thing >= 0)[:, None], shown, 0.0))
+            told += [inputs.of(found[:, 1:], o) for o in (inputs.head_object, inputs.tail_object)]
         hidden = self.head(torch.cat([*told, self._relative(inputs)], -1))
         pair = self.out(hidden)
         if self.config.residual:

@@ -119,7 +119,8 @@ def _block(
     pairs: Tensor, prototypes: Tensor, table: Tensor, reduction: str, scale: Tensor
 ) -> tuple[Tensor, Tensor]:
     """As :func:`similarity`, of some relations, and with pairs last: ``(R, Q)``."""
-    used = table[table >= 0]
+    there = table >= 0
+    used = table[there]
     first, last = int(used.min()), int(used.max()) + 1
     cosines = prototypes[first:last] @ (scale * pairs).T
     places = (table - first).clamp_min(0)
@@ -127,7 +128,7 @@ def _block(
         each = cosines.view(*table.shape, -1)  # all have as many texts: nothing to gather
     else:
         each = cosines[places]
-    return _reduced(each, table >= 0, reduction)
+    return _reduced(each, there, reduction)
 
 
 def _reduced(each: Tensor, there: Tensor, reduction: str) -> tuple[Tensor, Tensor]:

@@ -46,7 +46,7 @@ def evaluate(
     from rukh.weights import cache
 
     for output in (json, report, plot):
-        check_output(output, data, captions, boxes, None if schema is None else Path(schema))
+        check_output(output, data, captions, boxes, schema)
     told = read_captions(captions) if captions is not None else None
     posts = group_posts(read(data, format, images=images, captions=told, boxes=boxes, limit=limit))
     extractor = Extractor.from_pretrained(

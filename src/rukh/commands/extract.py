@@ -62,7 +62,7 @@ def extract(
     from rukh.tagging import fingerprint
     from rukh.weights import model_folder
 
-    check_output(out, input, captions, boxes, None if schema is None else Path(schema))
+    check_output(out, input, captions, boxes, schema)
     told = read_captions(captions) if captions is not None else None
     # Reading the whole file first costs little and finds a bad line before hours of work.
     total = sum(1 for _ in read(input, format, images=images, captions=told, boxes=boxes))

@@ -116,7 +116,7 @@ def test_rounding_errors_are_clipped_and_no_more() -> None:
 def test_an_empty_box_is_refused(file: Path) -> None:
     file.write_text(repr(RECORD | {"t": {"name": "[OBJ0]", "pos": ["0.5", "0.5", "0", "1"]}}))
     (problem,) = check(file, "more")
-    assert problem.field == "t" and "x1 < x2" in problem.why
+    assert problem.field == "t.pos" and "has no area" in problem.why
 
 
 class Evil:
@@ -153,3 +153,9 @@ def test_damaged_dictionaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("rukh.readers.more.DICTIONARY_LIMIT", 1)
     with pytest.raises(InputError, match="2 bytes, more than 1"):
         load_dictionary(tmp_path / "list.json")
+
+
+@pytest.mark.parametrize("size", [(0, 0.5), (0.5, -0.1)])
+def test_a_box_without_area_is_told_in_the_words_of_its_format(size: tuple[float, float]) -> None:
+    with pytest.raises(InputError, match=r"has no area.*\(cx, cy, w, h\)"):
+        corners((0.5, 0.5, *size), "t.pos")

@@ -349,3 +349,13 @@ def test_the_command_replaces_no_other_folder(tmp_path: Path) -> None:
         done = CliRunner().invoke(data_app, ["probe", "--out", str(out)])
         assert why in str(done.exception)
     assert (tmp_path / "mine").read_text() == "kept"
+
+
+def test_another_schema_is_refused_before_any_scene_is_made(
+    assets: Assets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "find_assets", lambda: pytest.fail("cut-outs were asked for"))
+    other = Looker()
+    other.schema = RelationSchema.load("mnre")
+    with pytest.raises(InputError, match="keeps"):
+        probe.run(other, 0)  # type: ignore[arg-type]

@@ -100,7 +100,7 @@ def corners(values: Any, field: str) -> Box:
     """``(cx, cy, w, h)`` as ``(x1, y1, x2, y2)``, rounding errors at the edges clipped.
 
     Raises:
-        InputError: Not four numbers, or a box that reaches past the picture.
+        InputError: Not four numbers, or a box without area or past the picture's edges.
 
     Example:
         >>> corners([0.5, 0.5, 0.5, 1.0], "t.pos")
@@ -112,6 +112,10 @@ def corners(values: Any, field: str) -> Box:
         raise InputError(
             f"{reprlib.repr(values)} is not four numbers (cx, cy, w, h)", field=field
         ) from None
+    if w <= 0 or h <= 0:
+        raise InputError(
+            f"the box {[cx, cy, w, h]} has no area", field=field, fix="boxes are (cx, cy, w, h)"
+        )
     edges = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
     if not all(-NOISE <= edge <= 1 + NOISE for edge in edges):
         raise InputError(

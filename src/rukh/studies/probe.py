@@ -22,7 +22,15 @@ from rukh.extraction import Extractor
 from rukh.records import Box, Pair, Post
 from rukh.schema import RelationSchema
 from rukh.studies.probe_cutouts import Cutouts, Split, find_assets
-from rukh.studies.probe_posts import AGREES, SAME_PICTURES, TRACKS, Probe
+from rukh.studies.probe_posts import (
+    AGREES,
+    AT_EVENTS,
+    POSITIONS,
+    RELATIONS,
+    SAME_PICTURES,
+    TRACKS,
+    Probe,
+)
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
@@ -150,6 +158,8 @@ def run(
         InputError: The cut-outs are not there, or the model's schema has other relations.
     """
     start = time.perf_counter()
+    for label in (*RELATIONS.values(), *AT_EVENTS.values(), *POSITIONS):
+        extractor.schema.resolve(label, "probe")  # said before any scene is made
     probe = Probe(Cutouts(find_assets(), split), split, seed)
     measured: dict[str, dict[str, Any]] = {}
     with closing(_made(probe, pairs)) as made:
@@ -191,8 +201,6 @@ def _made(probe: Probe, pairs: int) -> Generator[tuple[str, list[Post]], None, N
 
 def _track(extractor: Extractor, posts: Sequence[Post], seed: int) -> dict[str, Any]:
     labels = [str(pair.relation) for post in posts for pair in post.pairs or ()]
-    for label in set(labels):
-        extractor.schema.resolve(label, "probe")
     own = ask(extractor, posts)
     other = ask(extractor, shuffled(posts, seed))
     figures: dict[str, Any] = {

@@ -352,7 +352,7 @@ def test_the_command_replaces_no_other_folder(tmp_path: Path) -> None:
 
 
 def test_another_schema_is_refused_before_any_scene_is_made(
-    assets: Assets, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(probe, "find_assets", lambda: pytest.fail("cut-outs were asked for"))
     other = Looker()

@@ -121,16 +121,16 @@ def test_the_tables_of_the_splits_are_those_of_the_finished_ones() -> None:
 
 
 @pytest.mark.parametrize("grid", ["mnre-ablation", "mnre-heads", "mnre-low-resource"])
-def test_the_table_of_a_grid_is_that_of_its_finished_cells(grid: str) -> None:
+def test_the_table_of_a_grid_is_that_of_its_finished_cells(
+    grid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`rukh study ablation --finished` prints what docs/mnre.md shows."""
-    from rukh.files import parse_yaml, read_json
-    from rukh.studies.ablation import compare, table
+    from rukh.config import load_config
+    from rukh.studies.ablation import AblationConfig, compare, run, table
 
-    file = CHECKOUT / "configs" / f"{grid}.yaml"
-    told = parse_yaml(file.read_text("utf-8"), str(file))
-    folder = CHECKOUT / told["results"]
-    cells = (folder / f"{cell}-{seed}.json" for cell in told["cells"] for seed in told["seeds"])
-    results = [read_json(file) for file in cells if file.exists()]
-    assert len(results) == len(list(folder.glob("*.json")))
-    shown = table(compare(results, told["reference"]))
+    monkeypatch.chdir(CHECKOUT)
+    config = load_config(CHECKOUT / "configs" / f"{grid}.yaml", AblationConfig)
+    results = list(run(config, CHECKOUT / "none", finished=True))
+    assert len(results) == len(list(config.results.glob("*.json")))
+    shown = table(compare(results, config.reference))
     assert shown in (CHECKOUT / "docs" / "mnre.md").read_text("utf-8")

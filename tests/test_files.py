@@ -23,8 +23,10 @@ def test_an_output_is_a_file_of_its_own(tmp_path: Path) -> None:
             check_output(out, None, data)
     with pytest.raises(InputError, match="it is a folder"):
         check_output(tmp_path)
-    with pytest.raises(InputError, match="cannot write there"):
-        check_output(data / "below.json")
+    for nowhere in (data / "below.json", Path("/proc/out.json")):
+        with pytest.raises(InputError, match="cannot write there"):
+            check_output(nowhere)
+    assert {one.name for one in tmp_path.iterdir()} == {"data.json", "link.json"}
 
 
 def test_a_folder_is_replaced_only_where_it_holds_what_is_replaced(tmp_path: Path) -> None:

@@ -86,6 +86,11 @@ def test_mistakes_are_told(grid: AblationConfig, tmp_path: Path) -> None:
         next(run(grid, tmp_path, ["clasifier"]))
     with pytest.raises(InputError, match="measured on data.val"):
         next(run(grid.model_copy(update={"changes": ()}), tmp_path))
+    late = grid.model_copy(update={"cells": {**grid.cells, "last": ("training.epoch=1",)}})
+    with pytest.raises(InputError, match="^cell last of .*training.epoch: no such key"):
+        next(run(late, tmp_path, ["all"]))  # before the first cell is trained
+    with pytest.raises(ValueError, match="a seed stands twice"):
+        AblationConfig.model_validate(grid.model_dump() | {"seeds": [13, 13]})
     with pytest.raises(ValueError, match="a name of letters"):
         AblationConfig.model_validate(grid.model_dump() | {"cells": {"../a": []}})
 
@@ -100,24 +105,66 @@ def test_the_command_shows_what_is_finished(grid: AblationConfig, tmp_path: Path
     nothing = CliRunner().invoke(app, command)
     assert isinstance(nothing.exception, InputError)
     assert "no cell is finished" in str(nothing.exception)
-    for seed in (1, 2):
-        for cell in grid.cells:
-            told = result(cell, seed, [[1, 1], [1, 2], [2, 1]]) | {"configuration": {}}
-            write_json(told, grid.results / f"{cell}-{seed}.json")
+    finish(grid)
     shown = CliRunner().invoke(app, [*command, "--json", str(tmp_path / "rows.json")])
     assert shown.exit_code == 0 and "| classifier | 2 | 66.7 ± 0.0 |" in shown.stdout
     assert [row["cell"] for row in read_json(tmp_path / "rows.json")] == ["all", "classifier"]
+
+
+def finish(grid: AblationConfig) -> None:
+    """As if all cells had been trained."""
+    for seed in grid.seeds:
+        for cell in grid.cells:
+            told = ablation._identity(ablation._told(grid, cell, seed, False))
+            kept = result(cell, seed, [[1, 1], [1, 2], [2, 1]]) | {"configuration": told}
+            write_json(kept, grid.results / f"{cell}-{seed}.json")
+
+
+def test_results_are_looked_at_before_they_are_shown(grid: AblationConfig, tmp_path: Path) -> None:
+    finish(grid)
+    (tmp_path / "val.jsonl").rename(tmp_path / "away.jsonl")  # the data need not be at hand
+    assert len(list(run(grid, tmp_path, finished=True))) == 4
+    path = grid.results / "classifier-2.json"
+    good = read_json(path)
+    for broken, why in (
+        ({}, "is no result of a cell: Field required"),
+        ([], "is no result of a cell"),
+        (good | {"val": None}, "val: is no result of a cell"),
+        (good | {"val": good["val"] | {"macro_f1": None}}, "val.macro_f1: is no result of a cell"),
+        (good | {"counts": ["1 x", "1", "1"]}, "counts.0: is no result of a cell"),
+        (good | {"cell": "all"}, "the result is of all, seed 2"),
+        (good | {"seed": 1}, "the result is of classifier, seed 1"),
+        (good | {"val": good["val"] | {"micro_f1_order_free": 0.9}}, "0.9000, but 0.6667 by its"),
+        (good | {"configuration": {}}, "of another configuration"),
+    ):
+        write_json(broken, path)
+        with pytest.raises(InputError, match=why) as caught:
+            list(run(grid, tmp_path, finished=True))
+        assert str(path) in str(caught.value)
+    write_json(good, path)
+    for changed in (
+        {"base": tmp_path / "gone.yaml"},
+        {"changes": (*grid.changes, "training.batch_size=5")},
+        {"changes": (*grid.changes, f"data.val={tmp_path / 'other.jsonl'}")},
+        {"cells": {**grid.cells, "classifier": ("relation.heads=classifier",)}},
+    ):
+        with pytest.raises(InputError, match="cannot read|another configuration|no such key"):
+            list(run(grid.model_copy(update=changed), tmp_path, finished=True))
 
 
 def result(cell: str, seed: int, counts: Any) -> dict[str, Any]:
     counts = np.asarray(counts)
     right, told, gold = counts.sum(1)
     f1 = 2 * right / (told + gold)
-    figures = dict.fromkeys(("micro_f1_order_free", "micro_f1", "macro_f1"), float(f1))
+    figures: dict[str, float] = dict.fromkeys(
+        ("micro_f1_order_free", "micro_f1", "micro_precision", "micro_recall", "macro_f1",
+         "accuracy"), float(f1)
+    )  # fmt: skip
     return {
         "cell": cell,
         "seed": seed,
-        "val": figures,
+        "fold": {"threshold": 0.5},
+        "val": figures | {"pairs": 5, "positives": 3},
         "counts": [" ".join(map(str, row)) for row in counts],
     }
 

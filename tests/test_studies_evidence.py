@@ -118,6 +118,23 @@ def test_a_given_keying_holds(tmp_path: Path) -> None:
         read_evidence(Aux("x", path, "crop"), ROWS)
 
 
+@pytest.mark.parametrize(
+    ("numbers", "rows", "why"),
+    [
+        (range(40), 40, None),
+        (range(0, 39, 2), 40, None),  # one in two says nothing
+        (range(41), 40, "1 of its 41 row numbers lie beyond the data's last row, 39"),
+        (range(39), 40, "its row numbers end at 38, the data's at 39"),
+        (range(0, 16, 2), 40, "its row numbers end at 14, the data's at 39"),
+    ],
+)
+def test_row_numbers_of_other_data_are_doubted(
+    tmp_path: Path, numbers: range, rows: int, why: str | None
+) -> None:
+    path = file(tmp_path, {str(n): n % 3 for n in numbers})
+    assert read_evidence(Aux("x", path), [row(n) for n in range(rows)]).doubt == why
+
+
 def test_how_an_input_is_named(tmp_path: Path) -> None:
     path = file(tmp_path, {}, "a:row")
     assert parse_aux(f"x={path}") == Aux("x", path)  # a file may be called so

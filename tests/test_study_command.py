@@ -175,18 +175,29 @@ def run(*arguments: object) -> tuple[int, str, str]:
 
 def test_the_command_prints_and_writes(folder: Path, tmp_path: Path) -> None:
     (path := folder / "hint.json").write_text(json.dumps({str(i): i % 7 for i in range(ROWS + 5)}))
+    (image := folder / "seen.json").write_text(json.dumps({"p0.jpg": 1, "elsewhere.jpg": 2}))
     data = ["--data", folder / "train.txt", "--format", "mnre", "--permutations", 19]
-    more = ["--aux", f"hint={path}:row", "--other", f"again={folder / 'train.txt'}"]
+    more = ["--aux", f"hint={path}:row", "--aux", f"seen={image}"]
+    more += ["--other", f"again={folder / 'train.txt'}"]
     page, figures = tmp_path / "report.html", tmp_path / "figures.json"
     code, out, err = run(*data, *more, "--report", page, "--json", figures)
     assert code == 0
     assert "argument order: LEAK\n" in out
     assert "LEAK rule: head after tail -> a relation, precision 1.000" in out
-    assert "hint: NONE  (keyed by row; covers 100.0 % of rows)" in out
+    assert (
+        "hint: UNKNOWN  (keyed by row; 900 of its 905 keys belong to the data and cover 100.0 % of"
+        in out
+    )
+    assert (
+        "seen: NONE  (keyed by image, guessed; 1 of its 2 keys belong to the data and cover 0." in out
+    )
+    assert "warning: hint: 5 of its 905 row numbers lie beyond the data's last row, 899; is" in err
+    assert "warning: seen" not in err
     assert "train and again share 450 sentences: 900 and 900 rows" in out
     assert "judging hint ..." in err
     assert page.read_text().startswith("<!DOCTYPE html>")
-    hint = json.loads(figures.read_text())["inputs"][-1]
+    assert '<span class="unknown">' in page.read_text()
+    hint = json.loads(figures.read_text())["inputs"][-2]
     assert (hint["keys"], hint["keys_matched"]) == (ROWS + 5, ROWS)
     _, out, _ = run(*data, "--json", "-")
     assert json.loads(out)["rows"] == ROWS
@@ -203,6 +214,9 @@ def test_bad_input_is_told(folder: Path, tmp_path: Path) -> None:
         ([*data, "--aux", f"x={folder / 'train.txt'}:rows"], "no keying 'rows'"),
         ([*data, "--aux", "x=a.json", "--aux", "x=b.json"], "two inputs have the same name"),
         ([*data, "--other", "x"], "not NAME=FILE"),
+        ([*data, "--json", "/proc/figures.json"], "cannot write there"),
+        ([*data, "--report", tmp_path], "it is a folder"),
+        ([*data, "--json", folder / "train.txt"], "it is the input"),
         ([*data, "--other", f"train={folder / 'train.txt'}"], "names two splits"),
         ([*data, "--nota", "Nune"], "did you mean 'None'"),
         ([*data, "--folds", "1000"], "cannot make 1000 folds"),

@@ -22,7 +22,12 @@ from rukh.files import parse_yaml
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def load_config(path: str | Path, model_class: type[Model], overrides: Iterable[str] = ()) -> Model:
+def load_config(
+    path: str | Path,
+    model_class: type[Model],
+    overrides: Iterable[str] = (),
+    unset: str | None = None,
+) -> Model:
     """Read a YAML file into ``model_class``, which should be frozen and forbid extra keys.
 
     Values keep their YAML types: ``true`` is no number and ``"3"`` no integer. In strings,
@@ -31,6 +36,7 @@ def load_config(path: str | Path, model_class: type[Model], overrides: Iterable[
 
     Args:
         overrides: ``key.sub=value`` each; see :func:`apply_overrides`.
+        unset: What a variable without a value or default stands for, where no file is to be read.
 
     Raises:
         InputError: The file cannot be read or is no YAML mapping, a key is unknown, missing or
@@ -50,7 +56,7 @@ def load_config(path: str | Path, model_class: type[Model], overrides: Iterable[
         raise InputError(f"a configuration is a mapping, not {_show(data)}", where=where)
     data = apply_overrides(data, overrides)
     try:
-        data = _expand(data, "", os.environ)
+        data = _expand(data, "", os.environ, unset)
         # As JSON, because pydantic's strict mode then still takes a list for a tuple and a string
         # for a path. What JSON lacks (a YAML date) becomes the string it was written as.
         return model_class.model_validate_json(json.dumps(data, default=str), strict=True)
@@ -95,12 +101,15 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
     return changed
 
 
-def _expand(value: Any, field: str, variables: Mapping[str, str]) -> Any:
+def _expand(value: Any, field: str, variables: Mapping[str, str], unset: str | None) -> Any:
     """``value`` with the variables in its strings replaced, and with strings for keys."""
     if isinstance(value, dict):
-        return {str(k): _expand(v, f"{field}.{k}".lstrip("."), variables) for k, v in value.items()}
+        return {
+            str(k): _expand(v, f"{field}.{k}".lstrip("."), variables, unset)
+            for k, v in value.items()
+        }
     if isinstance(value, list):
-        return [_expand(v, f"{field}[{i}]", variables) for i, v in enumerate(value)]
+        return [_expand(v, f"{field}[{i}]", variables, unset) for i, v in enumerate(value)]
     if not isinstance(value, str):
         return value
 
@@ -112,7 +121,7 @@ def _expand(value: Any, field: str, variables: Mapping[str, str]) -> Any:
                 field=field,
                 fix="write ${RUKH_NAME} or ${RUKH_NAME:-default}; other variables are not read",
             )
-        found = variables.get(name) or (default if marked else None)  # empty is unset, as in sh
+        found = variables.get(name) or (default if marked else unset)  # empty is unset, as in sh
         if found is None:
             raise InputError(
                 f"the environment variable {name} is not set",

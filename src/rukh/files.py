@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -177,8 +178,12 @@ def check_output(path: str | Path | None, *inputs: str | Path | None) -> None:
     if path.exists() and any(path.samefile(one) for one in there):
         raise InputError("it is the input", where=str(path), fix="name another file to write")
     folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise InputError("cannot write there", where=str(path))
+    try:
+        # Tried, as no rights tell of a file system that takes no files, such as /proc.
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".rukh."):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write there: {error.strerror}", where=str(path)) from None
 
 
 def check_folder(path: Path, holds: Collection[str]) -> None:

@@ -50,21 +50,25 @@ def audit(
     """Find inputs that give the label away.
 
     Each auxiliary input, argument order, and the number of pairs a post are asked alone: is the
-    pair a relation, and which? An input is called a leak, informative, or none.
+    pair a relation, and which? An input is called a leak, informative, or none; unknown where a
+    file's row numbers are not those of the data.
     """
     import shlex
     import sys
 
-    from rukh.files import atomic_open, write_json
+    from rukh.files import atomic_open, check_output, write_json
     from rukh.studies.audit import audit as run
     from rukh.studies.audit_report import html
     from rukh.studies.evidence import parse_aux
 
     others = [_named(text) for text in other or ()]
+    told = [parse_aux(text) for text in aux or ()]
+    for output in (json, report):
+        check_output(output, data, boxes, *(one.path for one in told), *(p for _, p in others))
     result = run(
         data,
         format,
-        aux=[parse_aux(text) for text in aux or ()],
+        aux=told,
         others=dict(others),
         nota=nota,
         boxes=boxes,
@@ -75,6 +79,13 @@ def audit(
     )
     if str(json) != "-":
         _print(result)
+    for one in result["inputs"]:
+        if one["doubt"]:
+            typer.echo(
+                f"warning: {one['name']}: {one['doubt']}; is it the file of another split, or of "
+                "the data before lines were removed?",
+                err=True,
+            )
     if json is not None:
         write_json(result, json)
     if report is not None:
@@ -103,7 +114,12 @@ def _print(result: Mapping[str, Any]) -> None:
     )
     for one in result["inputs"]:
         keyed = f"keyed by {one['keying']}" + (", guessed" if one["keying_guessed"] else "")
-        note = f"  ({keyed}; covers {100 * one['coverage']:.1f} % of rows)" if one["file"] else ""
+        note = (
+            f"  ({keyed}; {one['keys_matched']:,} of its {one['keys']:,} keys belong to the data "
+            f"and cover {100 * one['coverage']:.1f} % of rows)"
+            if one["file"]
+            else ""
+        )
         typer.echo(f"\n{one['name']}: {one['verdict'].upper()}{note}")
         for question, answer in one["questions"].items():
             if answer is None:
@@ -154,7 +170,10 @@ def ablation(
     from its checkpoint when the same command is given again.
     """
     from rukh.config import load_config
+    from rukh.files import check_output
     from rukh.studies import ablation as study
+
+    check_output(json, grid)
 
     def line(result: Mapping[str, Any]) -> str:
         free = result["val"]["micro_f1_order_free"]
@@ -179,7 +198,10 @@ def zero_shot(
     from its checkpoint when the same command is given again.
     """
     from rukh.config import load_config
+    from rukh.files import check_output
     from rukh.studies import zero_shot as study
+
+    check_output(json, splits)
 
     def line(result: Mapping[str, Any]) -> str:
         return f"{result['split']}: {100 * result['described']['macro_f1']:.1f}"
@@ -233,10 +255,11 @@ def probe(
     The pictures are composed from cut-outs that `make probe-assets` fetches.
     """
     from rukh.extraction import Extractor
-    from rukh.files import write_json
+    from rukh.files import check_output, write_json
     from rukh.studies import probe as study
     from rukh.studies.probe_cutouts import find_assets
 
+    check_output(json)
     find_assets()  # said before the model is loaded
     extractor = Extractor.from_pretrained(model)
     figures = study.run(
@@ -281,11 +304,13 @@ def robustness(
     import sys
 
     from rukh.extraction import Extractor
-    from rukh.files import write_json
+    from rukh.files import check_output, write_json
     from rukh.readers import group_posts, read, read_captions
     from rukh.studies import robustness as study
     from rukh.studies import robustness_report as page
 
+    for output in (json, report):
+        check_output(output, data, captions, boxes)
     if report is not None:
         page.check_report(report)
     foreign = study.pictures_in(pictures) if pictures is not None else []

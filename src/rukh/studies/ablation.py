@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from pydantic import Field, ValidationError, field_validator
@@ -27,8 +27,12 @@ from rukh.files import read_json, sha256, write_json
 from rukh.metrics import evaluate_predictions, order_free
 from rukh.records import Record
 from rukh.relation_training import RelationTrainingConfig, train_relations
-from rukh.studies.bootstrap import paired, positives
+from rukh.studies.bootstrap import f1, paired, positives
 from rukh.studies.spread import percent, spread
+
+
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Counts: TypeAlias = Annotated[str, Field(pattern=r"^\d+( \d+)*$")]
 
 
 class AblationConfig(Record):
@@ -59,6 +63,35 @@ class AblationConfig(Record):
                 raise ValueError(f"cell {name!r}: a name of letters, digits, '.', '-' and '_'")
         return cells
 
+    @field_validator("seeds")
+    @classmethod
+    def _once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed stands twice")
+        return seeds
+
+
+class _Figures(Record):
+    micro_f1_order_free: Share
+    micro_f1: Share
+    micro_precision: Share
+    micro_recall: Share
+    macro_f1: Share
+    accuracy: Share
+    pairs: int
+    positives: int
+
+
+class _Result(Record):
+    """What a finished cell's file holds."""
+
+    cell: str
+    seed: int
+    configuration: dict[str, Any]
+    fold: dict[str, float]
+    val: _Figures
+    counts: tuple[Counts, Counts, Counts]
+
 
 def run(
     config: AblationConfig, work: Path, only: Sequence[str] = (), finished: bool = False
@@ -71,55 +104,105 @@ def run(
         finished: Whether to train nothing, and to yield finished results alone.
 
     Raises:
-        InputError: An unknown cell, a cell that does not measure on ``data.val``, or a result that
-            another configuration left under the same name.
+        InputError: Before anything is trained: an unknown cell, a change that makes no
+            configuration, a cell that does not measure on ``data.val``, or a result that is broken
+            or of another configuration.
     """
     for name in (config.reference, *only):
         if name not in config.cells:
             raise InputError(f"no cell named {name!r}", fix=suggestion(name, list(config.cells)))
-    for name, changes in config.cells.items():
+    cells = [
+        (name, seed, _told(config, name, seed, finished))
+        for name in config.cells
+        for seed in config.seeds
+    ]
+    known = {
+        (name, seed): _read(path, name, seed, _identity(told, finished))
+        for name, seed, told in cells
+        if (path := _file(config, name, seed)).exists()
+    }
+    for name, seed, told in cells:
         if only and name not in only:
             continue
-        for seed in config.seeds:
-            path = config.results / f"{name}-{seed}.json"
-            if finished:
-                if path.exists():
-                    yield read_json(path)
-                continue
-            told = load_config(
-                config.base,
-                RelationTrainingConfig,
-                [*config.changes, *changes, f"training.seed={seed}"],
-            )
-            if told.data.val is None:
-                raise InputError("a cell is measured on data.val", where=f"cell {name}")
-            identity = _identity(told)
-            if path.exists():
-                result = read_json(path)
-                if _filled(result.get("configuration")) != identity:
-                    raise InputError(
-                        "the result is of another configuration",
-                        where=str(path),
-                        fix="remove it, or name another results folder",
-                    )
-            else:
-                result = {"cell": name, "seed": seed, "configuration": identity}
-                result |= _measure(told, work / f"{name}-{seed}")
-                write_json(result, path)
-                shutil.rmtree(work / f"{name}-{seed}", ignore_errors=True)
-                shutil.rmtree(work / f"{name}-{seed}.run", ignore_errors=True)
+        if (name, seed) in known:
+            yield known[name, seed]
+        elif not finished:
+            result = {"cell": name, "seed": seed, "configuration": _identity(told)}
+            result |= _measure(told, work / f"{name}-{seed}")
+            write_json(result, _file(config, name, seed))
+            shutil.rmtree(work / f"{name}-{seed}", ignore_errors=True)
+            shutil.rmtree(work / f"{name}-{seed}.run", ignore_errors=True)
             yield result
 
 
-def _identity(config: RelationTrainingConfig) -> dict[str, Any]:
-    """The configuration without notes, and with files known by their content, not their place."""
+def _file(config: AblationConfig, cell: str, seed: int) -> Path:
+    return config.results / f"{cell}-{seed}.json"
+
+
+def _told(config: AblationConfig, cell: str, seed: int, finished: bool) -> RelationTrainingConfig:
+    """The configuration of a cell."""
+    changes = [*config.changes, *config.cells[cell], f"training.seed={seed}"]
+    try:
+        told = load_config(
+            config.base, RelationTrainingConfig, changes, unset="." if finished else None
+        )
+    except InputError as error:
+        raise error.at(f"cell {cell} of {error.where}") from None
+    if told.data.val is None:
+        raise InputError("a cell is measured on data.val", where=f"cell {cell}")
+    return told
+
+
+def _read(path: Path, cell: str, seed: int, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """A finished cell's file. Raises InputError where it is broken or not that cell's."""
+    result: dict[str, Any] = read_json(path)
+    where, fix = str(path), "remove it, or name another results folder"
+    try:
+        told = _Result.model_validate(result)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"is no result of a cell: {first['msg']}",
+            where=where,
+            field=".".join(map(str, first["loc"])) or None,
+            fix=fix,
+        ) from None
+    if (told.cell, told.seed) != (cell, seed):
+        raise InputError(f"the result is of {told.cell}, seed {told.seed}", where=where, fix=fix)
+    stored = _filled(told.configuration)
+    for key in _FILES:
+        # Where a file is not at hand, its name has to do.
+        named = identity["data"][key]
+        if stored is not None and named and not _HASHED.fullmatch(named):
+            stored["data"][key] = str(stored["data"][key])[: -len(" 0123456789abcdef")]
+    if stored != identity:
+        raise InputError("the result is of another configuration", where=where, fix=fix)
+    counted = f1(np.array(_counts(result)).sum(-1, keepdims=True)[None]).item()
+    if abs(counted - told.val.micro_f1_order_free) > 1e-9:
+        raise InputError(
+            f"order-free F1 is {told.val.micro_f1_order_free:.4f}, but {counted:.4f} by its counts",
+            where=where,
+            fix=fix,
+        )
+    return result
+
+
+_FILES = ("train", "val", "captions", "val_captions")
+_HASHED = re.compile(r".* [0-9a-f]{16}", re.S)
+
+
+def _identity(config: RelationTrainingConfig, finished: bool = False) -> dict[str, Any]:
+    """The configuration without notes, and with files known by their content, not their place;
+    by their name alone where they are not at hand and nothing is to be trained.
+    """
     plain = config.model_dump(mode="json", exclude={"notes"})
-    for key in ("train", "val", "captions", "val_captions"):
+    for key in _FILES:
         file = getattr(config.data, key)
-        if file is not None:
-            if not file.is_file():
-                raise InputError("no such file", where=str(file))
-            plain["data"][key] = f"{file.name} {sha256(file)[:16]}"
+        if file is None:
+            continue
+        if not file.is_file() and not finished:
+            raise InputError("no such file", where=str(file))
+        plain["data"][key] = f"{file.name} {sha256(file)[:16]}" if file.is_file() else file.name
     for key in ("images", "val_images"):
         folder = getattr(config.data, key)
         plain["data"][key] = None if folder is None else folder.name
@@ -130,15 +213,16 @@ def _identity(config: RelationTrainingConfig) -> dict[str, Any]:
     return found
 
 
-def _filled(stored: Any) -> Any:
+def _filled(stored: Mapping[str, Any]) -> dict[str, Any] | None:
     """A finished cell's configuration with the defaults of keys that came after it: a key that is
-    added keeps, by its default, what was done before. What is no configuration stays as it is.
+    added keeps, by its default, what was done before. None for what is no configuration.
     """
     try:
         told = RelationTrainingConfig.model_validate(stored)
     except ValidationError:
-        return stored
-    return json.loads(json.dumps(told.model_dump(mode="json", exclude={"notes"})))
+        return None
+    found: dict[str, Any] = json.loads(json.dumps(told.model_dump(mode="json", exclude={"notes"})))
+    return found
 
 
 def _measure(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:

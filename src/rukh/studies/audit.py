@@ -1,7 +1,7 @@
 """The leakage audit: how well does each input, alone, predict what a model is to find out?
 
 An input is a *leak* where it gives the answer away, *informative* where it predicts better than its
-own values shuffled, and *none* otherwise. Two questions are put to each: is the row a relation at
+own values shuffled, and *none* otherwise; *unknown* where it may be the file of other data. Two questions are put to each: is the row a relation at
 all, and if so, which. The verdicts are made in :func:`verdict` and nowhere else.
 """
 
@@ -105,13 +105,14 @@ def audit(
 
 
 def verdict(
-    questions: Mapping[str, Judgement | None], rules: Sequence[Rule]
+    questions: Mapping[str, Judgement | None], rules: Sequence[Rule], doubt: str | None = None
 ) -> tuple[str, list[str]]:
-    """``leak``, ``informative`` or ``none``, and why.
+    """``leak``, ``informative``, ``none`` or ``unknown``, and why.
 
     A leak has a lower bound of balanced accuracy of 0.90 or more for either question, or a rule
     that gives rows away (:class:`rukh.studies.rules.Rule`). An informative input has a lower bound
-    above what 95 % of the permutations reach.
+    above what 95 % of the permutations reach. A file that may be that of other data gives nothing
+    away of this one, so that short of a leak it says nothing: ``unknown``.
     """
     leaks, signs = [], []
     for name, answer in questions.items():
@@ -131,6 +132,8 @@ def verdict(
             )
     if leaks:
         return "leak", leaks
+    if doubt is not None:
+        return "unknown", [f"is it the file of other data? {doubt}"]
     return ("informative", signs) if signs else ("none", [])
 
 
@@ -166,7 +169,7 @@ def _examine(
                 rows=np.flatnonzero(target >= 0),
             )
     rules = find_rules(traits.conditions, traits.holds, evidence.unit, relation, groups, fold)
-    call, why = verdict(questions, rules)
+    call, why = verdict(questions, rules, evidence.doubt)
     return {
         "name": evidence.name,
         "file": evidence.file,
@@ -175,6 +178,7 @@ def _examine(
         "keys": evidence.keys,
         "keys_matched": evidence.matched,
         "coverage": evidence.coverage,
+        "doubt": evidence.doubt,
         "conditions": len(traits.conditions),
         "verdict": call,
         "why": why,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,8 @@ from rukh.studies.rows import Ints, Row, number_posts
 
 KEYINGS = ("row", "image", "crop")
 CROP = re.compile(r"(.+)_crop_(\d+)(?:\.\w+)?", re.S)
+CHANCE = 1e-6
+"""Rows are missing at a file's end by design, not by accident, where that is less likely."""
 ABSENT: Any = object()
 """The value of a unit that the file says nothing of."""
 
@@ -51,6 +53,8 @@ class Evidence:
         file: Where it was read from, or None.
         guessed: Whether the keying was guessed.
         keys: How many keys the file has; ``matched`` of them belong to some row.
+        doubt: Why the file may be that of other data, or None. Names of pictures either match or
+            do not, but row numbers fit any data: only how many there are can tell.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Evidence:
     guessed: bool = False
     keys: int = 0
     matched: int = 0
+    doubt: str | None = None
 
     @property
     def coverage(self) -> float:
@@ -163,7 +168,25 @@ def _load(path: Path) -> Mapping[str, Any]:
 
 
 def _by_row(aux: Aux, values: Mapping[str, Any], rows: Sequence[Row]) -> Evidence:
-    return _gather(aux, "row", values, [(str(row.number),) for row in rows])
+    evidence = _gather(aux, "row", values, [(str(row.number),) for row in rows])
+    return replace(evidence, doubt=_misfit(values, max(row.number for row in rows)))
+
+
+def _misfit(keys: Iterable[str], last: int) -> str | None:
+    """Why row numbers may not be those of data whose last labelled row is ``last``, or None."""
+    numbers = [int(key) for key in keys if re.fullmatch(r"[0-9]{1,15}", key)]
+    if not numbers:
+        return None
+    beyond = sum(number > last for number in numbers)
+    end = max(numbers)
+    if beyond:
+        return (
+            f"{beyond:,} of its {len(numbers):,} row numbers lie beyond the data's last row, {last:,}"
+        )
+    # As likely as a file that leaves rows out where it has nothing to say ends so early.
+    if (1 - len(numbers) / (end + 1)) ** (last - end) < CHANCE:
+        return f"its row numbers end at {end:,}, the data's at {last:,}"
+    return None
 
 
 def _by_image(aux: Aux, values: Mapping[str, Any], rows: Sequence[Row]) -> Evidence:

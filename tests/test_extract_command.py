@@ -53,6 +53,31 @@ def test_lines_to_standard_output_or_a_file(
     assert capsys.readouterr().out == ""
 
 
+def test_what_may_surprise_is_said(
+    run: Callable[..., int],
+    tiny_model: Callable[..., RelationModel],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    twice = [Post(id="same", text="Ann", image=tmp_path / "1.jpg")] * 2
+    write(twice, tmp_path / "twice.jsonl")
+    captions = tmp_path / "blip2.txt"
+    for caption_words, source, named, said in (
+        (0, None, "1.jpg", "reads no captions"),
+        (9, "llavanext", "2.jpg", "blip2.txt is of a picture of these posts"),
+        (9, "llavanext", "1.jpg", "was trained with captions by llavanext; if those of blip2.txt"),
+        (9, "blip2", "1.jpg", None),
+    ):
+        model = tiny_model(caption_words=caption_words)
+        model.config = model.config.model_copy(update={"captions": source})
+        model.save(tmp_path / "model", "")
+        captions.write_text(f"{{'img_id': '{named}', 'text': 'a dog'}}\n")
+        assert run("--captions", captions, source="twice.jsonl") == 0
+        told = capsys.readouterr().err
+        assert "warning: 1 of 2 posts repeat the id of another" in told
+        assert said in told if said else "llavanext" not in told and "caption" not in told
+
+
 def test_rankings_and_the_table(
     run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

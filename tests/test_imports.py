@@ -47,6 +47,7 @@ memory
 relation
 losses
 tagging hf_tagger spacy_tagger detection hf_detector tfjs_graph centernet
+tagger_evaluation
 model
 checkpoints
 metrics reliability

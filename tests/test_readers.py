@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from rukh.errors import InputError
-from rukh.readers import Problem, Source, check, read, scan, write
+from rukh.readers import Problem, Source, check, load_posts, read, scan, write
 from rukh.records import Post
 from rukh.registry import BUILTIN, resolve
 
@@ -317,3 +317,17 @@ def test_a_problem_says_what_is_wrong_and_where(tmp_path: Path) -> None:
             fix="the end is exclusive, the start comes before it",
         )
     ]
+
+
+def test_posts_come_with_their_captions_or_it_is_said(tmp_path: Path) -> None:
+    posts = [Post(id=str(i), text=f"Ann {i}", image=tmp_path / f"{i}.jpg") for i in range(2)]
+    write(posts, tmp_path / "posts.jsonl")
+    captions = tmp_path / "captions.txt"
+    captions.write_text("{'img_id': '1.jpg', 'text': 'a dog'}\n")
+    told = load_posts(tmp_path / "posts.jsonl", captions=captions)
+    assert [post.caption for post in told] == [None, "a dog"]
+    captions.write_text("{'img_id': '7.jpg', 'text': 'a dog'}\n")
+    with pytest.raises(InputError, match=r"captions.txt: none of its 1 captions is of a picture"):
+        load_posts(tmp_path / "posts.jsonl", captions=captions)
+    (tmp_path / "empty.jsonl").write_text("")
+    assert load_posts(tmp_path / "empty.jsonl", captions=captions) == []

@@ -10,8 +10,8 @@ import pytest
 
 from rukh.errors import InputError
 from rukh.readers.conll import TaggedSentence
-from rukh.records import TextEntity
-from rukh.tagger_training import TaggerConfig, TaggerTask, gold_spans, span_f1, train_tagger
+from rukh.tagger_evaluation import span_f1
+from rukh.tagger_training import TaggerConfig, TaggerTask, gold_spans, train_tagger
 from rukh.tagging import TokenTagger
 
 
@@ -41,16 +41,6 @@ def test_spans_of_a_sentence() -> None:
     assert [(text[e.start : e.end], e.type) for e in spans] == [
         ("Ann Lee", "PER"), ("Bob", "PER"), ("New York", "LOC"), ("x", "PER"),
     ]  # fmt: skip
-
-
-def test_span_f1() -> None:
-    def at(*places: tuple[int, int, str]) -> list[TextEntity]:
-        return [TextEntity(id="e", start=a, end=b, type=t) for a, b, t in places]
-
-    gold = [at((0, 1, "A"), (2, 3, "B")), at()]
-    found = [at((0, 1, "A"), (2, 3, "A")), at((0, 1, "A"))]
-    assert span_f1(gold, found) == pytest.approx(2 * 1 / (2 + 3))
-    assert span_f1(gold, gold) == 1 and span_f1([[]], [[]]) == 0
 
 
 @pytest.mark.parametrize("rank", [0, 4])

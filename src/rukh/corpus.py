@@ -20,7 +20,7 @@ from rukh.entity_types import in_words
 from rukh.errors import InputError
 from rukh.folds import parts, split_fold
 from rukh.orders import Order, columns
-from rukh.readers import group_posts, read, read_captions
+from rukh.readers import load_posts
 from rukh.readers.conll import gold_spans, read_tagged
 from rukh.records import Pair, Post, Record
 from rukh.schema import RelationSchema
@@ -139,12 +139,13 @@ def read_corpus(
     def spelt(posts: list[Post], number: int, file: Path) -> list[Post]:
         return [schemas[number].named(in_words(post, types), str(file)) for post in posts]
 
-    posts = spelt(load_posts(data.train, data, data.images, data.captions), 0, data.train)
+    found = load_posts(data.train, data.format, images=data.images, captions=data.captions)
+    posts = spelt(found, 0, data.train)
     if not posts:
         raise InputError("no posts to train on", where=str(data.train))
     source = [0] * len(posts)
     for number, other in enumerate(mix, 1):
-        found = _share(group_posts(read(other.train, other.format)), other.share)
+        found = _share(load_posts(other.train, other.format), other.share)
         posts += spelt(found, number, other.train)
         source += [number] * len(found)
     labelled = len(posts)
@@ -185,12 +186,10 @@ def relabelled(
     return post.model_copy(update={"pairs": pairs})
 
 
-def load_posts(
-    path: Path, data: DataConfig, images: Path | None, captions: Path | None
-) -> list[Post]:
-    """Posts of a file, with their captions, pairs of the same post brought together."""
-    told = read_captions(captions) if captions is not None else None
-    return group_posts(read(path, data.format, images=images, captions=told))
+def load_val(data: DataConfig) -> list[Post]:
+    """The posts of ``data.val``, which must be set."""
+    assert data.val is not None
+    return load_posts(data.val, data.format, images=data.val_images, captions=data.val_captions)
 
 
 def unlabelled_posts(files: Sequence[Path]) -> list[Post]:

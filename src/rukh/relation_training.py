@@ -20,7 +20,7 @@ from rukh.corpus import (
     DataConfig,
     MixConfig,
     labelled_pairs,
-    load_posts,
+    load_val,
     read_corpus,
     relabelled,
 )
@@ -312,10 +312,9 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
     if task.left_out:
         figures["left_out"] = _figures(task.model, [task.posts[i] for i in task.left_out])
     if config.data.val is not None:
-        data = config.data
-        posts = load_posts(config.data.val, data, data.val_images, data.val_captions)
+        posts = load_val(config.data)
         shown = {"val": posts}
-        if config.pair.caption_words and data.val_captions is not None:
+        if config.pair.caption_words and config.data.val_captions is not None:
             bare = [post.model_copy(update={"caption": None}) for post in posts]
             shown["val_without_captions"] = bare
         for name, some in shown.items():

@@ -18,6 +18,7 @@ from rukh.files import atomic_folder, write_json
 from rukh.model_card import tagger_card
 from rukh.readers.conll import gold_spans, read_tagged
 from rukh.records import Record, TextEntity
+from rukh.tagger_evaluation import span_f1, typing_accuracy
 from rukh.tagging import TokenTagger
 from rukh.training import TrainingConfig, fit
 
@@ -44,17 +45,6 @@ class TaggerConfig(Record):
     tuned_layers: int = Field(default=2, ge=0)
     notes: str = ""
     training: TrainingConfig = TrainingConfig()
-
-
-def span_f1(gold: Sequence[Sequence[TextEntity]], found: Sequence[Sequence[TextEntity]]) -> float:
-    """Micro-F1 of exact spans with their types."""
-    right = total = 0
-    for a, b in zip(gold, found, strict=True):
-        left = {(e.start, e.end, e.type) for e in a}
-        other = {(e.start, e.end, e.type) for e in b}
-        right += len(left & other)
-        total += len(left) + len(other)
-    return 2 * right / total if total else 0.0
 
 
 class TaggerTask:
@@ -140,26 +130,6 @@ class TaggerTask:
         """Span F1 on examples."""
         found = self.model.find([text for text, _ in examples])
         return span_f1([spans for _, spans in examples], found)
-
-
-def typing_accuracy(tagger: TokenTagger, examples: Sequence[tuple[str, list[TextEntity]]]) -> float:
-    """How often a gold span is given its gold type."""
-    from rukh.records import Post
-
-    posts = [
-        Post(
-            id=str(i),
-            text=text,
-            entities=tuple(e.model_copy(update={"type": None}) for e in spans),
-        )
-        for i, (text, spans) in enumerate(examples)
-    ]
-    right = [
-        a.type == b.type
-        for post, (_, spans) in zip(tagger.type_posts(posts), examples, strict=True)
-        for a, b in zip(post.entities, spans, strict=True)
-    ]
-    return sum(right) / len(right) if right else 0.0
 
 
 def train_tagger(config: TaggerConfig, out: Path) -> dict[str, Any]:

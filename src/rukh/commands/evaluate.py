@@ -38,17 +38,18 @@ def evaluate(
     import sys
 
     from rukh import readers
+    from rukh.commands.captions import warn
     from rukh.evaluation import check_labels, evaluate_posts
     from rukh.extraction import Extractor
     from rukh.files import atomic_open, check_output, write_json
-    from rukh.readers import group_posts, read, read_captions
     from rukh.report import draw, markdown
     from rukh.weights import cache
 
     for output in (json, report, plot):
         check_output(output, data, captions, boxes, schema)
-    told = read_captions(captions) if captions is not None else None
-    posts = group_posts(read(data, format, images=images, captions=told, boxes=boxes, limit=limit))
+    posts = readers.load_posts(
+        data, format, images=images, captions=captions, boxes=boxes, limit=limit
+    )
     extractor = Extractor.from_pretrained(
         model,
         tagger=tagger,
@@ -59,8 +60,7 @@ def evaluate(
         feature_folder=cache() / "features",
     )
     check_labels(posts, extractor.schema, str(data))
-    if captions is not None and not extractor.model.config.pair.caption_words:
-        typer.echo(f"warning: model {model} reads no captions", err=True)
+    warn(captions, model, extractor)
     result = evaluate_posts(extractor, posts)
     if str(json) != "-":
         low, high = result["micro_f1_order_free_ci"]

@@ -55,6 +55,7 @@ def extract(
     from tqdm import tqdm
 
     from rukh import detection
+    from rukh.commands.captions import warn
     from rukh.extraction import CHUNK, Extractor
     from rukh.files import check_output, sha256
     from rukh.journal import Journal
@@ -65,7 +66,18 @@ def extract(
     check_output(out, input, captions, boxes, schema)
     told = read_captions(captions) if captions is not None else None
     # Reading the whole file first costs little and finds a bad line before hours of work.
-    total = sum(1 for _ in read(input, format, images=images, captions=told, boxes=boxes))
+    total = captioned = 0
+    ids: set[int] = set()
+    for post in read(input, format, images=images, captions=told, boxes=boxes):
+        total += 1
+        captioned += post.caption is not None
+        ids.add(hash(post.id))
+    if len(ids) < total:
+        typer.echo(
+            f"warning: {total - len(ids):,} of {total:,} posts repeat the id of another, so that "
+            "their triples cannot be told apart by it",
+            err=True,
+        )
     extractor = Extractor.from_pretrained(
         model,
         tagger=tagger,
@@ -77,6 +89,7 @@ def extract(
         detector=detector,
         max_objects=max_objects,
     )
+    warn(captions, model, extractor, captioned)
     journal = None
     if out is not None:
         folder = model_folder(model)

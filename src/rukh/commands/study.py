@@ -273,6 +273,37 @@ def probe(
 
 
 @app.command()
+def tagger(
+    data: Annotated[Path, typer.Option(help="Tagged sentences: a token, a tab, a BIO label.")],
+    name: Annotated[
+        str,
+        typer.Option("--tagger", help="A shipped tagger, a folder, spacy:NAME, or hf:NAME."),
+    ] = "tagger",
+    json: options.Json = None,
+) -> None:
+    """Measure a tagger: the entities it finds in texts, and the types it gives to given ones."""
+    from rukh.files import check_output, write_json
+    from rukh.readers.conll import gold_spans, read_tagged
+    from rukh.tagger_evaluation import evaluate_tagger
+    from rukh.tagging import load_tagger
+
+    check_output(json, data)
+    examples = [gold_spans(sentence) for sentence in read_tagged(data)]
+    result = {"data": str(data), "tagger": name, **evaluate_tagger(load_tagger(name), examples)}
+    if str(json) != "-":
+        types = ", ".join(f"{key} {100 * value:.1f}" for key, value in result["types"].items())
+        typer.echo(
+            f"{result['entities']:,} entities of {result['sentences']:,} sentences\n"
+            f"span F1         {100 * result['span_f1']:.1f} "
+            f"(precision {100 * result['span_precision']:.1f}, "
+            f"recall {100 * result['span_recall']:.1f}; {types})\n"
+            f"typing accuracy {100 * result['typing_accuracy']:.1f} of given spans"
+        )
+    if json is not None:
+        write_json(result, json)
+
+
+@app.command()
 def robustness(
     data: Annotated[Path, typer.Option(help="Labelled posts.")],
     model: Annotated[
@@ -303,9 +334,10 @@ def robustness(
     import shlex
     import sys
 
+    from rukh.commands.captions import warn
     from rukh.extraction import Extractor
     from rukh.files import check_output, write_json
-    from rukh.readers import group_posts, read, read_captions
+    from rukh.readers import load_posts
     from rukh.studies import robustness as study
     from rukh.studies import robustness_report as page
 
@@ -314,12 +346,13 @@ def robustness(
     if report is not None:
         page.check_report(report)
     foreign = study.pictures_in(pictures) if pictures is not None else []
-    told = read_captions(captions) if captions is not None else None
-    posts = group_posts(read(data, format, images=images, captions=told, boxes=boxes, limit=limit))
+    posts = load_posts(data, format, images=images, captions=captions, boxes=boxes, limit=limit)
     loaded = {
         name: Extractor.from_pretrained(name, tagger=tagger)
         for name in dict.fromkeys(model or ["mnre"])
     }
+    for name, extractor in loaded.items():
+        warn(captions, name, extractor)
     result = {
         "data": str(data),
         **study.robustness(loaded, posts, only=only or (), foreign=foreign, seed=seed),

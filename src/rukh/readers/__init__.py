@@ -26,6 +26,7 @@ __all__ = [
     "check",
     "direction",
     "group_posts",
+    "load_posts",
     "read",
     "read_captions",
     "scan",
@@ -105,6 +106,35 @@ def read(
         if isinstance(result, InputError):
             raise result
         yield result
+
+
+def load_posts(
+    path: str | Path,
+    format: str = "jsonl",
+    *,
+    images: Path | None = None,
+    captions: Path | None = None,
+    boxes: Path | None = None,
+    limit: int | None = None,
+) -> list[Post]:
+    """All posts of a file with its caption file, the pairs of one post brought together.
+
+    Args:
+        path, format, images, boxes, limit: See :func:`read`.
+        captions: Caption file of the pictures.
+
+    Raises:
+        InputError: A line of either file is bad, or no caption is of a picture of these posts.
+    """
+    told = read_captions(captions) if captions is not None else None
+    posts = group_posts(read(path, format, images=images, captions=told, boxes=boxes, limit=limit))
+    if captions is not None and posts and not any(post.caption for post in posts):
+        raise InputError(
+            f"none of its {len(told or ()):,} captions is of a picture of {path}",
+            where=str(captions),
+            fix="name the captions of this split, or none",
+        )
+    return posts
 
 
 def check(

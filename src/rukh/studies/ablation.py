@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field, ValidationError, field_validator
 
 from rukh.config import load_config
-from rukh.corpus import load_posts
+from rukh.corpus import load_val
 from rukh.errors import InputError, suggestion
 from rukh.evaluation import judge_posts
 from rukh.extraction import Extractor
@@ -29,7 +29,6 @@ from rukh.records import Record
 from rukh.relation_training import RelationTrainingConfig, train_relations
 from rukh.studies.bootstrap import f1, paired, positives
 from rukh.studies.spread import percent, spread
-
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Counts: TypeAlias = Annotated[str, Field(pattern=r"^\d+( \d+)*$")]
@@ -227,14 +226,11 @@ def _filled(stored: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _measure(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
     """Train a cell, and measure it on ``data.val``: figures, and counts by post."""
-    data = config.data
     # Measured here, once, with what each post adds; not by training itself as well.
-    alone = config.model_copy(update={"data": data.model_copy(update={"val": None})})
+    alone = config.model_copy(update={"data": config.data.model_copy(update={"val": None})})
     trained = train_relations(alone, out)
     extractor = Extractor.from_pretrained(out)
-    assert data.val is not None
-    posts = load_posts(data.val, data, data.val_images, data.val_captions)
-    judged = judge_posts(extractor, posts)
+    judged = judge_posts(extractor, load_val(config.data))
     gold, names, forward, backward = judged.gold, judged.names, judged.forward, judged.backward
     found = evaluate_predictions(gold, forward, backward, names, extractor.schema)
     figures = {

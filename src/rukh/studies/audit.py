@@ -1,8 +1,9 @@
 """The leakage audit: how well does each input, alone, predict what a model is to find out?
 
 An input is a *leak* where it gives the answer away, *informative* where it predicts better than its
-own values shuffled, and *none* otherwise; *unknown* where it may be the file of other data. Two questions are put to each: is the row a relation at
-all, and if so, which. The verdicts are made in :func:`verdict` and nowhere else.
+own values shuffled, and *none* otherwise; *unknown* where it may be the file of other data. Two
+questions are put to each: is the row a relation at all, and if so, which. The verdicts are made in
+:func:`verdict` and nowhere else.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ body { font: 15px/1.5 sans-serif; color: #222; max-width: 60rem; margin: 2rem au
 table { border-collapse: collapse; margin: .8rem 0 }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: left }
 td.n { text-align: right; font-variant-numeric: tabular-nums }
-.leak, .unknown { color: #b03030; font-weight: bold } .informative { color: #3b7ab8; font-weight: bold }
+.leak, .unknown { color: #b03030; font-weight: bold }
+.informative { color: #3b7ab8; font-weight: bold }
 code { overflow-wrap: anywhere } svg { max-width: 100%; height: auto } h2 { margin-top: 2.2rem }
 """
 
@@ -81,12 +82,12 @@ def _method(result: Mapping[str, Any]) -> str:
         "<p>An input is a <b>leak</b> where the lower bound of its balanced accuracy is "
         f"{LEAK:.2f} or more, or a rule of precision {PRECISION:.2f} or more covers "
         f"{_percent(COVERAGE)} of rows or more; <b>informative</b> where the lower bound lies "
-        "above what 95 % of its shuffles reach; else <b>none</b>; and short of a leak <b>unknown</b> "
-        "where its row numbers are not those of the data. Everything is measured out of "
-        f"fold: {result['folds']} folds over {result['groups']:,} groups of rows that share no "
-        "picture and no text. Intervals are 95 %, bootstrapped over the same groups; they do not "
-        f"hold what another split into folds would change. The null is {result['permutations']} "
-        "shuffles of the input between its units. "
+        "above what 95 % of its shuffles reach; else <b>none</b>; and short of a leak "
+        "<b>unknown</b> where its row numbers are not those of the data. Everything is measured "
+        f"out of fold: {result['folds']} folds over {result['groups']:,} groups of rows that share "
+        "no picture and no text. Intervals are 95 %, bootstrapped over the same groups; they do "
+        "not hold what another split into folds would change. The null is "
+        f"{result['permutations']} shuffles of the input between its units. "
         f"Seed {result['seed']}, {result['seconds']} s.</p>"
     )
 

@@ -180,9 +180,8 @@ def _misfit(keys: Iterable[str], last: int) -> str | None:
     beyond = sum(number > last for number in numbers)
     end = max(numbers)
     if beyond:
-        return (
-            f"{beyond:,} of its {len(numbers):,} row numbers lie beyond the data's last row, {last:,}"
-        )
+        count = f"{beyond:,} of its {len(numbers):,} row numbers"
+        return f"{count} lie beyond the data's last row, {last:,}"
     # As likely as a file that leaves rows out where it has nothing to say ends so early.
     if (1 - len(numbers) / (end + 1)) ** (last - end) < CHANCE:
         return f"its row numbers end at {end:,}, the data's at {last:,}"

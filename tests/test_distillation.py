@@ -15,6 +15,7 @@ from rukh.distillation import DistillationConfig, mixed, teach
 from rukh.errors import InputError
 from rukh.folds import parts
 from rukh.model import RelationModel
+from rukh.readers import load_posts
 from rukh.records import Post
 from rukh.scoring import score_posts
 
@@ -119,6 +120,16 @@ def test_mixed() -> None:
     assert mixed(gold, None, 0.25) is gold and mixed(None, told, 0.25) is told
     with pytest.raises(ValueError, match="neither"):
         mixed(None, None, 0.5)
+
+
+def test_no_unlabelled_tweet_is_a_sentence_of_val(rukh_data: Path) -> None:
+    """As docs/mnre.md says of the files that configs/mnre.yaml names."""
+    files = [f"twitter2015_{split}.txt" for split in ("train", "valid", "test")]
+    files.append("twitter2017_train.txt")
+    posts = unlabelled_posts([rukh_data / "twitter_ner" / name for name in files])
+    assert len(posts) == 5562
+    val = {post.text for post in load_posts(rukh_data / "mnre" / "val.txt", "mnre")}
+    assert not val & {post.text for post in posts}
 
 
 def test_unlabelled_posts_carry_spans_but_no_types(tmp_path: Path) -> None:

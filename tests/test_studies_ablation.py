@@ -84,6 +84,8 @@ def test_a_grid_is_run_once(
 def test_mistakes_are_told(grid: AblationConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'clasifier'.*classifier"):
         next(run(grid, tmp_path, ["clasifier"]))
+    with pytest.raises(InputError, match="'al'.*all"):
+        next(run(grid.model_copy(update={"reference": {"classifier": "al"}}), tmp_path))
     with pytest.raises(InputError, match="measured on data.val"):
         next(run(grid.model_copy(update={"changes": ()}), tmp_path))
     late = grid.model_copy(update={"cells": {**grid.cells, "last": ("training.epoch=1",)}})
@@ -183,6 +185,9 @@ def test_differences_against_a_slow_reference() -> None:
     assert rows[2]["difference"] == pytest.approx(f1[0] - f1[1])
     low, high = rows[2]["difference_ci"]
     assert low < rows[2]["difference"] < high < 0 and rows[2]["p"] < 0.01
+    paired = compare([result("bad", 1, bad), same], {"bad": "same"}, draws=500)
+    assert [row["cell"] for row in paired if row["difference"] is not None] == ["bad"]
+    assert paired[0]["difference"] == rows[2]["difference"]
     with pytest.raises(InputError, match="different posts"):
         compare([same, result("all", 1, np.array(good)[:, :9])], "all")
 

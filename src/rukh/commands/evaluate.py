@@ -63,14 +63,14 @@ def evaluate(
     warn(captions, model, extractor)
     result = evaluate_posts(extractor, posts)
     if str(json) != "-":
-        low, high = result["micro_f1_order_free_ci"]
+        (low, high), (least, most) = result["micro_f1_order_free_ci"], result["micro_f1_ci"]
         typer.echo(
             f"{result['pairs']} pairs of {result['posts']} posts, {result['positives']} with a "
             f"relation, in {result['seconds']} s\n"
             f"order-free micro-F1  {100 * result['micro_f1_order_free']:.1f} "
             f"[{100 * low:.1f}, {100 * high:.1f}]\n"
             f"given-order micro-F1 {100 * result['micro_f1']:.1f} "
-            f"(precision {100 * result['micro_precision']:.1f}, "
+            f"[{100 * least:.1f}, {100 * most:.1f}] (precision {100 * result['micro_precision']:.1f}, "
             f"recall {100 * result['micro_recall']:.1f}), "
             f"macro-F1 {100 * result['macro_f1']:.1f}, accuracy {100 * result['accuracy']:.1f}\n"
             f"expected calibration error {100 * result['expected_calibration_error']:.1f}\n"

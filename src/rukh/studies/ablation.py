@@ -42,7 +42,7 @@ class AblationConfig(Record):
         changes: ``key.sub=value`` each, for all cells.
         cells: Each cell's name and its changes.
         seeds: Every cell is trained once with each.
-        reference: The cell that the others are compared with.
+        reference: The cell that the others are compared with, or for each cell its own.
         results: Folder of the finished cells' files.
     """
 
@@ -51,7 +51,7 @@ class AblationConfig(Record):
     changes: tuple[str, ...] = ()
     cells: dict[str, tuple[str, ...]] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
-    reference: str
+    reference: str | dict[str, str]
     results: Path
 
     @field_validator("cells")
@@ -107,7 +107,9 @@ def run(
             configuration, a cell that does not measure on ``data.val``, or a result that is broken
             or of another configuration.
     """
-    for name in (config.reference, *only):
+    own = config.reference
+    named = (own,) if isinstance(own, str) else (*own, *own.values())
+    for name in (*named, *only):
         if name not in config.cells:
             raise InputError(f"no cell named {name!r}", fix=suggestion(name, list(config.cells)))
     cells = [
@@ -256,16 +258,16 @@ def _measure(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
 
 
 def compare(
-    results: Sequence[Mapping[str, Any]], reference: str, draws: int = 2000
+    results: Sequence[Mapping[str, Any]], reference: str | Mapping[str, str], draws: int = 2000
 ) -> list[dict[str, Any]]:
-    """A row for each cell: means and deviations over seeds, and its difference to the reference.
+    """A row for each cell: means and deviations over seeds, and its difference to its reference.
 
     The difference is that of the mean order-free micro-F1 over seeds that both cells have, its
     interval and p-value those of a bootstrap that resamples posts, the same for both.
 
     Returns:
         Mappings of ``cell, seeds``, a ``mean`` and ``deviation`` for each figure, and
-        ``difference, difference_ci, p`` (None for the reference and where no seed is shared).
+        ``difference, difference_ci, p`` (None for a reference and where no seed is shared).
     """
     cells: dict[str, dict[int, Mapping[str, Any]]] = {}
     for result in results:
@@ -275,13 +277,15 @@ def compare(
         row: dict[str, Any] = {"cell": name, "seeds": sorted(runs)}
         for key in ("micro_f1_order_free", "micro_f1", "macro_f1"):
             row[key] = spread([run["val"][key] for run in runs.values()])
-        shared = sorted(runs.keys() & cells.get(reference, {}).keys())
+        other = reference if isinstance(reference, str) else reference.get(name, name)
+        against = cells.get(other, {})
+        shared = sorted(runs.keys() & against.keys())
         row |= {"difference": None, "difference_ci": None, "p": None}
-        if name != reference and shared:
+        if name != other and shared:
             ours = np.array([_counts(runs[seed]) for seed in shared])
-            theirs = np.array([_counts(cells[reference][seed]) for seed in shared])
+            theirs = np.array([_counts(against[seed]) for seed in shared])
             if ours.shape != theirs.shape:
-                raise InputError(f"cells {name!r} and {reference!r} measure different posts")
+                raise InputError(f"cells {name!r} and {other!r} measure different posts")
             row |= paired(ours, theirs, draws)
         rows.append(row)
     return rows

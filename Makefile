@@ -44,7 +44,7 @@ demo: $(STAMP) ## Extract relations from the posts in examples/ and print them
 	$(BIN)/rukh extract examples/posts.jsonl --table --out out/demo.jsonl
 
 test: $(STAMP) ## Run the tests, with coverage
-	$(BIN)/python -m pytest --cov
+	$(BIN)/python -m pytest --cov --numprocesses 2 --dist loadfile
 
 test-slow: $(STAMP) ## Run the tests that take longer
 	$(BIN)/python -m pytest -m slow

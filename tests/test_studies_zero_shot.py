@@ -125,3 +125,12 @@ def test_nothing_finished_is_an_error(tmp_path: Path, config: Path) -> None:
     done = CliRunner().invoke(app, ["study", "zero-shot", str(config), "--finished"])
     assert done.exit_code != 0 and "no split is finished" in done.output + str(done.exception)
     assert load_config(config, ZeroShotConfig).splits[0].name == "unseen-2-1"
+
+
+@pytest.mark.parametrize("kept", ["{}", "[]", '{"split": "unseen-2-2"}'])
+def test_a_result_of_another_split_is_told(tmp_path: Path, config: Path, kept: str) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "unseen-2-1.json").write_text(kept)
+    done = CliRunner().invoke(app, ["study", "zero-shot", str(config), "--finished"])
+    assert done.exit_code != 0
+    assert "unseen-2-1.json: is no result of unseen-2-1; remove it" in str(done.exception)

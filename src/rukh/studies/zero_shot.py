@@ -86,6 +86,9 @@ def run(config: ZeroShotConfig, work: Path, finished: bool = False) -> Iterator[
     Args:
         work: Folder of unfinished runs.
         finished: Whether to train nothing, and to yield finished results alone.
+
+    Raises:
+        InputError: A file is unreadable, or a result is of another split.
     """
     schema = RelationSchema.load(config.relations)
     posts: list[Post] = []
@@ -102,6 +105,8 @@ def run(config: ZeroShotConfig, work: Path, finished: bool = False) -> Iterator[
             shutil.rmtree(work / split.name, ignore_errors=True)
             shutil.rmtree(work / f"{split.name}.run", ignore_errors=True)
         result = read_json(path)
+        if not isinstance(result, dict) or result.get("split") != split.name:
+            raise InputError(f"is no result of {split.name}", where=str(path), fix="remove it")
         if split == config.calibration:
             known = result["calibrated"]
         else:

@@ -18,7 +18,7 @@ import yaml
 from rukh.errors import InputError
 from rukh.files import read_json, write_json
 from rukh.readers import write
-from rukh.studies import ablation
+from rukh.studies import ablation, cells
 from rukh.studies.ablation import AblationConfig, compare, run, table
 from test_relation_training import config, labelled  # noqa: F401
 
@@ -117,7 +117,7 @@ def finish(grid: AblationConfig) -> None:
     """As if all cells had been trained."""
     for seed in grid.seeds:
         for cell in grid.cells:
-            told = ablation._identity(ablation._told(grid, cell, seed, False))
+            told = cells.identity(ablation._told(grid, cell, seed, False))
             kept = result(cell, seed, [[1, 1], [1, 2], [2, 1]]) | {"configuration": told}
             write_json(kept, grid.results / f"{cell}-{seed}.json")
 
@@ -134,6 +134,7 @@ def test_results_are_looked_at_before_they_are_shown(grid: AblationConfig, tmp_p
         (good | {"val": None}, "val: is no result of a cell"),
         (good | {"val": good["val"] | {"macro_f1": None}}, "val.macro_f1: is no result of a cell"),
         (good | {"counts": ["1 x", "1", "1"]}, "counts.0: is no result of a cell"),
+        (good | {"counts": ["1 1", "1", "1"]}, "counts are of different numbers of posts"),
         (good | {"cell": "all"}, "the result is of all, seed 2"),
         (good | {"seed": 1}, "the result is of classifier, seed 1"),
         (good | {"val": good["val"] | {"micro_f1_order_free": 0.9}}, "0.9000, but 0.6667 by its"),

@@ -2,36 +2,32 @@
 
 A grid is a YAML file: a base configuration, the changes that make each cell, and seeds. Every
 finished cell is one small JSON file, so that the grid can go on another day: cells whose file is
-there are not trained again, and one that was interrupted goes on from its checkpoint. A file holds
-figures and counts by post, never a text or a label.
+there are not trained again, and one that was interrupted goes on from its checkpoint.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from rukh.config import load_config
 from rukh.corpus import load_val
 from rukh.errors import InputError, suggestion
 from rukh.evaluation import judge_posts
 from rukh.extraction import Extractor
-from rukh.files import read_json, sha256, write_json
+from rukh.files import write_json
 from rukh.metrics import evaluate_predictions, order_free
 from rukh.records import Record
 from rukh.relation_training import RelationTrainingConfig, train_relations
-from rukh.studies.bootstrap import f1, paired, positives
+from rukh.studies.bootstrap import paired, positives
+from rukh.studies.cells import counts_of, identity, read_cell
 from rukh.studies.spread import percent, spread
-
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-Counts: TypeAlias = Annotated[str, Field(pattern=r"^\d+( \d+)*$")]
 
 
 class AblationConfig(Record):
@@ -70,28 +66,6 @@ class AblationConfig(Record):
         return seeds
 
 
-class _Figures(Record):
-    micro_f1_order_free: Share
-    micro_f1: Share
-    micro_precision: Share
-    micro_recall: Share
-    macro_f1: Share
-    accuracy: Share
-    pairs: int
-    positives: int
-
-
-class _Result(Record):
-    """What a finished cell's file holds."""
-
-    cell: str
-    seed: int
-    configuration: dict[str, Any]
-    fold: dict[str, float]
-    val: _Figures
-    counts: tuple[Counts, Counts, Counts]
-
-
 def run(
     config: AblationConfig, work: Path, only: Sequence[str] = (), finished: bool = False
 ) -> Iterator[dict[str, Any]]:
@@ -118,7 +92,7 @@ def run(
         for seed in config.seeds
     ]
     known = {
-        (name, seed): _read(path, name, seed, _identity(told, finished))
+        (name, seed): read_cell(path, name, seed, identity(told, finished))
         for name, seed, told in cells
         if (path := _file(config, name, seed)).exists()
     }
@@ -128,7 +102,7 @@ def run(
         if (name, seed) in known:
             yield known[name, seed]
         elif not finished:
-            result = {"cell": name, "seed": seed, "configuration": _identity(told)}
+            result = {"cell": name, "seed": seed, "configuration": identity(told)}
             result |= _measure(told, work / f"{name}-{seed}")
             write_json(result, _file(config, name, seed))
             shutil.rmtree(work / f"{name}-{seed}", ignore_errors=True)
@@ -152,78 +126,6 @@ def _told(config: AblationConfig, cell: str, seed: int, finished: bool) -> Relat
     if told.data.val is None:
         raise InputError("a cell is measured on data.val", where=f"cell {cell}")
     return told
-
-
-def _read(path: Path, cell: str, seed: int, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """A finished cell's file. Raises InputError where it is broken or not that cell's."""
-    result: dict[str, Any] = read_json(path)
-    where, fix = str(path), "remove it, or name another results folder"
-    try:
-        told = _Result.model_validate(result)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(
-            f"is no result of a cell: {first['msg']}",
-            where=where,
-            field=".".join(map(str, first["loc"])) or None,
-            fix=fix,
-        ) from None
-    if (told.cell, told.seed) != (cell, seed):
-        raise InputError(f"the result is of {told.cell}, seed {told.seed}", where=where, fix=fix)
-    stored = _filled(told.configuration)
-    for key in _FILES:
-        # Where a file is not at hand, its name has to do.
-        named = identity["data"][key]
-        if stored is not None and named and not _HASHED.fullmatch(named):
-            stored["data"][key] = str(stored["data"][key])[: -len(" 0123456789abcdef")]
-    if stored != identity:
-        raise InputError("the result is of another configuration", where=where, fix=fix)
-    counted = f1(np.array(_counts(result)).sum(-1, keepdims=True)[None]).item()
-    if abs(counted - told.val.micro_f1_order_free) > 1e-9:
-        raise InputError(
-            f"order-free F1 is {told.val.micro_f1_order_free:.4f}, but {counted:.4f} by its counts",
-            where=where,
-            fix=fix,
-        )
-    return result
-
-
-_FILES = ("train", "val", "captions", "val_captions")
-_HASHED = re.compile(r".* [0-9a-f]{16}", re.S)
-
-
-def _identity(config: RelationTrainingConfig, finished: bool = False) -> dict[str, Any]:
-    """The configuration without notes, and with files known by their content, not their place;
-    by their name alone where they are not at hand and nothing is to be trained.
-    """
-    plain = config.model_dump(mode="json", exclude={"notes"})
-    for key in _FILES:
-        file = getattr(config.data, key)
-        if file is None:
-            continue
-        if not file.is_file() and not finished:
-            raise InputError("no such file", where=str(file))
-        plain["data"][key] = f"{file.name} {sha256(file)[:16]}" if file.is_file() else file.name
-    for key in ("images", "val_images"):
-        folder = getattr(config.data, key)
-        plain["data"][key] = None if folder is None else folder.name
-    # Without teachers the unlabelled files are not read.
-    files = config.distillation.unlabelled if config.distillation.teachers else ()
-    plain["distillation"]["unlabelled"] = [file.name for file in files]
-    found: dict[str, Any] = json.loads(json.dumps(plain))
-    return found
-
-
-def _filled(stored: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A finished cell's configuration with the defaults of keys that came after it: a key that is
-    added keeps, by its default, what was done before. None for what is no configuration.
-    """
-    try:
-        told = RelationTrainingConfig.model_validate(stored)
-    except ValidationError:
-        return None
-    found: dict[str, Any] = json.loads(json.dumps(told.model_dump(mode="json", exclude={"notes"})))
-    return found
 
 
 def _measure(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
@@ -282,18 +184,13 @@ def compare(
         shared = sorted(runs.keys() & against.keys())
         row |= {"difference": None, "difference_ci": None, "p": None}
         if name != other and shared:
-            ours = np.array([_counts(runs[seed]) for seed in shared])
-            theirs = np.array([_counts(against[seed]) for seed in shared])
+            ours = np.array([counts_of(runs[seed]) for seed in shared])
+            theirs = np.array([counts_of(against[seed]) for seed in shared])
             if ours.shape != theirs.shape:
                 raise InputError(f"cells {name!r} and {other!r} measure different posts")
             row |= paired(ours, theirs, draws)
         rows.append(row)
     return rows
-
-
-def _counts(result: Mapping[str, Any]) -> list[list[int]]:
-    """A result's right, told and gold positives by post, ``(3, posts)``."""
-    return [[int(count) for count in row.split()] for row in result["counts"]]
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rukh.errors import InputError
-from rukh.files import check_folder, check_output, parse_yaml
+from rukh.files import check_folder, check_output, check_outputs, parse_yaml
 
 
 def test_an_output_is_a_file_of_its_own(tmp_path: Path) -> None:
@@ -27,6 +27,18 @@ def test_an_output_is_a_file_of_its_own(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot write there"):
             check_output(nowhere)
     assert {one.name for one in tmp_path.iterdir()} == {"data.json", "link.json"}
+
+
+def test_two_outputs_are_two_files(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.json", tmp_path / "other.html"
+    check_outputs((one, None, other, None))
+    check_outputs((Path("-"), one))
+    for pair in ((one, one), (one, tmp_path / "." / "one.json")):
+        with pytest.raises(InputError, match="two outputs are the same"):
+            check_outputs((None, *pair))
+    with pytest.raises(InputError, match="it is the input"):
+        one.write_text("{}")
+        check_outputs((other, one), one)
 
 
 def test_a_folder_is_replaced_only_where_it_holds_what_is_replaced(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from rukh.errors import InputError
+from rukh.errors import InputError, RukhError
 from rukh.files import read_json, write_json
 from rukh.readers import write
 from rukh.studies import ablation, cells
@@ -72,13 +72,13 @@ def test_a_grid_is_run_once(
     del older["configuration"]["pair"]["residual"], older["configuration"]["mix"]
     write_json(older, grid.results / "all-1.json")  # as before these keys were there
     assert next(run(grid, tmp_path / "work"))["val"] == older["val"] and len(trained) == 5
+    changed = grid.model_copy(update={"changes": (*grid.changes, "training.batch_size=5")})
+    with pytest.raises(InputError, match="training.batch_size is 4 there and 5 here; mend"):
+        next(run(changed, tmp_path / "work"))
     del older["configuration"]["data"]["train"]
     write_json(older, grid.results / "all-1.json")
     with pytest.raises(InputError, match="of another configuration"):
         next(run(grid, tmp_path / "work"))
-    changed = grid.model_copy(update={"changes": (*grid.changes, "training.batch_size=5")})
-    with pytest.raises(InputError, match="of another configuration"):
-        next(run(changed, tmp_path / "work"))
 
 
 def test_mistakes_are_told(grid: AblationConfig, tmp_path: Path) -> None:
@@ -91,6 +91,26 @@ def test_mistakes_are_told(grid: AblationConfig, tmp_path: Path) -> None:
     late = grid.model_copy(update={"cells": {**grid.cells, "last": ("training.epoch=1",)}})
     with pytest.raises(InputError, match="^cell last of .*training.epoch: no such key"):
         next(run(late, tmp_path, ["all"]))  # before the first cell is trained
+    for change, why in (
+        ("relation.head=classifer", "cell last: no head named 'classifer'; did you mean 'class"),
+        ("pair.text_encoder=nope", "cell last: no text encoder 'nope'"),
+        ("pair.initial=nope", "cell last: no model 'nope'"),
+    ):
+        wrong = grid.model_copy(update={"cells": {**grid.cells, "last": (change,)}})
+        with pytest.raises(RukhError, match=why):
+            next(run(wrong, tmp_path))
+    for text, why in (
+        ("", "val.jsonl: no labelled pair"),
+        ("{", "val.jsonl:1: not"),
+        ((tmp_path / "val.jsonl").read_text().replace("lives_in", "lives_inn"), "'lives_inn'"),
+    ):
+        (tmp_path / "val.jsonl").write_text(text)
+        with pytest.raises(InputError, match=why):
+            next(run(grid, tmp_path))
+    with pytest.raises(InputError, match="cannot write"):
+        write(labelled()[:20], tmp_path / "val.jsonl")
+        next(run(grid.model_copy(update={"results": Path("/proc/results")}), tmp_path))
+    assert not (tmp_path / "results").exists()
     with pytest.raises(ValueError, match="a seed stands twice"):
         AblationConfig.model_validate(grid.model_dump() | {"seeds": [13, 13]})
     with pytest.raises(ValueError, match="a name of letters"):
@@ -138,7 +158,8 @@ def test_results_are_looked_at_before_they_are_shown(grid: AblationConfig, tmp_p
         (good | {"cell": "all"}, "the result is of all, seed 2"),
         (good | {"seed": 1}, "the result is of classifier, seed 1"),
         (good | {"val": good["val"] | {"micro_f1_order_free": 0.9}}, "0.9000, but 0.6667 by its"),
-        (good | {"configuration": {}}, "of another configuration"),
+        (good | {"val": good["val"] | {"micro_f1": 0.9}}, "not that of its precision and recall"),
+        (good | {"configuration": {}}, "of another configuration: it is none"),
     ):
         write_json(broken, path)
         with pytest.raises(InputError, match=why) as caught:

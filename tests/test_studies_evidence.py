@@ -114,7 +114,7 @@ def test_a_given_keying_holds(tmp_path: Path) -> None:
     path = file(tmp_path, {"0": "p", "a": "q"})
     assert told(read_evidence(Aux("x", path), ROWS))[:2] == ["p", None]
     assert told(read_evidence(Aux("x", path, "image"), ROWS))[:2] == ["q", "q"]
-    with pytest.raises(InputError, match="none of its 2 keys is a crop of the data"):
+    with pytest.raises(InputError, match="none of its 2 keys names a crop of the data"):
         read_evidence(Aux("x", path, "crop"), ROWS)
 
 
@@ -149,7 +149,7 @@ def test_how_an_input_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "why"),
     [
-        ({"q": 1}, "none of its 1 keys is a row number, picture or crop of the data"),
+        ({"q": 1}, "none of its 1 keys names a row number, picture or crop of the data"),
         ({}, "holds no entry"),
         ([1], "not a JSON object"),
         ("{", "not JSON"),

@@ -18,6 +18,7 @@ from rukh.bank import RelationBank
 from rukh.candidates import both_orders
 from rukh.entity_types import in_words
 from rukh.errors import InputError
+from rukh.evaluation import check_labels
 from rukh.folds import parts, split_fold
 from rukh.orders import Order, columns
 from rukh.readers import load_posts
@@ -186,10 +187,18 @@ def relabelled(
     return post.model_copy(update={"pairs": pairs})
 
 
-def load_val(data: DataConfig) -> list[Post]:
-    """The posts of ``data.val``, which must be set."""
+def load_val(data: DataConfig, schema: RelationSchema) -> list[Post]:
+    """The posts of ``data.val``, which must be set.
+
+    Raises:
+        InputError: A model of the schema cannot be measured on them.
+    """
     assert data.val is not None
-    return load_posts(data.val, data.format, images=data.val_images, captions=data.val_captions)
+    posts = load_posts(data.val, data.format, images=data.val_images, captions=data.val_captions)
+    check_labels(posts, schema, str(data.val))
+    if not any(pair.relation is not None for post in posts for pair in post.pairs or ()):
+        raise InputError("no labelled pair to be measured on", where=str(data.val))
+    return posts
 
 
 def unlabelled_posts(files: Sequence[Path]) -> list[Post]:

@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -184,6 +184,17 @@ def check_output(path: str | Path | None, *inputs: str | Path | None) -> None:
             pass
     except OSError as error:
         raise InputError(f"cannot write there: {error.strerror}", where=str(path)) from None
+
+
+def check_outputs(outputs: Sequence[str | Path | None], *inputs: str | Path | None) -> None:
+    """See :func:`check_output`; and that no two outputs are one file."""
+    told = [Path(path) for path in outputs if path is not None]
+    for i, path in enumerate(told):
+        check_output(path, *inputs)
+        if any(os.path.realpath(path) == os.path.realpath(other) for other in told[:i]):
+            raise InputError(
+                "two outputs are the same", where=str(path), fix="name another file for one"
+            )
 
 
 def check_folder(path: Path, holds: Collection[str]) -> None:

@@ -301,6 +301,8 @@ class RelationTask:
 def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
     """Train in ``<out>.run``, write the model to ``out``; returns its figures."""
     task = RelationTask(config)
+    # Read before the training, so that a mistake in it is not told hours later.
+    val = None if config.data.val is None else load_val(config.data, task.model.schema)
     identity = config.model_dump(mode="json", exclude={"training", "notes", "unseen", "memory"})
     result = fit(task, config.training, out.with_name(out.name + ".run"), identity)
     with torch.no_grad():
@@ -311,11 +313,10 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
     figures: dict[str, Any] = {"fold": task.finish(), "step": result.best["step"]}
     if task.left_out:
         figures["left_out"] = _figures(task.model, [task.posts[i] for i in task.left_out])
-    if config.data.val is not None:
-        posts = load_val(config.data)
-        shown = {"val": posts}
+    if val is not None:
+        shown = {"val": val}
         if config.pair.caption_words and config.data.val_captions is not None:
-            bare = [post.model_copy(update={"caption": None}) for post in posts]
+            bare = [post.model_copy(update={"caption": None}) for post in val]
             shown["val_without_captions"] = bare
         for name, some in shown.items():
             figures[name] = _figures(task.model, some)

@@ -46,15 +46,15 @@ def audit(
     import shlex
     import sys
 
-    from rukh.files import atomic_open, check_output, write_json
+    from rukh.files import atomic_open, check_outputs, write_json
     from rukh.studies.audit import audit as run
     from rukh.studies.audit_report import html
     from rukh.studies.evidence import parse_aux
 
     others = [_named(text) for text in other or ()]
     told = [parse_aux(text) for text in aux or ()]
-    for output in (json, report):
-        check_output(output, data, boxes, *(one.path for one in told), *(p for _, p in others))
+    inputs = [one.path for one in told] + [path for _, path in others]
+    check_outputs((json, report), data, boxes, *inputs)
     result = run(
         data,
         format,

@@ -70,7 +70,7 @@ def describe(
     from rukh.confusability import ENCODER, Embedder
     from rukh.endpoint import Endpoint
     from rukh.endpoint_config import from_environment
-    from rukh.files import atomic_open, check_output, write_json
+    from rukh.files import atomic_open, check_outputs, write_json
     from rukh.schema import RelationSchema
 
     known = RelationSchema.load(schema, undescribed=True)
@@ -87,8 +87,7 @@ def describe(
         raise InputError(
             "is there already, and may hold reviewed work", where=str(out), fix="name a new --out"
         )
-    check_output(out)
-    check_output(json)
+    check_outputs((out, json))
     config, key = from_environment(
         os.environ,
         temperature=temperature,

@@ -41,12 +41,11 @@ def evaluate(
     from rukh.commands.captions import warn
     from rukh.evaluation import check_labels, evaluate_posts
     from rukh.extraction import Extractor
-    from rukh.files import atomic_open, check_output, write_json
+    from rukh.files import atomic_open, check_outputs, write_json
     from rukh.report import draw, markdown
     from rukh.weights import cache
 
-    for output in (json, report, plot):
-        check_output(output, data, captions, boxes, schema)
+    check_outputs((json, report, plot), data, captions, boxes, schema)
     posts = readers.load_posts(
         data, format, images=images, captions=captions, boxes=boxes, limit=limit
     )
@@ -62,6 +61,8 @@ def evaluate(
     check_labels(posts, extractor.schema, str(data))
     warn(captions, model, extractor)
     result = evaluate_posts(extractor, posts)
+    if not result["positives"]:
+        typer.echo("warning: no pair has a relation, so F1 and its intervals say nothing", err=True)
     if str(json) != "-":
         (low, high), (least, most) = result["micro_f1_order_free_ci"], result["micro_f1_ci"]
         typer.echo(

@@ -206,13 +206,12 @@ def robustness(
 
     from rukh.commands.captions import warn
     from rukh.extraction import Extractor
-    from rukh.files import check_output, write_json
+    from rukh.files import check_outputs, write_json
     from rukh.readers import load_posts
     from rukh.studies import robustness as study
     from rukh.studies import robustness_report as page
 
-    for output in (json, report):
-        check_output(output, data, captions, boxes)
+    check_outputs((json, report), data, captions, boxes)
     if report is not None:
         page.check_report(report)
     foreign = study.pictures_in(pictures) if pictures is not None else []

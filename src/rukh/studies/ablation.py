@@ -18,16 +18,19 @@ from pydantic import Field, field_validator
 
 from rukh.config import load_config
 from rukh.corpus import load_val
-from rukh.errors import InputError, suggestion
+from rukh.errors import InputError, WeightsError, suggestion
 from rukh.evaluation import judge_posts
 from rukh.extraction import Extractor
-from rukh.files import write_json
+from rukh.files import check_output, write_json
 from rukh.metrics import evaluate_predictions, order_free
 from rukh.records import Record
+from rukh.registry import resolve
 from rukh.relation_training import RelationTrainingConfig, train_relations
+from rukh.schema import RelationSchema
 from rukh.studies.bootstrap import paired, positives
 from rukh.studies.cells import counts_of, identity, read_cell
 from rukh.studies.spread import percent, spread
+from rukh.weights import find, model_folder
 
 
 class AblationConfig(Record):
@@ -78,8 +81,9 @@ def run(
 
     Raises:
         InputError: Before anything is trained: an unknown cell, a change that makes no
-            configuration, a cell that does not measure on ``data.val``, or a result that is broken
-            or of another configuration.
+            configuration, a cell that cannot be measured on ``data.val`` or written, or a result
+            that is broken or of another configuration.
+        WeightsError: Before that, too: an encoder of some cell is not there.
     """
     own = config.reference
     named = (own,) if isinstance(own, str) else (*own, *own.values())
@@ -96,9 +100,11 @@ def run(
         for name, seed, told in cells
         if (path := _file(config, name, seed)).exists()
     }
+    cells = [cell for cell in cells if not only or cell[0] in only]
+    if not finished:
+        for name in {name: None for name, seed, _ in cells if (name, seed) not in known}:
+            _check(config, name)
     for name, seed, told in cells:
-        if only and name not in only:
-            continue
         if (name, seed) in known:
             yield known[name, seed]
         elif not finished:
@@ -128,13 +134,29 @@ def _told(config: AblationConfig, cell: str, seed: int, finished: bool) -> Relat
     return told
 
 
+def _check(config: AblationConfig, cell: str) -> None:
+    """See that a cell can be trained, measured and written, without doing so."""
+    told = _told(config, cell, config.seeds[0], False)
+    try:
+        resolve("heads", told.relation.head)
+        find(told.pair.text_encoder, "text")
+        if told.pair.vision_encoder is not None:
+            find(told.pair.vision_encoder, "vision")
+        if told.pair.initial is not None:
+            model_folder(told.pair.initial)
+    except (InputError, WeightsError) as error:
+        raise type(error)(f"cell {cell}: {error}") from None
+    load_val(told.data, RelationSchema.load(told.relations))
+    check_output(_file(config, cell, config.seeds[0]))
+
+
 def _measure(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
     """Train a cell, and measure it on ``data.val``: figures, and counts by post."""
     # Measured here, once, with what each post adds; not by training itself as well.
     alone = config.model_copy(update={"data": config.data.model_copy(update={"val": None})})
     trained = train_relations(alone, out)
     extractor = Extractor.from_pretrained(out)
-    judged = judge_posts(extractor, load_val(config.data))
+    judged = judge_posts(extractor, load_val(config.data, extractor.schema))
     gold, names, forward, backward = judged.gold, judged.names, judged.forward, judged.backward
     found = evaluate_predictions(gold, forward, backward, names, extractor.schema)
     figures = {

@@ -37,6 +37,14 @@ class _Figures(Record):
     pairs: int
     positives: int
 
+    @model_validator(mode="after")
+    def _agree(self) -> _Figures:
+        both = self.micro_precision + self.micro_recall
+        told = 2 * self.micro_precision * self.micro_recall / both if both else 0.0
+        if abs(told - self.micro_f1) > 1e-9:
+            raise ValueError("micro_f1 is not that of its precision and recall")
+        return self
+
 
 class _Result(Record):
     """What a finished cell's file holds."""
@@ -78,7 +86,12 @@ def read_cell(path: Path, cell: str, seed: int, asked: Mapping[str, Any]) -> dic
         if stored is not None and named and not _HASHED.fullmatch(named):
             stored["data"][key] = str(stored["data"][key])[: -len(" 0123456789abcdef")]
     if stored != asked:
-        raise InputError("the result is of another configuration", where=where, fix=fix)
+        differs = "it is none" if stored is None else ", ".join(_differences(stored, asked))
+        raise InputError(
+            f"the result is of another configuration: {differs}",
+            where=where,
+            fix="mend the grid, remove the result, or name another results folder",
+        )
     counted = f1(np.array(counts_of(result)).sum(-1, keepdims=True)[None]).item()
     if abs(counted - told.val.micro_f1_order_free) > 1e-9:
         raise InputError(
@@ -120,6 +133,18 @@ def _filled(stored: Mapping[str, Any]) -> dict[str, Any] | None:
     except ValidationError:
         return None
     found: dict[str, Any] = json.loads(json.dumps(told.model_dump(mode="json", exclude={"notes"})))
+    return found
+
+
+def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any], at: str = "") -> list[str]:
+    """The keys in which two configurations of the same form differ, with both values."""
+    found = []
+    for key, value in asked.items():
+        other = stored[key]
+        if isinstance(value, dict) and isinstance(other, dict):
+            found += _differences(other, value, f"{at}{key}.")
+        elif value != other:
+            found.append(f"{at}{key} is {other!r} there and {value!r} here")
     return found
 
 

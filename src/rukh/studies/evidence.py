@@ -135,7 +135,7 @@ def read_evidence(aux: Aux, rows: Sequence[Row]) -> Evidence:
     if not best.matched:
         sought = "row number, picture or crop" if aux.keying is None else aux.keying
         raise InputError(
-            f"none of its {len(values):,} keys is a {sought} of the data; "
+            f"none of its {len(values):,} keys names a {sought} of the data; "
             f"the first is {reprlib.repr(next(iter(values)))}",
             where=where,
             fix="is it the file of another split, or keyed otherwise "
@@ -151,7 +151,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     if path.suffix != ".json":
         return read_captions(path)
     try:
-        value = from_json(path.read_text(encoding="utf-8"))
+        value = from_json(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"cannot read: {error.strerror}", where=str(path)) from None
     except UnicodeDecodeError:

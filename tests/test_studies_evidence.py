@@ -212,8 +212,32 @@ def test_numbers_are_summed_up_and_vectors_taken_apart() -> None:
 
 def test_names_of_files_know_no_row() -> None:
     names = [f"{i}_crop_{7 * i}.png" for i in range(200)]
-    assert {tuple(ngrams(name)) for name in names} == {("0_crop_0", "png", "0_crop_0 png")}
+    assert {tuple(ngrams(name)) for name in names} == {("0_crop_0", "png", "0_crop_0 png", ".")}
     assert not traits_of(*names).conditions
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "condition"),
+    [
+        ("Word here", "word here", 'says "Word"'),
+        (". same", "! same", 'says "!"'),
+        (["a b", "c"], ["c", "a b"], 'says "a (in the first text)"'),
+        ([], "", "an empty list"),
+        (None, "", "null"),
+        (True, 1, "a flag"),
+        ({"x": 1}, 1, "a mapping"),
+    ],
+)
+def test_values_that_look_alike_are_told_apart(one: Any, other: Any, condition: str) -> None:
+    traits = traits_of(*([one] * 9 + [other] * 9))
+    assert sum(held(traits, condition)) == 9
+
+
+def test_what_a_gram_says_again_is_left_out() -> None:
+    texts = [["A dog", "Rome"], ["A cat", "Oslo"]] * 6
+    said = {c.text() for c in traits_of(*texts).conditions}
+    assert {'says "dog"', 'says "rome"'} <= said
+    assert not any("Rome" in text or "dog (" in text for text in said)
 
 
 def test_conditions_part_units_and_none_stands_twice() -> None:

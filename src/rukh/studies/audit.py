@@ -133,6 +133,8 @@ def verdict(
             )
     if leaks:
         return "leak", leaks
+    if not any(questions.values()):
+        return "unknown", ["too few rows of each kind to be asked anything"]
     if doubt is not None:
         return "unknown", [f"is it the file of other data? {doubt}"]
     return ("informative", signs) if signs else ("none", [])
@@ -158,7 +160,8 @@ def _examine(
     questions: dict[str, Judgement | None] = {}
     for name, target in (("relation or none", relation), ("which relation", label)):
         questions[name] = None
-        if len(set(target.tolist()) - {-1}) > 1:
+        # Of fewer rows no fold could be judged.
+        if np.count_nonzero(np.bincount(target + 1)[1:] >= RARE) > 1:
             questions[name] = judge(
                 traits.holds,
                 evidence.unit,

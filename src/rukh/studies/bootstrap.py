@@ -1,4 +1,4 @@
-"""Differences of F1 between two runs over the same posts, by a bootstrap that resamples posts."""
+"""Differences of F1 between runs over the same posts, by a bootstrap of posts and of runs."""
 
 from __future__ import annotations
 
@@ -29,19 +29,27 @@ def paired(
 ) -> dict[str, Any]:
     """The difference of mean F1, with its interval and p-value; both see the same resamples.
 
+    Posts are resampled, and where there are several runs, such as of several seeds, the runs as
+    well: of two or three runs that says roughly what another one may change, of one nothing.
+
     Args:
-        ours, theirs: Counts ``(runs, 3, posts)``: right, told and gold positives of each post.
+        ours, theirs: Counts ``(runs, 3, posts)``: right, told and gold positives of each post; the
+            runs are paired as well.
         draws: How many resamples.
 
     Returns:
         ``difference``, ``difference_ci`` (95 %) and ``p`` (two-sided).
     """
-    posts = ours.shape[-1]
+    runs, posts = len(ours), ours.shape[-1]
     generator = np.random.default_rng(0)
     weights = np.ones((1 + draws, posts))
     for row in weights[1:]:
         row[:] = np.bincount(generator.integers(posts, size=posts), minlength=posts)
-    found = f1(ours @ weights.T).mean(0) - f1(theirs @ weights.T).mean(0)
+    chosen = np.ones((runs, 1 + draws)) / runs
+    for column in range(1, 1 + draws if runs > 1 else 0):
+        drawn = generator.integers(runs, size=runs)
+        chosen[:, column] = np.bincount(drawn, minlength=runs) / runs
+    found = ((f1(ours @ weights.T) - f1(theirs @ weights.T)) * chosen).sum(0)
     below, above = (found[1:] <= 0).mean(), (found[1:] >= 0).mean()
     low, high = np.quantile(found[1:], [0.025, 0.975])
     return {

@@ -1,4 +1,4 @@
-"""Generic traits of any value: presence, counts, lengths, numbers, word n-grams.
+"""Generic traits of any value: form, presence, counts, lengths, numbers, words and their places.
 
 Every trait becomes *conditions*, each true or false of a value: ``items >= 3``, ``says "person"``.
 A linear model over them can follow any step, and a rule made of them can be read. Nothing here
@@ -31,6 +31,8 @@ MIN_UNITS = 5
 MAX_DEPTH = 32
 
 _WORD = re.compile(r"\w+")
+_MARK = re.compile(r"[^\w\s]")
+_FIRST = " (in the first text)"
 _DIGITS = re.compile(r"\d+")
 
 
@@ -114,8 +116,8 @@ def find_traits(evidence: Evidence) -> Traits:
                 columns.append(held)
     dense = np.array(columns, dtype=np.float64).reshape(len(columns), size).T
     holds = csc_array(dense)
-    documents = [[gram for text in told for gram in ngrams(text)] for told in texts]
-    common = Counter(gram for told in documents for gram in set(told))
+    documents = _documents(texts)
+    common = Counter(gram for told in documents for gram in told)
     if any(MIN_UNITS <= count <= size - MIN_UNITS for count in common.values()):
         counter = CountVectorizer(
             analyzer=lambda grams: grams,
@@ -131,17 +133,39 @@ def find_traits(evidence: Evidence) -> Traits:
 
 
 def ngrams(text: str) -> list[str]:
-    """Words and pairs of neighbouring words, in lower case, every number written as 0.
+    """Words and pairs of neighbouring words in lower case, marks, and words with capitals as they
+    stand; every number is written as 0.
 
     A file's name such as ``12_crop_3.png`` holds a row's number, and an n-gram of it would know
     single rows by heart.
 
     Example:
-        >>> ngrams("12_crop_3.png")
-        ['0_crop_0', 'png', '0_crop_0 png']
+        >>> ngrams("Ann_12.png")
+        ['ann_0', 'png', 'ann_0 png', '.', 'Ann_0']
     """
-    words = _WORD.findall(_normal(text))
-    return words + [f"{a} {b}" for a, b in pairwise(words)]
+    cased = _WORD.findall(_DIGITS.sub("0", text))
+    words = [word.lower() for word in cased]
+    pairs = [f"{a} {b}" for a, b in pairwise(words)]
+    return words + pairs + _MARK.findall(text) + [word for word in cased if word != word.lower()]
+
+
+def _documents(texts: Sequence[Sequence[str]]) -> list[set[str]]:
+    """The n-grams of each unit, those of the first of its texts also by that place. One that stands
+    wherever its plain form does says nothing more, and is left out.
+    """
+    documents: list[set[str]] = []
+    plain: dict[str, str] = {}
+    for told in texts:
+        found = {gram for text in told for gram in ngrams(text)}
+        plain |= {gram: gram.lower() for gram in found if gram != gram.lower()}
+        if len(told) > 1:
+            first = {word + _FIRST: word for word in _WORD.findall(_normal(told[0]))}
+            plain |= first
+            found |= {*first}
+        documents.append(found)
+    counts = Counter(gram for found in documents for gram in found)
+    same = {gram for gram, form in plain.items() if counts[gram] == counts[form]}
+    return [found - same for found in documents]
 
 
 def _normal(text: str) -> str:
@@ -210,6 +234,9 @@ def _numeric(
         "words": [float(sum(map(len, told))) for told in words],
         "characters": [float(sum(len(_normal(text)) for text in told)) for told in texts],
     }
+    forms = [_form(value) for value in values]
+    for form in sorted({*forms} - {"absent"}):
+        traits[form] = [float(other == form) for other in forms]
     counted = Counter(path for unit in numbers for path in unit)
     for path in sorted(path for path, _ in counted.most_common(MAX_PATHS)):
         found = [unit.get(path, []) for unit in numbers]
@@ -220,6 +247,26 @@ def _numeric(
             traits[f"{name} {path}"] = [reduce(x) if x else math.nan for x in found]
         traits[f"mean {path}"] = [math.fsum(x) / len(x) if x else math.nan for x in found]
     return {name: np.array(column) for name, column in traits.items()}
+
+
+def _form(value: Any) -> str:
+    """What a value is, apart from what it holds.
+
+    Example:
+        >>> [_form(value) for value in (None, "", [], 1, True, {"a": 1})]
+        ['null', 'an empty text', 'an empty list', 'a number', 'a flag', 'a mapping']
+    """
+    if value is ABSENT:
+        return "absent"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a flag"
+    kinds = (("text", str), ("list", (list, tuple)), ("mapping", dict))
+    for name, kind in kinds:
+        if isinstance(value, kind):
+            return f"a {name}" if value else f"an empty {name}"
+    return "a number"
 
 
 def _steps(

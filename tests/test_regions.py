@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rukh.encoders.regions import BoxGeometry, box_relation, pool_regions
+from rukh.encoders.regions import BoxGeometry, box_relation, pool_regions, quarters
 
 
 def random_boxes(*shape: int, seed: int = 0) -> Tensor:
@@ -87,6 +87,18 @@ def test_gradients_reach_states_and_boxes_and_are_finite() -> None:
     assert states.grad is not None and boxes.grad is not None
     assert states.grad.isfinite().all() and states.grad[0, 0].any()
     assert boxes.grad.isfinite().all() and boxes.grad[0, 0].any()
+
+
+def test_quarters_cut_a_box_like_a_grid() -> None:
+    torch.testing.assert_close(quarters(torch.tensor([0.0, 0.0, 1.0, 1.0])), grid(2))
+    boxes = random_boxes(3, 2)
+    parts = quarters(boxes)
+    sides = boxes[..., 2:] - boxes[..., :2]
+    torch.testing.assert_close(parts[..., :2].amin(-2), boxes[..., :2])
+    torch.testing.assert_close(parts[..., 2:].amax(-2), boxes[..., 2:])
+    torch.testing.assert_close(
+        parts[..., 2:] - parts[..., :2], (sides / 2)[..., None, :].expand(3, 2, 4, 2)
+    )
 
 
 def test_geometry_tells_neighbouring_patches_apart() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rukh.encoders.regions import pool_regions
+from rukh.encoders.regions import pool_regions, quarters
 
 
 def visibility(groups: Tensor) -> Tensor:
@@ -103,11 +103,12 @@ class Fusion(nn.Module):
 class Look(nn.Module):
     """What is to be found in a picture: what all of it shows, and what each box does.
 
-    Both are the patches as the encoder made them, root mean square over an area, by one linear map:
+    Both are the patches as the encoder made them, root mean square over an area, by a linear map:
     generalised-mean pooling (Radenovic et al., TPAMI 2019) of degree 2. A plain mean drowns things
     in their ground, and a maximum hears the loudest patch alone. To normalise each patch would make
     plain ground as loud as things, and attention over patches fits the very things that training
-    showed.
+    showed. A box holds one thing, so its quarters are told apart (as by RoI pooling: Girshick,
+    ICCV 2015); what all of a picture shows may stand anywhere in it.
 
     Args:
         dim: Width ``d``.
@@ -116,7 +117,8 @@ class Look(nn.Module):
 
     def __init__(self, dim: int, visual_dim: int) -> None:
         super().__init__()
-        self.value = nn.Linear(visual_dim, dim, bias=False)
+        self.whole = nn.Linear(visual_dim, dim, bias=False)
+        self.quarters = nn.Linear(4 * visual_dim, dim, bias=False)
 
     def forward(self, patches: Tensor, patch_boxes: Tensor, there: Tensor, boxes: Tensor) -> Tensor:
         """What each of ``B`` pictures shows, ``(B, 1 + R, d)``: the whole, then each box; zeros
@@ -129,12 +131,12 @@ class Look(nn.Module):
             boxes: ``(B, R, 4)``.
         """
         whole = boxes.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(len(boxes), 1, 4)
-        areas = torch.cat([whole, boxes], 1)
+        areas = torch.cat([whole, quarters(boxes).flatten(1, 2)], 1)
         power = pool_regions(patches.square(), patch_boxes, there, areas)
-        seen = there.any(1)[:, None, None]
         # The smallest keeps the root's gradient finite where nothing is seen.
-        found: Tensor = self.value((power + 1e-6).sqrt() * seen)
-        return found
+        loud = (power + 1e-6).sqrt() * there.any(1)[:, None, None]
+        parts = loud[:, 1:].reshape(*boxes.shape[:2], 4 * patches.shape[-1])
+        return torch.cat([self.whole(loud[:, :1]), self.quarters(parts)], 1)
 
 
 def mean(states: Tensor, there: Tensor) -> Tensor:

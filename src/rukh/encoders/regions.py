@@ -92,6 +92,19 @@ def box_relation(head: Tensor, tail: Tensor) -> Tensor:
     return torch.cat([offset, tail_sides.log() - head_sides.log(), shares], -1)
 
 
+def quarters(boxes: Tensor) -> Tensor:
+    """The four quarters of each box, ``(..., 4, 4)`` of ``(..., 4)``: row by row, left to right.
+
+    Example:
+        >>> quarters(torch.tensor([0.0, 0.0, 1.0, 1.0]))[1].tolist()
+        [0.5, 0.0, 1.0, 0.5]
+    """
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    x, y = _centre(boxes).unbind(-1)
+    corners = (x1, y1, x, y), (x, y1, x2, y), (x1, y, x, y2), (x, y, x2, y2)
+    return torch.stack([torch.stack(corner, -1) for corner in corners], -2)
+
+
 def _centre(boxes: Tensor) -> Tensor:
     return (boxes[..., :2] + boxes[..., 2:]) / 2
 

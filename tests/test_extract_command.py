@@ -72,10 +72,18 @@ def test_what_may_surprise_is_said(
         model.config = model.config.model_copy(update={"captions": source})
         model.save(tmp_path / "model", "")
         captions.write_text(f"{{'img_id': '{named}', 'text': 'a dog'}}\n")
-        assert run("--captions", captions, source="twice.jsonl") == 0
+        assert run("--captions", captions, "--images", tmp_path, source="twice.jsonl") == 0
         told = capsys.readouterr().err
+        assert "there is no folder" not in told
         assert "warning: 1 of 2 posts repeat the id of another" in told
         assert said in told if said else "llavanext" not in told and "caption" not in told
+
+
+def test_a_folder_that_is_not_there_is_told(
+    run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--images", tmp_path / "gone") == 0
+    assert f"warning: there is no folder {tmp_path / 'gone'}" in capsys.readouterr().err
 
 
 def test_rankings_and_the_table(

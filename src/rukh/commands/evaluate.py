@@ -38,7 +38,7 @@ def evaluate(
     import sys
 
     from rukh import readers
-    from rukh.commands.captions import warn
+    from rukh.commands.warnings import warn_captions, warn_images
     from rukh.evaluation import check_labels, evaluate_posts
     from rukh.extraction import Extractor
     from rukh.files import atomic_open, check_outputs, write_json
@@ -46,6 +46,7 @@ def evaluate(
     from rukh.weights import cache
 
     check_outputs((json, report, plot), data, captions, boxes, schema)
+    warn_images(images)
     posts = readers.load_posts(
         data, format, images=images, captions=captions, boxes=boxes, limit=limit
     )
@@ -59,7 +60,7 @@ def evaluate(
         feature_folder=cache() / "features",
     )
     check_labels(posts, extractor.schema, str(data))
-    warn(captions, model, extractor)
+    warn_captions(captions, model, extractor)
     result = evaluate_posts(extractor, posts)
     if not result["positives"]:
         typer.echo("warning: no pair has a relation, so F1 and its intervals say nothing", err=True)

@@ -55,7 +55,7 @@ def extract(
     from tqdm import tqdm
 
     from rukh import detection
-    from rukh.commands.captions import warn
+    from rukh.commands.warnings import warn_captions, warn_images
     from rukh.extraction import CHUNK, Extractor
     from rukh.files import check_output, sha256
     from rukh.journal import Journal
@@ -64,6 +64,7 @@ def extract(
     from rukh.weights import model_folder
 
     check_output(out, input, captions, boxes, schema)
+    warn_images(images)
     told = read_captions(captions) if captions is not None else None
     # Reading the whole file first costs little and finds a bad line before hours of work.
     total = captioned = 0
@@ -89,7 +90,7 @@ def extract(
         detector=detector,
         max_objects=max_objects,
     )
-    warn(captions, model, extractor, captioned)
+    warn_captions(captions, model, extractor, captioned)
     journal = None
     if out is not None:
         folder = model_folder(model)

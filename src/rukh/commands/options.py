@@ -62,10 +62,7 @@ Format: TypeAlias = Annotated[
     ),
 ]
 Images: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        exists=True, file_okay=False, help="Folder of the pictures, if not the file's own."
-    ),
+    Path | None, typer.Option(help="Folder of the pictures, if not the file's own.")
 ]
 Captions: TypeAlias = Annotated[
     Path | None, typer.Option(help="Captions to join, by picture: {'img_id', 'text'} a line.")

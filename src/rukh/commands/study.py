@@ -204,7 +204,7 @@ def robustness(
     import shlex
     import sys
 
-    from rukh.commands.captions import warn
+    from rukh.commands.warnings import warn_captions, warn_images
     from rukh.extraction import Extractor
     from rukh.files import check_outputs, write_json
     from rukh.readers import load_posts
@@ -215,13 +215,14 @@ def robustness(
     if report is not None:
         page.check_report(report)
     foreign = study.pictures_in(pictures) if pictures is not None else []
+    warn_images(images)
     posts = load_posts(data, format, images=images, captions=captions, boxes=boxes, limit=limit)
     loaded = {
         name: Extractor.from_pretrained(name, tagger=tagger)
         for name in dict.fromkeys(model or ["mnre"])
     }
     for name, extractor in loaded.items():
-        warn(captions, name, extractor)
+        warn_captions(captions, name, extractor)
     result = {
         "data": str(data),
         **study.robustness(loaded, posts, only=only or (), foreign=foreign, seed=seed),

@@ -1,4 +1,4 @@
-"""What a user is told of a caption file that a model cannot make the best of."""
+"""What a user is told of captions and pictures that a model cannot make the best of."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from rukh.extraction import Extractor
 
 
-def warn(
+def warn_images(folder: Path | None) -> None:
+    """Say on standard error that a folder of pictures is not there: all of them count as missing."""
+    if folder is not None and not folder.is_dir():
+        typer.echo(f"warning: there is no folder {folder}, so no picture is seen", err=True)
+
+
+def warn_captions(
     captions: Path | None, name: str | Path, extractor: Extractor, captioned: int | None = None
 ) -> None:
     """Say on standard error that captions are not read, are of no picture, or of another source.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def warn_images(folder: Path | None) -> None:
-    """Say on standard error that a folder of pictures is not there: all of them count as missing."""
+    """Say on standard error that a folder of pictures is not there, so that all are missing."""
     if folder is not None and not folder.is_dir():
         typer.echo(f"warning: there is no folder {folder}, so no picture is seen", err=True)
 

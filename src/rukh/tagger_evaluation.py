@@ -15,8 +15,7 @@ Example: TypeAlias = tuple[str, list[TextEntity]]
 
 def span_f1(gold: Sequence[Sequence[TextEntity]], found: Sequence[Sequence[TextEntity]]) -> float:
     """Micro-F1 of exact spans with their types; 0 where there are none."""
-    right, told, there = _counts(gold, found)
-    return 2 * right / (told + there) if told + there else 0.0
+    return _f1(*_counts(gold, found))
 
 
 def typing_accuracy(tagger: Tagger, examples: Sequence[Example]) -> float:
@@ -59,7 +58,7 @@ def evaluate_tagger(tagger: Tagger, examples: Sequence[Example]) -> dict[str, An
         "entities": entities,
         "span_precision": right / told if told else 0.0,
         "span_recall": right / there,
-        "span_f1": span_f1(gold, found),
+        "span_f1": _f1(right, told, there),
         "types": {name: span_f1(_of(name, gold), _of(name, found)) for name in types},
         "typing_accuracy": typing_accuracy(tagger, examples),
     }
@@ -77,6 +76,10 @@ def _counts(
         told += len(other)
         there += len(left)
     return right, told, there
+
+
+def _f1(right: int, told: int, there: int) -> float:
+    return 2 * right / (told + there) if told + there else 0.0
 
 
 def _of(name: str, spans: Sequence[Sequence[TextEntity]]) -> list[list[TextEntity]]:

@@ -41,7 +41,7 @@ def audit(
 
     Each auxiliary input, argument order, and the number of pairs a post are asked alone: is the
     pair a relation, and which? An input is called a leak, informative, or none; unknown where a
-    file's row numbers are not those of the data.
+    file's row numbers are not those of the data, or the rows are too few to ask.
     """
     import shlex
     import sys

@@ -102,8 +102,7 @@ def run(
     }
     cells = [cell for cell in cells if not only or cell[0] in only]
     if not finished:
-        for name in {name: None for name, seed, _ in cells if (name, seed) not in known}:
-            _check(config, name)
+        _check(config, [cell for cell in cells if cell[:2] not in known])
     for name, seed, told in cells:
         if (name, seed) in known:
             yield known[name, seed]
@@ -134,20 +133,27 @@ def _told(config: AblationConfig, cell: str, seed: int, finished: bool) -> Relat
     return told
 
 
-def _check(config: AblationConfig, cell: str) -> None:
-    """See that a cell can be trained, measured and written, without doing so."""
-    told = _told(config, cell, config.seeds[0], False)
-    try:
-        resolve("heads", told.relation.head)
-        find(told.pair.text_encoder, "text")
-        if told.pair.vision_encoder is not None:
-            find(told.pair.vision_encoder, "vision")
-        if told.pair.initial is not None:
-            model_folder(told.pair.initial)
-    except (InputError, WeightsError) as error:
-        raise type(error)(f"cell {cell}: {error}") from None
-    load_val(told.data, RelationSchema.load(told.relations))
-    check_output(_file(config, cell, config.seeds[0]))
+def _check(
+    config: AblationConfig, cells: Sequence[tuple[str, int, RelationTrainingConfig]]
+) -> None:
+    """See that cells can be trained, measured and written, without doing so."""
+    measured = set()
+    for cell, seed, told in cells:
+        try:
+            resolve("heads", told.relation.head)
+            find(told.pair.text_encoder, "text")
+            if told.pair.vision_encoder is not None:
+                find(told.pair.vision_encoder, "vision")
+            if told.pair.initial is not None:
+                model_folder(told.pair.initial)
+        except (InputError, WeightsError) as error:
+            raise type(error)(f"cell {cell}: {error}") from None
+        data = told.data
+        on = (told.relations, data.format, data.val, data.val_images, data.val_captions)
+        if on not in measured:  # most cells of a grid are measured on the same posts
+            load_val(data, RelationSchema.load(told.relations))
+            measured.add(on)
+        check_output(_file(config, cell, seed))
 
 
 def _measure(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
@@ -187,7 +193,7 @@ def compare(
     """A row for each cell: means and deviations over seeds, and its difference to its reference.
 
     The difference is that of the mean order-free micro-F1 over seeds that both cells have, its
-    interval and p-value those of a bootstrap that resamples posts, the same for both.
+    interval and p-value those of a bootstrap that resamples posts and seeds, the same for both.
 
     Returns:
         Mappings of ``cell, seeds``, a ``mean`` and ``deviation`` for each figure, and

@@ -1,9 +1,9 @@
 """The leakage audit: how well does each input, alone, predict what a model is to find out?
 
 An input is a *leak* where it gives the answer away, *informative* where it predicts better than its
-own values shuffled, and *none* otherwise; *unknown* where it may be the file of other data. Two
-questions are put to each: is the row a relation at all, and if so, which. The verdicts are made in
-:func:`verdict` and nowhere else.
+own values shuffled, and *none* otherwise; *unknown* where it may be the file of other data,
+or where there are too few rows to ask. Two questions are put to each: is the row a relation at all,
+and if so, which. The verdicts are made in :func:`verdict` and nowhere else.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def verdict(
     A leak has a lower bound of balanced accuracy of 0.90 or more for either question, or a rule
     that gives rows away (:class:`rukh.studies.rules.Rule`). An informative input has a lower bound
     above what 95 % of the permutations reach. A file that may be that of other data gives nothing
-    away of this one, so that short of a leak it says nothing: ``unknown``.
+    away of this one, so that short of a leak it says nothing: ``unknown``, as is
+    an input of which no question could be asked.
     """
     leaks, signs = [], []
     for name, answer in questions.items():

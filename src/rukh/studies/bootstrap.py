@@ -42,14 +42,9 @@ def paired(
     """
     runs, posts = len(ours), ours.shape[-1]
     generator = np.random.default_rng(0)
-    weights = np.ones((1 + draws, posts))
-    for row in weights[1:]:
-        row[:] = np.bincount(generator.integers(posts, size=posts), minlength=posts)
-    chosen = np.ones((runs, 1 + draws)) / runs
-    for column in range(1, 1 + draws if runs > 1 else 0):
-        drawn = generator.integers(runs, size=runs)
-        chosen[:, column] = np.bincount(drawn, minlength=runs) / runs
-    found = ((f1(ours @ weights.T) - f1(theirs @ weights.T)) * chosen).sum(0)
+    weights = _resamples(generator, draws, posts)
+    chosen = _resamples(generator, draws, runs) / runs
+    found = ((f1(ours @ weights.T) - f1(theirs @ weights.T)) * chosen.T).sum(0)
     below, above = (found[1:] <= 0).mean(), (found[1:] >= 0).mean()
     low, high = np.quantile(found[1:], [0.025, 0.975])
     return {
@@ -57,6 +52,14 @@ def paired(
         "difference_ci": [float(low), float(high)],
         "p": float(min(1.0, 2 * min(below, above))),
     }
+
+
+def _resamples(generator: np.random.Generator, draws: int, size: int) -> npt.NDArray[np.float64]:
+    """How often each of ``size`` things is drawn, ``(1 + draws, size)``; at first, each once."""
+    counts = np.ones((1 + draws, size))
+    for row in counts[1:]:
+        row[:] = np.bincount(generator.integers(size, size=size), minlength=size)
+    return counts
 
 
 def f1(sums: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -66,7 +66,7 @@ class HfTagger:
     @classmethod
     def locate(cls, source: str | Path) -> Path:
         """The folder of a model: a path, or where the hub's cache keeps it. Raises WeightsError."""
-        return find(source, kind="text")
+        return find(source, kind="tagger")
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> HfTagger:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["text", "vision", "detector"]
+Kind = Literal["text", "vision", "detector", "tagger"]
 
 
 @dataclass(frozen=True)

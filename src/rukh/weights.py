@@ -41,7 +41,7 @@ def find(name: str | Path, kind: Kind, allow_hub: bool = False) -> Path:
     Args:
         name: A path, a name of :mod:`rukh.known_weights`, or a hub name such as
             ``bert-base-uncased``.
-        kind: ``text``, ``vision`` or ``detector``.
+        kind: ``text``, ``vision``, ``detector`` or ``tagger``; rukh knows none of the last by name.
         allow_hub: Whether to download what is not on this machine.
 
     Returns:
@@ -70,15 +70,16 @@ def find(name: str | Path, kind: Kind, allow_hub: bool = False) -> Path:
             return folder
     if one is not None:
         raise WeightsError(f"no weights of {name} on this machine; {one.remedy}")
-    hint = suggestion(name, [k.name for k in known_weights.KNOWN if k.kind == kind])
+    names = [k.name for k in known_weights.KNOWN if k.kind == kind]
+    known_names = f", nor known; {suggestion(name, names)}" if names else ""
     raise WeightsError(
-        f"no {_noun(kind)} {name!r}: it is neither a file, nor a folder with a config.json, nor "
-        f"known; {hint}; to get it from the hub, run: rukh weights fetch {name}"
+        f"no {_noun(kind)} {name!r}: it is neither a file, nor a folder with a config.json"
+        f"{known_names}; to get it from the hub, run: rukh weights fetch {name}"
     )
 
 
 def _noun(kind: Kind) -> str:
-    return kind if kind == "detector" else f"{kind} encoder"
+    return f"{kind} encoder" if kind in ("text", "vision") else kind
 
 
 def model_folder(source: str | Path) -> Path:

@@ -222,19 +222,26 @@ def test_lite0_takes_another_size() -> None:
 
 
 @lite0
-def test_the_middle_map_is_the_widest_before_the_last_halving() -> None:
+def test_the_middle_map_is_what_three_blocks_widen_on_the_last_grid() -> None:
     whole = load_vision_encoder("efficientnet-lite0", size=80)
     half = load_vision_encoder("efficientnet-lite0", size=80, middle=True)
-    assert (whole.grid, half.grid, half.dim) == ((3, 3), (5, 5), 672)
+    assert (whole.grid, half.grid, half.dim) == ((3, 3), (3, 3), 672 + 2 * 1152)
     assert half.fingerprint != whole.fingerprint
-    pixels, seen = torch.randn(1, 3, 80, 80), []
-    halving = whole.network._blocks[11]  # type: ignore[index, union-attr]
-    halving.register_forward_pre_hook(lambda _, told: seen.append(told[0]))
+    blocks, seen = whole.network._blocks, []  # type: ignore[union-attr]
+    halving = max(i for i, b in enumerate(blocks) if b._depthwise_conv.stride == (2, 2))  # type: ignore[arg-type, union-attr]
+    read = [blocks[i] for i in (halving, halving + 1, len(blocks) - 1)]  # type: ignore[index, arg-type]
+    for block in read:
+        block.register_forward_pre_hook(lambda _, told: seen.append(told[0]))
+    pixels = torch.randn(1, 3, 80, 80)
     with torch.no_grad():
         whole(pixels)
-        widest = _Expansion.forward(halving, seen[0])  # type: ignore[arg-type]
-        assert torch.allclose(half(pixels), widest.flatten(2).transpose(1, 2), atol=1e-5)
-    assert halving(seen[0]).shape[2:] == (3, 3)
+        fine, *others = (_Expansion.forward(b, x) for b, x in zip(read, seen, strict=True))
+        assert fine.shape == (1, 672, 5, 5)
+        cells = [[fine[0, :, i : i + 2, j : j + 2] for j in (0, 2, 4)] for i in (0, 2, 4)]
+        roots = [[c.square().mean((1, 2)).sqrt() for c in row] for row in cells]
+        coarse = torch.stack([torch.stack(row, -1) for row in roots], 1)[None]
+        wide = torch.cat([coarse, *others], 1).flatten(2).transpose(1, 2)
+        assert torch.allclose(half(pixels), wide, atol=2e-3)
 
 
 def test_only_an_efficientnet_lite_has_a_middle_map(tmp_path: Path) -> None:

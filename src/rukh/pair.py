@@ -40,9 +40,8 @@ class PairConfig(Record):
         picture_size: Side of the square that pictures are fitted into, in pixels; None takes what
             the vision encoder was trained with.
         middle_map: Whether patches are the cells of an EfficientNet-Lite's middle map in place of
-            its last one: four times as many, of half the width, for two thirds of the time. It was
-            trained less to tell ImageNet's classes apart, and carries over better to pictures
-            unlike ImageNet's photographs.
+            its last one: as many, for less time. It was trained less to tell ImageNet's classes
+            apart, and carries over better to pictures unlike ImageNet's photographs.
         tuned_vision_layers: Top layers of the vision encoder that are trained; at 0 it is frozen,
             and its patch states are computed once.
         markers: How arguments are pointed out; see :mod:`rukh.markers`.

@@ -113,20 +113,24 @@ class _Block(_Expansion):
 class EfficientNetLite(nn.Module):
     """The network up to its last feature map, or to its middle one; it classifies nothing.
 
-    The middle map is the widest before the network halves its map for the last time.
+    The middle map is as coarse as the last one and further from the classes that the network was
+    trained on. It is three side by side: what the block widens that halves the map for the last
+    time, as root mean square of two by two cells, and what the next block and the last one widen.
 
     Args:
         middle: Whether it ends at the middle map.
 
     Attributes:
         size: Side of the pictures it was trained on, in pixels.
-        stride: Pixels from one cell of its map to the next.
         dim: Channels of its map.
     """
 
+    stride = 32
+    """Pixels from one cell of its map to the next."""
+
     def __init__(self, variant: Variant, middle: bool = False) -> None:
         super().__init__()
-        self.size, self.middle = variant.size, middle
+        self.size = variant.size
         self._conv_stem, self._bn0 = _Conv(3, _STEM, 3, 2), _norm(_STEM)
         shapes, ins = [], _STEM
         for kernel, stride, expansion, channels, repeats in _STAGES:
@@ -136,16 +140,17 @@ class EfficientNetLite(nn.Module):
             for index in range(deep):
                 shapes.append((ins, outs, kernel, 1 if index else stride, expansion))
                 ins = outs
+        self.halving: int | None = None
         if middle:
-            last = max(i for i, (*_, stride, _) in enumerate(shapes) if stride > 1)
-            blocks = [_Block(*shape) for shape in shapes[:last]]
-            widest = _Expansion(shapes[last][0], shapes[last][-1])
-            self._blocks = nn.ModuleList([*blocks, widest])
-            self.dim, self.stride = widest.wide, 16
+            self.halving = max(i for i, (*_, stride, _) in enumerate(shapes) if stride > 1)
+            blocks = [_Block(*shape) for shape in shapes[:-1]]
+            last = _Expansion(shapes[-1][0], shapes[-1][-1])
+            self._blocks = nn.ModuleList([*blocks, last])
+            self.dim = sum(b.wide for b in (*blocks[self.halving : self.halving + 2], last))
         else:
             self._blocks = nn.ModuleList(_Block(*shape) for shape in shapes)
             self._conv_head, self._bn1 = _Conv(ins, _HEAD, 1), _norm(_HEAD)
-            self.dim, self.stride = _HEAD, 32
+            self.dim = _HEAD
         # Channels last: depthwise convolutions on a processor take a fifth less so.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -153,9 +158,18 @@ class EfficientNetLite(nn.Module):
         """Feature map ``(B, dim, H/stride, W/stride)`` of pixels ``(B, 3, H, W)``, rounded up."""
         x = pixels.contiguous(memory_format=torch.channels_last)
         x = _relu6(_normed(self._conv_stem, self._bn0, x))
-        for block in self._blocks:
+        if self.halving is None:
+            for block in self._blocks:
+                x = block(x)
+            return _relu6(_normed(self._conv_head, self._bn1, x))
+        wide = []
+        for index, block in enumerate(self._blocks):
+            if index in (self.halving, self.halving + 1):
+                wide.append(_Expansion.forward(block, x))  # type: ignore[arg-type]
             x = block(x)
-        return x if self.middle else _relu6(_normed(self._conv_head, self._bn1, x))
+        power = functional.avg_pool2d(wide[0].square(), 2, ceil_mode=True)
+        # The smallest keeps the root's gradient finite.
+        return torch.cat([(power + 1e-6).sqrt(), wide[1], x], 1)
 
     @classmethod
     def load(cls, path: Path, middle: bool = False) -> EfficientNetLite:

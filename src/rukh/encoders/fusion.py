@@ -117,8 +117,9 @@ class Look(nn.Module):
 
     def __init__(self, dim: int, visual_dim: int) -> None:
         super().__init__()
-        self.whole = nn.Linear(visual_dim, dim, bias=False)
-        self.quarters = nn.Linear(4 * visual_dim, dim, bias=False)
+        self.narrow = nn.Linear(visual_dim, dim, bias=False)
+        self.whole = nn.Linear(dim, dim, bias=False)
+        self.quarters = nn.Linear(4 * dim, dim, bias=False)
 
     def forward(self, patches: Tensor, patch_boxes: Tensor, there: Tensor, boxes: Tensor) -> Tensor:
         """What each of ``B`` pictures shows, ``(B, 1 + R, d)``: the whole, then each box; zeros
@@ -135,8 +136,9 @@ class Look(nn.Module):
         power = pool_regions(patches.square(), patch_boxes, there, areas)
         # The smallest keeps the root's gradient finite where nothing is seen.
         loud = (power + 1e-6).sqrt() * there.any(1)[:, None, None]
-        parts = loud[:, 1:].reshape(*boxes.shape[:2], 4 * patches.shape[-1])
-        return torch.cat([self.whole(loud[:, :1]), self.quarters(parts)], 1)
+        told = self.narrow(loud)
+        parts = told[:, 1:].reshape(*boxes.shape[:2], 4 * told.shape[-1])
+        return torch.cat([self.whole(told[:, :1]), self.quarters(parts)], 1)
 
 
 def mean(states: Tensor, there: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from rukh.studies.probe_cutouts import (
     Assets,
     Cutout,
     Cutouts,
+    Split,
     find_assets,
     groups,
     split_of,
@@ -315,14 +316,18 @@ def test_an_interrupted_study_makes_no_more_scenes(
     assert len(asked) == 1 and threading.active_count() == start
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
 def test_the_study_asks_every_track_and_prints_a_table(
-    assets: Assets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    assets: Assets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: Split
 ) -> None:
     """With a model that always says none: at the share of none, whatever it is shown."""
+    onsets = tuple(probe_texts.ONSETS[split].split())
 
     class Silent(Looker):
         def stream(self, posts: Iterable[Post]) -> Iterator[list[Triple]]:
             for post in posts:
+                names = " ".join(post.text[e.start : e.end] for e in post.entities)
+                assert any(word.startswith(onsets) for word in names.split())
                 yield [
                     Triple(post_id=post.id, head=p.head, tail=p.tail, score=1.0, relation="none")
                     for p in post.pairs or ()
@@ -331,9 +336,10 @@ def test_the_study_asks_every_track_and_prints_a_table(
     monkeypatch.setattr("rukh.extraction.Extractor.from_pretrained", lambda name: Silent())
     out = tmp_path / "figures.json"
     options = ["probe", "--model", "x", "--seed", "1", "--pairs", "20", "--json", str(out)]
-    result = CliRunner().invoke(study_app, options)
+    result = CliRunner().invoke(study_app, [*options, "--split", split])
     assert result.exit_code == 0, result.output
     figures = json.loads(out.read_text())
+    assert figures["split"] == split
     assert list(figures["tracks"]) == list(TRACKS)
     for one in figures["tracks"].values():
         assert one["pairs"] == 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -118,6 +118,10 @@ def probe(
     model: options.Model = "probe",
     seed: Annotated[int, typer.Option(min=0, help="Of the test set, which is made anew.")] = 0,
     pairs: Annotated[int, typer.Option(min=20, help="Pairs of each track.")] = 1000,
+    split: Annotated[
+        Literal["val", "test"],
+        typer.Option(help="Whose cut-outs and names; val is there for decisions."),
+    ] = "test",
     json: options.Json = None,
 ) -> None:
     """Does the model look? Posts that only their pictures decide, with them, without, and shuffled.
@@ -133,11 +137,11 @@ def probe(
     find_assets()  # said before the model is loaded
     extractor = Extractor.from_pretrained(model)
     figures = study.run(
-        extractor, seed, pairs, lambda name: typer.echo(f"asking {name} ...", err=True)
+        extractor, seed, pairs, lambda name: typer.echo(f"asking {name} ...", err=True), split
     )
     if str(json) != "-":
         typer.echo(study.table(figures), nl=False)
-        typer.echo(f"{pairs:,} pairs a track, seed {seed}, {figures['seconds']} s")
+        typer.echo(f"{pairs:,} pairs a track of {split}, seed {seed}, {figures['seconds']} s")
     if json is not None:
         write_json(figures, json)
 

@@ -149,7 +149,7 @@ def run(
         split: Whose cut-outs and names; ``val`` for decisions, so that the test decides none.
 
     Returns:
-        ``seed``, ``pairs``, ``seconds``; ``tracks``: for each its ``accuracy``,
+        ``split``, ``seed``, ``pairs``, ``seconds``; ``tracks``: for each its ``accuracy``,
         ``accuracy_text_only``, ``accuracy_shuffled``, ``chance`` and mean ``gate`` and
         ``gate_shuffled``, and where objects are asked also ``accuracy_boxes_only`` and
         ``accuracy_boxes_shuffled``; ``agreeing``: the same of posts whose text and picture agree.
@@ -167,6 +167,7 @@ def run(
             progress(track)
             measured[track] = _track(extractor, posts, seed)
     return {
+        "split": split,
         "seed": seed,
         "pairs": pairs,
         "tracks": {track: measured[track] for track in TRACKS},

@@ -108,8 +108,8 @@ class Look(nn.Module):
     in their ground, and a maximum hears the loudest patch alone. To normalise each patch would make
     plain ground as loud as things, and attention over patches fits the very things that training
     showed. A box holds one thing, so its quarters are told apart (as by RoI pooling: Girshick,
-    ICCV 2015); what all of a picture shows may stand anywhere in it. All areas share their first map,
-    which narrows them: what is learned of one serves the others, and the model stays small.
+    ICCV 2015); what all of a picture shows may stand anywhere in it. All areas share their first
+    map, which narrows them: what is learned of one serves the others, and the model stays small.
 
     Args:
         dim: Width ``d``.

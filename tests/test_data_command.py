@@ -84,6 +84,17 @@ def test_convert_there_and_back(file: Path, tmp_path: Path) -> None:
     assert back.read_text() == file.read_text()
 
 
+def test_convert_tells_of_boxes_that_stand_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "ent_train_dict.json").write_text('{"a.jpg": {"[OBJ0]": [0.5, 0.5, 0.5, 0.5]}}')
+    train, out = tmp_path / "train.txt", tmp_path / "out.txt"
+    train.write_text(GOOD.replace("'Rome', 'pos': [2, 3]", "'[OBJ0]'"))
+    code, told, warned = run("convert", train, "--format", "more", "--to", "more", "--out", out)
+    assert code == 0 and "1 posts written" in told
+    assert "the boxes of 1 objects are not in" in warned and "ent_out_dict.json" in warned
+    (tmp_path / "ent_train_dict.json").rename(tmp_path / "ent_out_dict.json")
+    assert run("check", out, "--format", "more")[0] == 0
+
+
 def test_convert_refuses_its_own_input_and_bad_lines(file: Path, tmp_path: Path) -> None:
     before = file.read_bytes()
     link = tmp_path / "link.txt"

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rukh import features
 from rukh.encoders.vision import VisionEncoder, encode_pictures
+from rukh.errors import InputError
 from rukh.extraction import Extractor
 from rukh.features import FeatureCache
 from rukh.images import load_image
@@ -132,6 +133,11 @@ def test_a_damaged_file_is_computed_again(tmp_path: Path) -> None:
         file.write_bytes(content)
     after = cache.get(paths)
     assert encoder.seen == 4
+    first = next((tmp_path / "cache").rglob("*.safetensors"))
+    first.unlink()
+    first.mkdir()  # it cannot be read, nor written
+    with pytest.raises(InputError, match="cannot write"):
+        cache.get(paths)
     for one, two in zip(before, after, strict=True):
         assert one is not None and two is not None and torch.equal(one.states, two.states)
 

@@ -13,7 +13,7 @@ import torch
 
 from rukh.errors import InputError
 from rukh.readers import check, read, write
-from rukh.readers.more import corners, load_dictionary
+from rukh.readers.more import boxes_elsewhere, corners, load_dictionary
 from rukh.records import Pair, Post, TextEntity, VisualObject
 
 RECORD: dict[str, Any] = {
@@ -85,6 +85,16 @@ def test_missing_boxes_name_object_and_picture(file: Path) -> None:
     ]
 
 
+def test_a_place_that_is_said_to_be_none_is_written_again(file: Path) -> None:
+    record = RECORD | {"t": {"name": "[OBJ0]", "pos": None}}
+    file.write_text(repr(record) + "\n")
+    boxes_as("json", file.parent)
+    (post,) = read(file, "more")
+    assert boxes_elsewhere(post) == 1
+    write([post], file.with_name("out.txt"), "more")
+    assert ast.literal_eval(file.with_name("out.txt").read_text()) == record
+
+
 def test_objects_that_never_had_a_dictionary_are_written_whole(tmp_path: Path) -> None:
     post = Post(
         id="1",
@@ -95,6 +105,7 @@ def test_objects_that_never_had_a_dictionary_are_written_whole(tmp_path: Path) -
         ),
         pairs=(Pair(head="b", tail="a"),),
     )
+    assert boxes_elsewhere(post) == 0
     write([post], tmp_path / "out.txt", "more")
     (back,) = read(tmp_path / "out.txt", "more")
     head, tail = back.argument("h"), back.argument("t")
@@ -105,12 +116,17 @@ def test_objects_that_never_had_a_dictionary_are_written_whole(tmp_path: Path) -
 
 def test_rounding_errors_are_clipped_and_no_more() -> None:
     assert corners([0.5, 0.5, 1.001, 1.0], "t.pos") == (0.0, 0.0, 1.0, 1.0)
-    for values in ([0.5, 0.5, 1.01, 1.0], [float("nan")] * 4, [50, 50, 20, 20]):
+    for values in ([0.5, 0.5, 1.01, 1.0], [50, 50, 20, 20]):
         with pytest.raises(InputError, match="reaches past the picture"):
             corners(values, "t.pos")
     for wrong in (["0.5", "x", "1", "1"], [1, 2, 3], None, 5):
         with pytest.raises(InputError, match="not four numbers"):
             corners(wrong, "t.pos")
+
+
+def test_a_number_that_is_not_finite_is_told() -> None:
+    with pytest.raises(InputError, match="not finite"):
+        corners(["nan", "0.5", "0.2", "0.2"], "t.pos")
 
 
 def test_an_empty_box_is_refused(file: Path) -> None:

@@ -447,9 +447,12 @@ def test_a_part_is_one_of_several(config: Path) -> None:
     assert not whole.left_out
 
 
-def test_a_teacher_that_is_not_there_is_told_before_anything_is_read(config: Path) -> None:
+def test_weights_that_are_not_there_are_told_before_anything_is_read(config: Path) -> None:
     data = loaded(config).data.model_copy(update={"train": Path("nowhere.jsonl")})
     distillation = DistillationConfig(teachers=("nobody",))
     told = loaded(config).model_copy(update={"data": data, "distillation": distillation})
     with pytest.raises(WeightsError, match="'nobody'"):
         RelationTask(told)
+    pair = told.pair.model_copy(update={"text_encoder": "no/text", "vision_encoder": "no/pictures"})
+    with pytest.raises(WeightsError, match=r"'no/text'(.|\n)*'no/pictures'"):
+        RelationTask(told.model_copy(update={"pair": pair}))

@@ -75,7 +75,11 @@ def test_boxes_follow_the_crop(tmp_path: Path) -> None:
 def test_swap_removal_and_pictures_of_something_else(post: Post, tmp_path: Path) -> None:
     other = Post(id="1", text="y", image=tmp_path / "1.png")
     bare = Post(id="2", text="z", image=tmp_path / "gone.png")
-    others = Others([post, other, bare], foreign=[tmp_path / "f.png"])
+    (tmp_path / "junk.png").write_bytes(b"junk")
+    junk = Post(id="3", text="w", image=tmp_path / "junk.png")
+    others = Others([post, other, bare, junk], foreign=[tmp_path / "f.png"])
+    assert others.pictures == [post.image, other.image]
+    assert perturb("picture-removal", junk, 3, others) == junk
     assert perturb("picture-swap", post, 3, others).image == other.image
     assert perturb("picture-swap", bare, 3, others) == bare
     assert perturb("picture-removal", post, 3, others).image is None

@@ -178,9 +178,19 @@ def test_the_command_writes_table_page_and_plot(
     assert png(result)[:4] == b"\x89PNG"
 
 
+def test_a_perturbation_that_is_named_twice_is_measured_once(
+    extractor: Extractor, labelled: list[Post]
+) -> None:
+    once = robustness({"m": extractor}, labelled, only=("typos",))
+    twice = robustness({"m": extractor}, labelled, only=("typos", "typos"))
+    assert twice["models"] == once["models"]
+
+
 def test_bad_input_is_told(extractor: Extractor, labelled: list[Post], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no perturbation named 'typo'.*typos"):
         robustness({"m": extractor}, labelled, only=("typo",))
+    with pytest.raises(InputError, match="foreign-pictures needs pictures"):
+        robustness({"m": extractor}, labelled, only=("foreign-pictures",))
     with pytest.raises(InputError, match="no labelled pair"):
         robustness({"m": extractor}, [Post(id="1", text="x")])
     with pytest.raises(InputError, match="no such folder"):

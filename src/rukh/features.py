@@ -156,7 +156,7 @@ class FeatureCache:
             if self.folder is None:
                 return _unpack(self._memory[key])
             return _unpack(self._path(self.folder, key).read_bytes())
-        except (KeyError, FileNotFoundError, SafetensorError):  # absent, or damaged on the disk
+        except (KeyError, OSError, SafetensorError):  # absent, or damaged on the disk
             return None
 
     def _store(self, key: str, blob: bytes) -> None:

@@ -39,9 +39,9 @@ class PairConfig(Record):
         vision_encoder: Name or path of the vision encoder; None reads no pictures.
         picture_size: Side of the square that pictures are fitted into, in pixels; None takes what
             the vision encoder was trained with.
-        middle_map: Whether patches are the cells of an EfficientNet-Lite's middle map in place of
-            its last one: as many, for less time. It was trained less to tell ImageNet's classes
-            apart, and carries over better to pictures unlike ImageNet's photographs.
+        middle_map: Whether patches are the cells of three inner maps of an EfficientNet-Lite, side
+            by side, in place of its last one. They were trained less to tell ImageNet's classes
+            apart, and carry over better to pictures unlike its photographs.
         tuned_vision_layers: Top layers of the vision encoder that are trained; at 0 it is frozen,
             and its patch states are computed once.
         markers: How arguments are pointed out; see :mod:`rukh.markers`.

@@ -50,7 +50,7 @@ from rukh.scoring import batch_inputs, remember, rows_of, score_posts
 from rukh.training import TrainingConfig, fit
 from rukh.training_banks import TrainingBanks
 from rukh.type_constraints import violations
-from rukh.weights import cache, model_folder
+from rukh.weights import cache, check_weights, model_folder
 
 
 class LossConfig(Record):
@@ -118,9 +118,11 @@ class RelationTask:
         schema = own[0]
         if config.mix or config.without:
             schema = RelationSchema.merged(own, config.without)
+        # What is not there is told before hours of work.
+        check_weights((config.pair.text_encoder, "text"), (config.pair.vision_encoder, "vision"))
         distillation = config.distillation
         for teacher in distillation.teachers:
-            model_folder(teacher)  # a name that stands for nothing is told before hours of work
+            model_folder(teacher)
         unlabelled = distillation.unlabelled if distillation.teachers else ()
         corpus = read_corpus(config.data, config.tagger, own, unlabelled, config.mix)
         self.posts, self.labelled, self.fold = corpus.posts, corpus.labelled, corpus.fold

@@ -78,6 +78,23 @@ def find(name: str | Path, kind: Kind, allow_hub: bool = False) -> Path:
     )
 
 
+def check_weights(*wanted: tuple[str | None, Kind]) -> None:
+    """See that several are on this machine, before any work is done; None asks for nothing.
+
+    Raises:
+        WeightsError: Some are not; tells of all of them, a line each.
+    """
+    lacking = []
+    for name, kind in wanted:
+        try:
+            if name is not None:
+                find(name, kind)
+        except WeightsError as error:
+            lacking.append(str(error))
+    if lacking:
+        raise WeightsError("\n".join(lacking))
+
+
 def _noun(kind: Kind) -> str:
     return f"{kind} encoder" if kind in ("text", "vision") else kind
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rukh.commands import options
 from rukh.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from rukh.records import Post
 
 app = typer.Typer(no_args_is_help=True, help="Check, convert and describe data files.")
 
@@ -57,13 +62,29 @@ def convert(
 
     from rukh.files import check_output
     from rukh.readers import read, read_captions, write
+    from rukh.readers.more import boxes_elsewhere
 
     check_output(out, file, captions, boxes)
     known = None if captions is None else read_captions(captions)
     posts = read(file, format, images=images, captions=known, boxes=boxes)
+    elsewhere = 0
+
+    def counted(posts: Iterable[Post]) -> Iterator[Post]:
+        nonlocal elsewhere
+        for post in posts:
+            elsewhere += boxes_elsewhere(post) if to == "more" else 0
+            yield post
+
     with tqdm(posts, unit=" posts", delay=2, leave=False) as progress:
-        write(progress, out, to)
+        write(counted(progress), out, to)
     typer.echo(f"{progress.n:,} posts written to {out}")
+    if elsewhere:
+        typer.echo(
+            f"warning: the boxes of {elsewhere:,} objects are not in {out}, as they came from a "
+            f"dictionary: read it with that by --boxes, or copy it to ent_{out.stem}_dict.json or "
+            ".pth beside it",
+            err=True,
+        )
 
 
 @app.command()

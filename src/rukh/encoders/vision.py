@@ -197,8 +197,8 @@ def load_vision_encoder(
         name: What :func:`rukh.weights.find` takes.
         size: Side of the square that pictures are fitted into, in pixels: more show smaller
             things, and cost as their square. None: what it was trained with.
-        middle: Whether patches are the cells of an EfficientNet-Lite's middle map, in place of the
-            last one.
+        middle: Whether patches are the cells of three inner maps of an EfficientNet-Lite, side by
+            side, in place of its last one; see :class:`EfficientNetLite`.
         allow_hub: Whether to download what is not on this machine.
 
     Raises:

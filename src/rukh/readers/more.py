@@ -8,6 +8,7 @@ in ``t.pos``, as strings. ``caption_dict.json``, ``{img_id: {object: caption}}``
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,8 @@ class MoreFormat(MnreFormat):
         given = side(line.record, role)
         name, position, picture = given.get("name"), given.get("pos"), line.record.get("img_id")
         meta: dict[str, Any] = {"name": name}
+        if "pos" in given and position is None:
+            meta["pos"] = None  # written again as it was read
         if isinstance(position, list | tuple) and len(position) == 4:
             meta["pos"] = list(position)
             box = corners(position, f"{role}.pos")
@@ -96,11 +99,22 @@ class MoreFormat(MnreFormat):
         return {"name": f"[OBJ{post.objects.index(argument)}]", "pos": position} | known
 
 
+def boxes_elsewhere(post: Post) -> int:
+    """How many objects are written by their name alone, so that a dictionary has to give their
+    boxes.
+
+    Example:
+        >>> boxes_elsewhere(Post(id="0", text="a", objects=[{"id": "o", "box": (0, 0, 1, 1)}]))
+        0
+    """
+    return sum("name" in t.meta and t.meta.get("pos") is None for t in post.objects)
+
+
 def corners(values: Any, field: str) -> Box:
     """``(cx, cy, w, h)`` as ``(x1, y1, x2, y2)``, rounding errors at the edges clipped.
 
     Raises:
-        InputError: Not four numbers, or a box without area or past the picture's edges.
+        InputError: Not four finite numbers, or a box without area or past the picture's edges.
 
     Example:
         >>> corners([0.5, 0.5, 0.5, 1.0], "t.pos")
@@ -112,6 +126,8 @@ def corners(values: Any, field: str) -> Box:
         raise InputError(
             f"{reprlib.repr(values)} is not four numbers (cx, cy, w, h)", field=field
         ) from None
+    if not all(map(math.isfinite, (cx, cy, w, h))):
+        raise InputError(f"{[cx, cy, w, h]} has a number that is not finite", field=field)
     if w <= 0 or h <= 0:
         raise InputError(
             f"the box {[cx, cy, w, h]} has no area", field=field, fix="boxes are (cx, cy, w, h)"

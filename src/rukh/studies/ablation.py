@@ -30,7 +30,7 @@ from rukh.schema import RelationSchema
 from rukh.studies.bootstrap import paired, positives
 from rukh.studies.cells import counts_of, identity, read_cell
 from rukh.studies.spread import percent, spread
-from rukh.weights import find, model_folder
+from rukh.weights import check_weights, model_folder
 
 
 class AblationConfig(Record):
@@ -141,9 +141,7 @@ def _check(
     for cell, seed, told in cells:
         try:
             resolve("heads", told.relation.head)
-            find(told.pair.text_encoder, "text")
-            if told.pair.vision_encoder is not None:
-                find(told.pair.vision_encoder, "vision")
+            check_weights((told.pair.text_encoder, "text"), (told.pair.vision_encoder, "vision"))
             if told.pair.initial is not None:
                 model_folder(told.pair.initial)
         except (InputError, WeightsError) as error:

@@ -16,6 +16,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from rukh.errors import InputError
+from rukh.images import load_image
 from rukh.records import MAX_TEXT, Argument, Box, Pair, Post, VisualObject
 
 SHARES = (0.0, 0.25, 0.5, 1.0)
@@ -48,7 +50,7 @@ class Others:
         self.types = sorted({a.type for post in posts for a in post.arguments if a.type})
         self.captions = list(dict.fromkeys(post.caption for post in posts if post.caption))
         found = (post.image for post in posts)
-        self.pictures = list(dict.fromkeys(i for i in found if i is not None and _is_there(i)))
+        self.pictures = list(dict.fromkeys(i for i in found if i is not None and _is_readable(i)))
         self._there = set(self.pictures)
         self.words: dict[str | None, list[tuple[str, str]]] = {}
         for post in posts:
@@ -57,7 +59,7 @@ class Others:
                 words.append((post.id, post.surface(entity.id)))
 
     def shows(self, post: Post) -> bool:
-        """Whether a post's picture is there."""
+        """Whether a post's picture is there and can be read."""
         return post.image in self._there
 
 
@@ -266,5 +268,9 @@ def reversed_pairs(post: Post, severity: int, random: np.random.Generator, other
     return post if post.pairs is None else post.model_copy(update={"pairs": tuple(pairs)})
 
 
-def _is_there(image: Path | bytes) -> bool:
-    return isinstance(image, bytes) or image.is_file()
+def _is_readable(image: Path | bytes) -> bool:
+    try:
+        load_image(image)
+    except InputError:
+        return False
+    return True

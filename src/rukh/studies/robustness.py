@@ -58,12 +58,18 @@ def robustness(
         (95 %) and ``_p``.
 
     Raises:
-        InputError: An unknown perturbation, no labelled pair, or a label outside the schema.
+        InputError: An unknown perturbation, ``foreign-pictures`` asked for without any, no labelled
+            pair, or a label outside the schema.
     """
     start = time.perf_counter()
-    chosen = list(only or names("perturbations"))
+    chosen = list(dict.fromkeys(only or names("perturbations")))
     for name in chosen:
         resolve("perturbations", name)
+    if "foreign-pictures" in only and not foreign:
+        raise InputError(
+            "foreign-pictures needs pictures of something else",
+            fix="name their folder by --pictures",
+        )
     posts = [post for post in posts if any(p.relation is not None for p in post.pairs or ())]
     if not posts:
         raise InputError("no labelled pair to measure on")

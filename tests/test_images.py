@@ -124,6 +124,7 @@ def test_cmyk_is_turned_into_colours() -> None:
         (np.array([[0.0, np.nan, np.inf, 1.0]], np.float32), [0, 0, 0, 255]),
         (np.array([[-1.0, 0.0, 1.0]], np.float32), [0, 128, 255]),
         (np.array([[-3.0, -3.0]], np.float32), [0, 0]),
+        (np.array([[-3.4e38, 0.0, 1.7e38, 3.4e38]], np.float32), [0, 128, 191, 255]),
         (np.array([[0, 257, 65_535]], np.int32), [0, 1, 255]),
         (np.array([[0, 1, 255]], np.int32), [0, 1, 255]),
         (np.array([[0, 2**30, 2**31 - 1]], np.int32), [0, 128, 255]),

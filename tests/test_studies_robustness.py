@@ -136,6 +136,19 @@ def test_foreign_pictures_are_measured_against_none(
     assert rows["foreign-pictures", 0][figure] == rows["picture-removal", 3][figure]
 
 
+def test_pictures_that_cannot_be_read_are_counted(
+    extractor: Extractor, tiny_model: Any, labelled: list[Post], tmp_path: Path
+) -> None:
+    (tmp_path / "junk.png").write_bytes(b"junk")
+    bare = [post.model_copy(update={"image": None}) for post in labelled]
+    broken = [p.model_copy(update={"image": tmp_path / "junk.png"}) for p in bare[:2]]
+    blind = Extractor(tiny_model(), threshold=0.2)
+    made = {"sees": extractor, "blind": blind}
+    result = robustness(made, [*broken, *bare[2:]], only=("picture-removal",))
+    assert [model["unread"] for model in result["models"]] == [2, 0]
+    assert result["models"][0]["untouched"] == ["picture-removal"]
+
+
 def test_the_bootstrap_is_paired() -> None:
     random = np.random.default_rng(0)
     gold = random.integers(1, 4, (1, 1, 200))
@@ -168,6 +181,8 @@ def test_the_command_writes_table_page_and_plot(
     assert "| typos | " in told.stdout and "Nothing to change: blur, caption-swap." in told.stdout
     result = json.loads(figures.read_text())
     assert [m["model"] for m in result["models"]] == ["a", "<b>$"]
+    unread = max(m["unread"] for m in result["models"])
+    assert (f"the pictures of {unread} of 20 posts" in told.stderr) == bool(unread)
     assert markdown(result) in told.stdout
     text = page.read_text()
     assert "&lt;b&gt;$" in text and "<b>" not in text and "Acme" not in text

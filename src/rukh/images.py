@@ -204,6 +204,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         known = ((1.0,) if floats else ()) + _WHITES
         fitting = [white for white in known if low >= 0 and high <= white]
         black, white = (0.0, fitting[0]) if fitting else (low, high)
+    if white - black > float(np.finfo(np.float32).max):  # the difference of halves is a float32
+        values *= 0.5
+        black, white = black / 2, white / 2
     values -= black
     values *= 255 / max(white - black, 1e-30)
     np.rint(values, out=values).clip(0, 255, out=values)

@@ -231,6 +231,12 @@ def robustness(
         "data": str(data),
         **study.robustness(loaded, posts, only=only or (), foreign=foreign, seed=seed),
     }
+    if unread := max(model["unread"] for model in result["models"]):
+        typer.echo(
+            f"warning: the pictures of {unread:,} of {result['posts']:,} posts are missing or "
+            "cannot be read, so nothing befalls them",
+            err=True,
+        )
     if str(json) != "-":
         typer.echo(
             f"{result['pairs']:,} pairs of {result['posts']:,} posts in {result['seconds']} s\n"

@@ -52,10 +52,10 @@ def robustness(
 
     Returns:
         Plain data: ``posts, pairs, seed, seconds`` and ``models``, for each model its name, the
-        perturbations that changed nothing it reads (``untouched``), and ``rows``, one for each
-        perturbation and severity: ``changed`` (posts), ``micro_f1_order_free``, ``micro_f1`` and,
-        above severity 0, for either figure ``<figure>_difference`` to severity 0, its ``_ci``
-        (95 %) and ``_p``.
+        posts whose picture it would read but cannot (``unread``), the perturbations that changed
+        nothing it reads (``untouched``), and ``rows``, one for each perturbation and severity:
+        ``changed`` (posts), ``micro_f1_order_free``, ``micro_f1`` and, above severity 0, for
+        either figure ``<figure>_difference`` to severity 0, its ``_ci`` (95 %) and ``_p``.
 
     Raises:
         InputError: An unknown perturbation, ``foreign-pictures`` asked for without any, no labelled
@@ -96,7 +96,7 @@ def _measure(
     seed: int,
     bar: Any,
 ) -> dict[str, Any]:
-    """``untouched`` and ``rows`` of one model."""
+    """``unread``, ``untouched`` and ``rows`` of one model."""
     given = [_read_by(extractor, post) for post in posts]
     typed = extractor.typed(given)
     others = Others(typed, foreign if extractor.model.config.pair.vision_encoder else ())
@@ -118,7 +118,8 @@ def _measure(
             rows += found
         else:
             untouched.append(name)
-    return {"untouched": untouched, "rows": rows}
+    unread = sum(post.image is not None and not others.shows(post) for post in typed)
+    return {"unread": unread, "untouched": untouched, "rows": rows}
 
 
 def perturbed(

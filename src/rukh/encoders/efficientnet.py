@@ -105,7 +105,11 @@ class _Block(_Expansion):
         self.adds = stride == 1 and ins == outs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = _relu6(_normed(self._depthwise_conv, self._bn1, super().forward(x)))
+        return self.narrowed(x, super().forward(x))
+
+    def narrowed(self, x: Tensor, wide: Tensor) -> Tensor:
+        """What comes of its input and of what that was widened to."""
+        y = _relu6(_normed(self._depthwise_conv, self._bn1, wide))
         y = _normed(self._project_conv, self._bn2, y)
         return x + y if self.adds else y
 
@@ -140,13 +144,14 @@ class EfficientNetLite(nn.Module):
             for index in range(deep):
                 shapes.append((ins, outs, kernel, 1 if index else stride, expansion))
                 ins = outs
-        self.halving: int | None = None
+        self.kept: tuple[int, ...] = ()
         if middle:
-            self.halving = max(i for i, (*_, stride, _) in enumerate(shapes) if stride > 1)
-            blocks = [_Block(*shape) for shape in shapes[:-1]]
+            halving = max(i for i, (*_, stride, _) in enumerate(shapes) if stride > 1)
+            self.kept = halving, halving + 1, len(shapes) - 1
             last = _Expansion(shapes[-1][0], shapes[-1][-1])
-            self._blocks = nn.ModuleList([*blocks, last])
-            self.dim = sum(b.wide for b in (*blocks[self.halving : self.halving + 2], last))
+            blocks = [*(_Block(*shape) for shape in shapes[:-1]), last]
+            self._blocks = nn.ModuleList(blocks)
+            self.dim = sum(blocks[index].wide for index in self.kept)
         else:
             self._blocks = nn.ModuleList(_Block(*shape) for shape in shapes)
             self._conv_head, self._bn1 = _Conv(ins, _HEAD, 1), _norm(_HEAD)
@@ -158,18 +163,21 @@ class EfficientNetLite(nn.Module):
         """Feature map ``(B, dim, H/stride, W/stride)`` of pixels ``(B, 3, H, W)``, rounded up."""
         x = pixels.contiguous(memory_format=torch.channels_last)
         x = _relu6(_normed(self._conv_stem, self._bn0, x))
-        if self.halving is None:
+        if not self.kept:
             for block in self._blocks:
                 x = block(x)
             return _relu6(_normed(self._conv_head, self._bn1, x))
-        wide = []
+        maps = []
         for index, block in enumerate(self._blocks):
-            if index in (self.halving, self.halving + 1):
-                wide.append(_Expansion.forward(block, x))  # type: ignore[arg-type]
-            x = block(x)
-        power = functional.avg_pool2d(wide[0].square(), 2, ceil_mode=True)
+            wide = _Expansion.forward(block, x)  # type: ignore[arg-type]
+            if index in self.kept:
+                maps.append(wide)
+            if isinstance(block, _Block):
+                x = block.narrowed(x, wide)
+        fine, coarse, last = maps
+        power = functional.avg_pool2d(fine.square(), 2, ceil_mode=True)
         # The smallest keeps the root's gradient finite.
-        return torch.cat([(power + 1e-6).sqrt(), wide[1], x], 1)
+        return torch.cat([(power + 1e-6).sqrt(), coarse, last], 1)
 
     @classmethod
     def load(cls, path: Path, middle: bool = False) -> EfficientNetLite:

@@ -26,6 +26,7 @@ def test_types_decide_where_none_are_named(posts: list[Post], tiny_schema: Relat
     narrow = tiny_schema.model_copy(update={"relations": tiny_schema.relations[2:]})
     assert asked(posts[0], narrow) == [("a", "org"), ("a", "r"), ("org", "a")]
     assert len(asked(posts[0], tiny_schema)) == 6  # near takes every type
+    assert len(asked(posts[0], None)) == 6
     # An unknown type may stand anywhere.
     o1, o2 = "o1", "o2"
     assert asked(posts[3], tiny_schema) == [(o1, o2), (o2, o1)]

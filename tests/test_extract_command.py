@@ -47,7 +47,7 @@ def test_lines_to_standard_output_or_a_file(
     assert triples and "ranking" not in said.out
     assert f"7 posts, {len(triples)} relations told" in said.err
     assert "warning: 1 posts have no arguments" in said.err
-    assert "warning: 1 pictures are missing" in said.err and "gone.png" in said.err
+    assert "warning: pictures that are missing: 1" in said.err and "gone.png" in said.err
     assert run("--threshold", 0, "--out", tmp_path / "out.jsonl") == 0
     assert (tmp_path / "out.jsonl").read_text() == said.out
     assert capsys.readouterr().out == ""
@@ -77,6 +77,29 @@ def test_what_may_surprise_is_said(
         assert "there is no folder" not in told
         assert "warning: 1 of 2 posts repeat the id of another" in told
         assert said in told if said else "llavanext" not in told and "caption" not in told
+
+
+def test_types_of_another_vocabulary_are_told(
+    run: Callable[..., int], posts: list[Post], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entities = [e.model_copy(update={"type": "Wizard"}) for e in posts[0].entities]
+    for changed in (2, 3):
+        mixed = (*entities[:changed], *posts[0].entities[changed:])
+        write([posts[0].model_copy(update={"entities": mixed})], tmp_path / "odd.jsonl")
+        schema = tmp_path / "typed.yaml"
+        schema.write_text(
+            "name: typed\nnota: none\nrelations:\n"
+            "  - {name: r, head: [PER], tail: [LOC], descriptions: [one lives in the other]}\n"
+        )
+        for types, told in (("soft", True), ("off", False)):
+            odd = ("--schema", schema, "--types", types, "--threshold", 0)
+            assert run(*odd, source="odd.jsonl") == 0
+            said = capsys.readouterr()
+            assert ("none of schema 'typed' ('Wizard'); it knows LOC, PER." in said.err) == told
+            # No relation may stand between Wizards; without types any pair may.
+            assert bool(said.out) == (types == "off")
+    assert run(source="posts.jsonl") == 0
+    assert "most types" not in capsys.readouterr().err
 
 
 def test_a_folder_that_is_not_there_is_told(

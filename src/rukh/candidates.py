@@ -17,11 +17,12 @@ MAX_FOUND = 64
 of some hundred, in a text too long for one row, cost a CPU minutes."""
 
 
-def asked(post: Post, schema: RelationSchema) -> list[tuple[str, str]]:
+def asked(post: Post, schema: RelationSchema | None) -> list[tuple[str, str]]:
     """The ordered pairs to ask of a post, as argument ids.
 
     Those that the post names, in their order, duplicates kept; where it names none (``pairs`` is
-    None), every ordered pair of its arguments that some relation's types allow.
+    None), every ordered pair of its arguments that some relation's types allow; without a schema,
+    every one.
 
     Raises:
         InputError: More than 65,536 pairs would have to be formed.
@@ -39,7 +40,7 @@ def asked(post: Post, schema: RelationSchema) -> list[tuple[str, str]]:
     return [
         (head.id, tail.id)
         for head, tail in permutations(post.arguments, 2)
-        if schema.allows(head, tail)
+        if schema is None or schema.allows(head, tail)
     ]
 
 

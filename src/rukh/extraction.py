@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count, islice
@@ -57,6 +58,8 @@ class Extractor:
         cut: By the ids of posts in whose text more entities were found than are asked, how many
             were left out; see :meth:`found`.
         silent: How many posts had no arguments, given or found.
+        given_types: Of the types that posts gave their arguments, how often each, in the words of
+            :meth:`typed`.
 
     Example:
         >>> extractor = Extractor.from_pretrained("mnre")
@@ -97,6 +100,7 @@ class Extractor:
         self.features: FeatureCache | None = None
         self.cut: dict[str, int] = {}
         self.silent = 0
+        self.given_types: Counter[str] = Counter()
         self._tagger = tagger
         self._feature_folder = feature_folder
 
@@ -186,6 +190,12 @@ class Extractor:
         """
         known = self.schema.argument_types | self.model.schema.argument_types
         posts = [in_words(post, known) for post in posts]
+        self.given_types.update(
+            one.type
+            for post in posts
+            for one in post.arguments
+            if one.type is not None and getattr(one, "type_confidence", None) is None
+        )
         untyped = any(e.type is None for post in posts for e in post.entities)
         return self.tagger.type_posts(posts) if untyped and self.tagger else posts
 
@@ -262,7 +272,8 @@ class Extractor:
                 shown = with_objects(chunk, self.detector, self.schema, self.max_objects)
             typed = self.typed(self.found(shown))
             self.silent += sum(not post.arguments for post in typed)
-            told = self._told(chunk, typed, [asked(post, self.schema) for post in typed], top_k)
+            allowing = None if self.constraints == "off" else self.schema
+            told = self._told(chunk, typed, [asked(post, allowing) for post in typed], top_k)
             for post, triples in zip(typed, told, strict=True):
                 yield triples if post.pairs is not None else accepted(triples, self.schema.nota)
 

@@ -22,7 +22,7 @@ from rukh.schema import RelationSchema
 Constraints: TypeAlias = Literal["soft", "hard", "off"]
 """``soft``: every violation costs the learned penalty, times the tagger's confidence where a tagger
 said the type. ``hard``: as soft, but types that are given shut a relation out. ``off``: no type
-counts."""
+counts, not even for which pairs are asked."""
 SHUT = 1e4
 """A penalty that nothing outweighs."""
 

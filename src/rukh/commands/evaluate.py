@@ -38,7 +38,7 @@ def evaluate(
     import sys
 
     from rukh import readers
-    from rukh.commands.warnings import warn_captions, warn_images
+    from rukh.commands.warnings import warn_captions, warn_images, warn_types
     from rukh.evaluation import check_labels, evaluate_posts
     from rukh.extraction import Extractor
     from rukh.files import atomic_open, check_outputs, write_json
@@ -62,6 +62,7 @@ def evaluate(
     check_labels(posts, extractor.schema, str(data))
     warn_captions(captions, model, extractor)
     result = evaluate_posts(extractor, posts)
+    warn_types(extractor)
     if not result["positives"]:
         typer.echo("warning: no pair has a relation, so F1 and its intervals say nothing", err=True)
     if str(json) != "-":

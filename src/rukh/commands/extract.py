@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from rukh.records import FoundEntity, FoundObject, Post, Triple
 
 
-NAMED = 10
-"""Pictures that could not be used and are named; a million posts may have as many."""
-
-
 def extract(
     input: Annotated[Path, typer.Argument(help="Posts, one record a line.")],
     model: options.Model = "mnre",
@@ -55,7 +51,7 @@ def extract(
     from tqdm import tqdm
 
     from rukh import detection
-    from rukh.commands.warnings import warn_captions, warn_images
+    from rukh.commands.warnings import warn_captions, warn_images, warn_types
     from rukh.extraction import CHUNK, Extractor
     from rukh.files import check_output, sha256
     from rukh.journal import Journal
@@ -133,11 +129,14 @@ def extract(
     if journal is not None:
         journal.finish()
     _summary(total, triples_told, extractor, out)
+    warn_types(extractor)
 
 
 def _summary(posts: int, told: int, extractor: Extractor, out: Path | None) -> None:
     """One line to standard error, and one for whatever could not be used."""
     from itertools import islice
+
+    from rukh.commands.warnings import NAMED
 
     where = f", written to {out}" if out else ""
     typer.echo(f"{posts} posts, {told} relations told{where}", err=True)
@@ -156,11 +155,11 @@ def _summary(posts: int, told: int, extractor: Extractor, out: Path | None) -> N
         )
     features = extractor.features
     for problem, names in (
-        ("are missing", features.missing if features else {}),
-        ("cannot be read", features.broken if features else {}),
+        ("that are missing", features.missing if features else {}),
+        ("that cannot be read", features.broken if features else {}),
     ):
         if names:
-            typer.echo(f"warning: {len(names)} pictures {problem}", err=True)
+            typer.echo(f"warning: pictures {problem}: {len(names)}", err=True)
             for name, why in islice(names.items(), NAMED):
                 typer.echo(f"    {name[-200:]}: {why}", err=True)
             if len(names) > NAMED:

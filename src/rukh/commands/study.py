@@ -208,7 +208,7 @@ def robustness(
     import shlex
     import sys
 
-    from rukh.commands.warnings import warn_captions, warn_images
+    from rukh.commands.warnings import warn_captions, warn_images, warn_types
     from rukh.extraction import Extractor
     from rukh.files import check_outputs, write_json
     from rukh.readers import load_posts
@@ -231,6 +231,7 @@ def robustness(
         "data": str(data),
         **study.robustness(loaded, posts, only=only or (), foreign=foreign, seed=seed),
     }
+    warn_types(next(iter(loaded.values())))
     if unread := max(model["unread"] for model in result["models"]):
         typer.echo(
             f"warning: the pictures of {unread:,} of {result['posts']:,} posts are missing or "

@@ -13,13 +13,13 @@ from rukh.readers.conll import read_tagged
 def test_sentences(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_bytes(
-        "IMGID:1\nAnn\tB-PER\nLee\tI-PER\r\nat\tO\n\n\nIMGID:2\nx\ty\tB-OTHER\n\u2028\tO\n"
+        "IMGID:1\nAnn\tB-PER\nLee\tI-PER\r\nat\tO\n\n\nIMGID:2\nx\ty\tB-OTHER\nz\tB-person\n\u2028\tO\n"
         "BROTHER\tB-BROTHER".encode()
     )
     first, second = read_tagged(file)
     assert first == (["Ann", "Lee", "at"], ["B-PER", "I-PER", "O"])
     # A token may hold a tab; one that is only white space stands for itself as one mark.
-    assert second == (["x\ty", "\ufffd", "BROTHER"], ["B-MISC", "O", "B-BROTHER"])
+    assert second == (["x\ty", "z", "\ufffd", "BROTHER"], ["B-MISC", "B-PER", "O", "B-BROTHER"])
 
 
 @pytest.mark.parametrize("bad", ["Ann", "Ann B-PER", "Ann\tPER", "Ann\tB-", "Ann\tI-", "Ann\t"])

@@ -129,6 +129,16 @@ def test_bad_caption_files(line: str, tmp_path: Path) -> None:
         read_captions(path)
 
 
+def test_a_picture_has_one_caption(tmp_path: Path) -> None:
+    path = tmp_path / "captions.txt"
+    line = "{'img_id': 'a.jpg', 'text': '%s'}\n"
+    path.write_text(line % "a dog" + line % " a dog")
+    assert read_captions(path) == {"a.jpg": "a dog"}
+    path.write_text(line % "a dog" + line % "a cat")
+    with pytest.raises(InputError, match=r"captions\.txt:2: img_id: picture 'a.jpg' has another"):
+        read_captions(path)
+
+
 def test_missing_caption_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read: No such file"):
         read_captions(tmp_path / "nowhere")

@@ -19,7 +19,7 @@ from rukh.errors import InputError, RukhError
 from rukh.files import read_json, write_json
 from rukh.readers import write
 from rukh.studies import ablation, cells
-from rukh.studies.ablation import AblationConfig, compare, run, table
+from rukh.studies.ablation import AblationConfig, compare, remarks, run, table
 from test_relation_training import config, labelled  # noqa: F401
 
 
@@ -72,6 +72,9 @@ def test_a_grid_is_run_once(
     del older["configuration"]["pair"]["residual"], older["configuration"]["mix"]
     write_json(older, grid.results / "all-1.json")  # as before these keys were there
     assert next(run(grid, tmp_path / "work"))["val"] == older["val"] and len(trained) == 5
+    older["configuration"]["relations"] = "elsewhere/schema.yaml"  # as before it was looked into
+    write_json(older, grid.results / "all-1.json")
+    assert next(run(grid, tmp_path / "work"))["val"] == older["val"] and len(trained) == 5
     changed = grid.model_copy(update={"changes": (*grid.changes, "training.batch_size=5")})
     with pytest.raises(InputError, match="training.batch_size is 4 there and 5 here; mend"):
         next(run(changed, tmp_path / "work"))
@@ -100,7 +103,7 @@ def test_mistakes_are_told(grid: AblationConfig, tmp_path: Path) -> None:
         with pytest.raises(RukhError, match=why):
             next(run(wrong, tmp_path))
     for text, why in (
-        ("", "val.jsonl: no labelled pair"),
+        ("", "val.jsonl: holds no labelled pair"),
         ("{", "val.jsonl:1: not"),
         ((tmp_path / "val.jsonl").read_text().replace("lives_in", "lives_inn"), "'lives_inn'"),
     ):
@@ -166,6 +169,16 @@ def test_results_are_looked_at_before_they_are_shown(grid: AblationConfig, tmp_p
             list(run(grid, tmp_path, finished=True))
         assert str(path) in str(caught.value)
     write_json(good, path)
+    schema = tmp_path / "schema.yaml"
+    kept = schema.read_text()
+    schema.write_text(kept + "# a remark\n")
+    assert len(list(run(grid, tmp_path, finished=True))) == 4
+    schema.write_text(kept.replace(" lives ", " dwells "))
+    with pytest.raises(InputError, match="relations is 'schema.yaml .* there and 'schema.yaml"):
+        list(run(grid, tmp_path, finished=True))
+    schema.unlink()
+    assert len(list(run(grid, tmp_path, finished=True))) == 4
+    schema.write_text(kept)
     for changed in (
         {"base": tmp_path / "gone.yaml"},
         {"changes": (*grid.changes, "training.batch_size=5")},
@@ -191,6 +204,16 @@ def result(cell: str, seed: int, counts: Any) -> dict[str, Any]:
         "val": figures | {"pairs": 5, "positives": 3},
         "counts": [" ".join(map(str, row)) for row in counts],
     }
+
+
+def test_what_a_table_cannot_tell_is_said() -> None:
+    counts = [[1, 1], [1, 2], [2, 1]]
+    both = [result(cell, seed, counts) for cell in ("all", "other") for seed in (1, 2)]
+    assert remarks(compare(both, "all")) == []
+    (alone,) = remarks(compare(both[1:3], "all"))
+    assert alone == "other is compared with nothing: all has no result of the same seed here"
+    (one,) = remarks(compare(both[:3], "all"))
+    assert one.startswith("other and all have one seed in common")
 
 
 def test_differences_against_a_slow_reference() -> None:

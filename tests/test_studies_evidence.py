@@ -13,14 +13,12 @@ from rukh.errors import InputError
 from rukh.readers import write
 from rukh.records import Post
 from rukh.studies.evidence import (
-    ABSENT,
     Aux,
     Evidence,
-    argument_order,
-    pair_count,
     parse_aux,
     read_evidence,
 )
+from rukh.studies.leaves import ABSENT
 from rukh.studies.rows import Row, find_nota, number_groups, number_posts, read_rows
 from rukh.studies.traits import Condition, Traits, find_traits, ngrams
 
@@ -123,16 +121,28 @@ def test_a_given_keying_holds(tmp_path: Path) -> None:
     [
         (range(40), 40, None),
         (range(0, 39, 2), 40, None),  # one in two says nothing
-        (range(41), 40, "1 of its 41 row numbers lie beyond the data's last row, 39"),
-        (range(39), 40, "its row numbers end at 38, the data's at 39"),
-        (range(0, 16, 2), 40, "its row numbers end at 14, the data's at 39"),
+        (range(41), 40, "1 of its 41 row numbers lie beyond the data's last row, 39; is"),
+        (range(39), 40, "its row numbers end at 38, the data's at 39; is it the file of"),
+        (range(0, 16, 2), 40, "its row numbers end at 14, the data's at 39; is it the"),
     ],
 )
 def test_row_numbers_of_other_data_are_doubted(
     tmp_path: Path, numbers: range, rows: int, why: str | None
 ) -> None:
     path = file(tmp_path, {str(n): n % 3 for n in numbers})
-    assert read_evidence(Aux("x", path), [row(n) for n in range(rows)]).doubt == why
+    doubt = read_evidence(Aux("x", path), [row(n) for n in range(rows)]).doubt
+    assert doubt is None if why is None else str(doubt).startswith(why)
+
+
+def test_keys_that_fit_two_ways_or_hardly_are_doubted(tmp_path: Path) -> None:
+    rows = [row(n, f"{n}.jpg") for n in range(40)]
+    path = file(tmp_path, {str(n): n % 3 for n in range(40)})
+    doubt = read_evidence(Aux("x", path), rows).doubt
+    assert doubt is not None and doubt.startswith("its keys fit row and image alike, and were read")
+    for keying in ("row", "image"):
+        assert read_evidence(Aux("x", path, keying), rows).doubt is None
+    few = file(tmp_path, {"3.jpg": 1, "other.jpg": 2}, "few.json")
+    assert "its keys belong to 2.5 % of the rows" in str(read_evidence(Aux("x", few), rows).doubt)
 
 
 def test_how_an_input_is_named(tmp_path: Path) -> None:
@@ -174,14 +184,6 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
             read_evidence(Aux("x", tmp_path / name), ROWS)
 
 
-def test_what_the_data_itself_says() -> None:
-    rows = [row(0, "a", "t"), row(1, "a", "t", after=True), row(2, after=None)]
-    assert told(argument_order(rows)) == [
-        {"head after tail": False}, {"head after tail": True}, None
-    ]  # fmt: skip
-    assert told(pair_count(rows)) == [{"pairs": 2}, {"pairs": 2}, {"pairs": 1}]
-
-
 def traits_of(*values: Any) -> Traits:
     return find_traits(Evidence("x", "row", list(values), np.arange(len(values))))
 
@@ -212,7 +214,8 @@ def test_numbers_are_summed_up_and_vectors_taken_apart() -> None:
 
 def test_names_of_files_know_no_row() -> None:
     names = [f"{i}_crop_{7 * i}.png" for i in range(200)]
-    assert {tuple(ngrams(name)) for name in names} == {("0_crop_0", "png", "0_crop_0 png", ".")}
+    words = ("0", "crop", "0", "png", "0 crop", "crop 0", "0 png", ".")
+    assert {tuple(ngrams(name)) for name in names} == {words}
     assert not traits_of(*names).conditions
 
 
@@ -222,6 +225,17 @@ def test_names_of_files_know_no_row() -> None:
         ("Word here", "word here", 'says "Word"'),
         (". same", "! same", 'says "!"'),
         (["a b", "c"], ["c", "a b"], 'says "a (in the first text)"'),
+        (["x", "a b", "c"], ["x", "c", "a b"], 'says "a (in the second text)"'),
+        ("rel_cabdef", "not_cabdef", 'says "rel"'),
+        ("type 3", "type 4", 'says "3"'),
+        ("13", "14", "value >= 14"),
+        ([0, 1, 0], [0, 0, 1], "value[1]"),
+        ({"x": [True, False]}, {"x": [False, True]}, "x[0]"),
+        ([{"head": "a"}], [{"tail": "a"}], 'key "head"'),
+        ({"r": None}, {"s": None}, 'key "r"'),
+        ({"a": None, "b": None}, {"a": None}, 'key "b"'),
+        ([[None] * 3, [None]], [[None]] * 2, "nulls >= 4"),
+        ([None], [""], "empty texts"),
         ([], "", "an empty list"),
         (None, "", "null"),
         (True, 1, "a flag"),
@@ -231,6 +245,14 @@ def test_names_of_files_know_no_row() -> None:
 def test_values_that_look_alike_are_told_apart(one: Any, other: Any, condition: str) -> None:
     traits = traits_of(*([one] * 9 + [other] * 9))
     assert sum(held(traits, condition)) == 9
+
+
+def test_what_is_not_looked_at_is_counted() -> None:
+    assert traits_of(*([[0.5] * 70] * 9)).left_out == 6
+    named = [{f"n{i}": 0.5 for i in range(70)}] * 9
+    assert traits_of(*named).left_out == 6
+    # What too few units have says nothing anyway.
+    assert traits_of(*[{f"n{i}": 0.5} for i in range(70)]).left_out == 0
 
 
 def test_what_a_gram_says_again_is_left_out() -> None:

@@ -188,9 +188,9 @@ def test_the_command_prints_and_writes(folder: Path, tmp_path: Path) -> None:
         "hint: UNKNOWN  (keyed by row; 900 of its 905 keys belong to the data and cover 100.0 % of"
         in out
     )
-    assert "seen: NONE  (keyed by image, guessed; 1 of its 2 keys belong to the data and" in out
+    assert "seen: UNKNOWN  (keyed by image, guessed; 1 of its 2 keys belong to the data and" in out
     assert "warning: hint: 5 of its 905 row numbers lie beyond the data's last row, 899; is" in err
-    assert "warning: seen" not in err
+    assert "warning: seen: its keys belong to 0.2 % of the rows; is it the file of another" in err
     assert "train and again share 450 sentences: 900 and 900 rows" in out
     assert "judging hint ..." in err
     assert page.read_text().startswith("<!DOCTYPE html>")
@@ -210,7 +210,8 @@ def test_bad_input_is_told(folder: Path, tmp_path: Path) -> None:
         ([*data, "--aux", f"x={tmp_path / 'gone.json'}"], "cannot read"),
         ([*data, "--aux", "x"], "not NAME=FILE"),
         ([*data, "--aux", f"x={folder / 'train.txt'}:rows"], "no keying 'rows'"),
-        ([*data, "--aux", "x=a.json", "--aux", "x=b.json"], "two inputs have the same name"),
+        ([*data, "--aux", "x=a.json", "--aux", "x=b.json"], "two inputs have the same name, 'x'"),
+        ([*data, "--aux", "argument order=a.json"], "two inputs have the same name, 'argument"),
         ([*data, "--other", "x"], "not NAME=FILE"),
         ([*data, "--json", "/proc/figures.json"], "cannot write there"),
         ([*data, "--report", tmp_path], "it is a folder"),

@@ -34,7 +34,7 @@ def decisions(extractor: Extractor, probabilities: Tensor) -> list[OrderedDecisi
 
 
 def check_labels(posts: Iterable[Post], schema: RelationSchema, where: str) -> None:
-    """See that the schema knows every label of the data, by name or by id.
+    """See that the data has labels, and that the schema knows every one, by name or by id.
 
     Raises:
         InputError: It does not; names all labels outside, the most frequent first, with ``where``.
@@ -42,6 +42,8 @@ def check_labels(posts: Iterable[Post], schema: RelationSchema, where: str) -> N
     counts = Counter(
         pair.relation for post in posts for pair in post.pairs or () if pair.relation is not None
     )
+    if not counts:
+        raise InputError("holds no labelled pair", where=where)
     outside = [label for label, _ in counts.most_common() if not schema.knows(label)]
     if outside:
         told = ", ".join(map(repr, outside[:MOST_TOLD]))

@@ -190,8 +190,9 @@ def _fit(
             if not math.isfinite(value):
                 raise InputError(f"the loss is {value} at step {state['step']}", where=str(run))
             progress.update()
-            best = max((h["score"] for h in state["history"]), default=float("nan"))
-            progress.set_postfix(loss=f"{value:.3f}", best=f"{best:.4f}", refresh=False)
+            best = max((h["score"] for h in state["history"]), default=None)
+            told = {} if best is None else {"best": f"{best:.4f}"}
+            progress.set_postfix({"loss": f"{value:.3f}", **told}, refresh=False)
             log("train/loss", value, state["step"])
             log("train/gradient_norm", float(norm), state["step"])
             if state["batch"] in marks:

@@ -39,9 +39,10 @@ def audit(
 ) -> None:
     """Find inputs that give the label away.
 
-    Each auxiliary input, argument order, and the number of pairs a post are asked alone: is the
-    pair a relation, and which? An input is called a leak, informative, or none; unknown where a
-    file's row numbers are not those of the data, or the rows are too few to ask.
+    Each auxiliary input, and what the data itself gives beside the text (the order of arguments,
+    pairs a post, types, captions, ...), is asked alone: is the pair a relation, and which? It is
+    called a leak, informative, or none; unknown where a file may not be that of the data, or the
+    rows are too few to ask.
     """
     import shlex
     import sys
@@ -70,12 +71,8 @@ def audit(
     if str(json) != "-":
         _print(result)
     for one in result["inputs"]:
-        if one["doubt"]:
-            typer.echo(
-                f"warning: {one['name']}: {one['doubt']}; is it the file of another split, or of "
-                "the data before lines were removed?",
-                err=True,
-            )
+        if one["verdict"] == "unknown":
+            typer.echo(f"warning: {one['name']}: {'; '.join(one['why'])}", err=True)
     if json is not None:
         write_json(result, json)
     if report is not None:

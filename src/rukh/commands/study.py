@@ -53,6 +53,8 @@ def ablation(
     runs = study.run(config, _work(work, grid), only or (), finished)
     rows = study.compare(_told(runs, line, "cell", config.results), config.reference)
     _show(study.table(rows), rows, json)
+    for remark in study.remarks(rows):
+        typer.echo(f"note: {remark}", err=True)
 
 
 @app.command("zero-shot")
@@ -156,6 +158,7 @@ def tagger(
     json: options.Json = None,
 ) -> None:
     """Measure a tagger: the entities it finds in texts, and the types it gives to given ones."""
+    from rukh.errors import InputError
     from rukh.files import check_output, write_json
     from rukh.readers.conll import gold_spans, read_tagged
     from rukh.tagger_evaluation import evaluate_tagger
@@ -163,6 +166,8 @@ def tagger(
 
     check_output(json, data)
     examples = [gold_spans(sentence) for sentence in read_tagged(data)]
+    if not any(spans for _, spans in examples):
+        raise InputError("holds no entity", where=str(data))
     result = {"data": str(data), "tagger": name, **evaluate_tagger(load_tagger(name), examples)}
     if str(json) != "-":
         types = ", ".join(f"{key} {100 * value:.1f}" for key, value in result["types"].items())
@@ -209,6 +214,7 @@ def robustness(
     import sys
 
     from rukh.commands.warnings import warn_captions, warn_images, warn_types
+    from rukh.evaluation import check_labels
     from rukh.extraction import Extractor
     from rukh.files import check_outputs, write_json
     from rukh.readers import load_posts
@@ -226,6 +232,7 @@ def robustness(
         for name in dict.fromkeys(model or ["mnre"])
     }
     for name, extractor in loaded.items():
+        check_labels(posts, extractor.schema, str(data))
         warn_captions(captions, name, extractor)
     result = {
         "data": str(data),

@@ -23,9 +23,14 @@ def read_captions(path: Path) -> dict[str, str]:
             for number, line in lines(stream):
                 try:
                     name, text = _parse(line)
+                    if captions.setdefault(name, text) != text:
+                        raise InputError(
+                            f"picture {name!r} has another caption in an earlier line",
+                            field="img_id",
+                            fix="keep one caption a picture",
+                        )
                 except InputError as error:
                     raise error.at(f"{path}:{number}") from None
-                captions[name] = text
     except OSError as error:
         raise InputError(f"cannot read: {error.strerror}", where=str(path)) from None
     return captions

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from rukh.entity_types import coarse
 from rukh.errors import InputError
 from rukh.records import TextEntity
 
 
 class TaggedSentence(NamedTuple):
-    """Tokens with one BIO label each; ``MISC`` also where the source writes ``OTHER``."""
+    """Tokens with one BIO label each, their types in rukh's words; see :mod:`rukh.entity_types`."""
 
     tokens: list[str]
     labels: list[str]
@@ -41,7 +42,7 @@ def read_tagged(path: Path) -> Iterator[TaggedSentence]:
                         where=f"{path}:{number}",
                     )
                 tokens.append(token.strip() or "\N{REPLACEMENT CHARACTER}")
-                labels.append(f"{label[:2]}MISC" if label[2:] == "OTHER" else label)
+                labels.append(label if label == "O" else label[:2] + coarse(label[2:]))
     except OSError as error:
         raise InputError(f"cannot read: {error.strerror}", where=str(path)) from None
     except UnicodeDecodeError:

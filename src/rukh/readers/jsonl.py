@@ -37,7 +37,12 @@ class JsonlFormat(LineFormat):
 
     def parse(self, line: str, number: int) -> Post:
         """See :meth:`rukh.readers.lines.LineFormat.parse`."""
-        record = from_json(line)
+        try:
+            record = from_json(line)
+        except InputError as error:
+            if line.lstrip().startswith("{'"):
+                error = InputError(error.problem, fix="is it MNRE's or OpenNRE's? see --format")
+            raise error from None
         if not isinstance(record, dict):
             raise InputError("not a JSON object with the fields of a post")
         given = record.pop("image", None)

@@ -171,5 +171,5 @@ def load_dictionary(path: Path) -> dict[str, Any]:
                 fix="convert it to JSON where you trust it",
             ) from None
     if not isinstance(value, dict):
-        raise InputError("not a mapping from picture to objects", where=str(path))
+        raise InputError("not a mapping", where=str(path))
     return value

@@ -194,8 +194,9 @@ def compare(
     interval and p-value those of a bootstrap that resamples posts and seeds, the same for both.
 
     Returns:
-        Mappings of ``cell, seeds``, a ``mean`` and ``deviation`` for each figure, and
-        ``difference, difference_ci, p`` (None for a reference and where no seed is shared).
+        Mappings of ``cell, seeds``, a ``mean`` and ``deviation`` for each figure, its ``reference``
+        (None for one), the seeds that both have (``shared``), and ``difference, difference_ci, p``
+        (None for a reference and where no seed is shared).
     """
     cells: dict[str, dict[int, Mapping[str, Any]]] = {}
     for result in results:
@@ -208,6 +209,7 @@ def compare(
         other = reference if isinstance(reference, str) else reference.get(name, name)
         against = cells.get(other, {})
         shared = sorted(runs.keys() & against.keys())
+        row |= {"reference": None if name == other else other, "shared": shared}
         row |= {"difference": None, "difference_ci": None, "p": None}
         if name != other and shared:
             ours = np.array([counts_of(runs[seed]) for seed in shared])
@@ -217,6 +219,23 @@ def compare(
             row |= paired(ours, theirs, draws)
         rows.append(row)
     return rows
+
+
+def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reader of :func:`compare`'s rows should know, a line each."""
+    found = []
+    for row in rows:
+        cell, other = row["cell"], row["reference"]
+        if other is not None and not row["shared"]:
+            found.append(
+                f"{cell} is compared with nothing: {other} has no result of the same seed here"
+            )
+        elif other is not None and len(row["shared"]) == 1:
+            found.append(
+                f"{cell} and {other} have one seed in common, so that the interval tells what "
+                "other posts would change, not what another training would"
+            )
+    return found
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from rukh.errors import InputError
-from rukh.studies.evidence import Aux, Evidence, argument_order, pair_count, read_evidence
+from rukh.studies.evidence import Aux, Evidence, read_evidence
+from rukh.studies.fields import own_fields
 from rukh.studies.judging import Judgement, judge, split_folds
 from rukh.studies.overlap import RARE, imbalance, overlaps, repeats
 from rukh.studies.rows import Ints, Row, find_nota, number_groups, number_posts, read_rows
@@ -66,13 +67,16 @@ def audit(
         MissingDependency: scikit-learn is not installed.
     """
     began = time.monotonic()
-    if len({one.name for one in aux}) < len(aux):
-        raise InputError("two inputs have the same name", field="--aux", fix="name them apart")
     rows = read_rows(data, format, boxes)
+    evidences = own_fields(rows)
+    names = Counter([one.name for one in evidences] + [one.name for one in aux])
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise InputError(
+            f"two inputs have the same name, {twice[0]!r}", field="--aux", fix="name them apart"
+        )
     nota = find_nota(rows, nota, str(data))
     groups = number_groups(rows)
     fold = split_folds(np.array([row.label for row in rows]), groups, folds, seed)
-    evidences = [argument_order(rows), pair_count(rows)]
     # All files are read before any is judged, so that a mistyped name costs seconds.
     evidences += [read_evidence(one, rows) for one in aux]
     splits = {data.stem: rows}
@@ -106,15 +110,19 @@ def audit(
 
 
 def verdict(
-    questions: Mapping[str, Judgement | None], rules: Sequence[Rule], doubt: str | None = None
+    questions: Mapping[str, Judgement | None],
+    rules: Sequence[Rule],
+    doubt: str | None = None,
+    left_out: int = 0,
 ) -> tuple[str, list[str]]:
     """``leak``, ``informative``, ``none`` or ``unknown``, and why.
 
     A leak has a lower bound of balanced accuracy of 0.90 or more for either question, or a rule
     that gives rows away (:class:`rukh.studies.rules.Rule`). An informative input has a lower bound
     above what 95 % of the permutations reach. A file that may be that of other data gives nothing
-    away of this one, so that short of a leak it says nothing: ``unknown``, as is
-    an input of which no question could be asked.
+    away of this one, so that short of a leak it says nothing: ``unknown``, as is an input of which
+    no question could be asked, or one with too many numbers to look at all of them, where those
+    that were looked at say nothing.
     """
     leaks, signs = [], []
     for name, answer in questions.items():
@@ -137,8 +145,12 @@ def verdict(
     if not any(questions.values()):
         return "unknown", ["too few rows of each kind to be asked anything"]
     if doubt is not None:
-        return "unknown", [f"is it the file of other data? {doubt}"]
-    return ("informative", signs) if signs else ("none", [])
+        return "unknown", [doubt]
+    if signs:
+        return "informative", signs
+    if left_out:
+        return "unknown", [f"{left_out:,} of its numbers were not looked at"]
+    return "none", []
 
 
 def _examine(
@@ -174,7 +186,7 @@ def _examine(
                 rows=np.flatnonzero(target >= 0),
             )
     rules = find_rules(traits.conditions, traits.holds, evidence.unit, relation, groups, fold)
-    call, why = verdict(questions, rules, evidence.doubt)
+    call, why = verdict(questions, rules, evidence.doubt, traits.left_out)
     return {
         "name": evidence.name,
         "file": evidence.file,
@@ -185,6 +197,7 @@ def _examine(
         "coverage": evidence.coverage,
         "doubt": evidence.doubt,
         "conditions": len(traits.conditions),
+        "left_out": traits.left_out,
         "verdict": call,
         "why": why,
         "questions": {

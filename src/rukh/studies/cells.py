@@ -6,6 +6,7 @@ the configuration that is asked for, and where its figure is that of its counts.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from rukh.errors import InputError
 from rukh.files import read_json, sha256
 from rukh.records import Record
 from rukh.relation_training import RelationTrainingConfig
+from rukh.schema import RelationSchema
 from rukh.studies.bootstrap import f1
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
@@ -80,11 +82,13 @@ def read_cell(path: Path, cell: str, seed: int, asked: Mapping[str, Any]) -> dic
     if (told.cell, told.seed) != (cell, seed):
         raise InputError(f"the result is of {told.cell}, seed {told.seed}", where=where, fix=fix)
     stored = _filled(told.configuration)
-    for key in _FILES:
-        # Where a file is not at hand, its name has to do.
-        named = asked["data"][key]
-        if stored is not None and named and not _HASHED.fullmatch(named):
-            stored["data"][key] = str(stored["data"][key])[: -len(" 0123456789abcdef")]
+    if stored is not None:
+        for key in _FILES:
+            stored["data"][key] = _same(stored["data"][key], asked["data"][key])
+        for mine, other in zip([stored, *stored["mix"]], [asked, *asked["mix"]], strict=False):
+            mine["relations"] = _same(mine["relations"], other["relations"])
+            if "train" in other:
+                mine["train"] = _same(mine["train"], other["train"])
     if stored != asked:
         differs = "it is none" if stored is None else ", ".join(_differences(stored, asked))
         raise InputError(
@@ -103,17 +107,18 @@ def read_cell(path: Path, cell: str, seed: int, asked: Mapping[str, Any]) -> dic
 
 
 def identity(config: RelationTrainingConfig, finished: bool = False) -> dict[str, Any]:
-    """The configuration without notes, and with files known by their content, not their place;
-    by their name alone where they are not at hand and nothing is to be trained.
+    """The configuration without notes, and with data files and schemas known by their content, not
+    their place; by their name alone where they are not at hand and nothing is to be trained.
+    Taggers, encoders, teachers and unlabelled files are known by name.
     """
     plain = config.model_dump(mode="json", exclude={"notes"})
     for key in _FILES:
-        file = getattr(config.data, key)
-        if file is None:
-            continue
-        if not file.is_file() and not finished:
-            raise InputError("no such file", where=str(file))
-        plain["data"][key] = f"{file.name} {sha256(file)[:16]}" if file.is_file() else file.name
+        if (file := getattr(config.data, key)) is not None:
+            plain["data"][key] = _file(file, finished)
+    plain["relations"] = _schema(config.relations, finished)
+    for told, other in zip(plain["mix"], config.mix, strict=True):
+        told["train"] = _file(other.train, finished)
+        told["relations"] = _schema(other.relations, finished)
     for key in ("images", "val_images"):
         folder = getattr(config.data, key)
         plain["data"][key] = None if folder is None else folder.name
@@ -122,6 +127,35 @@ def identity(config: RelationTrainingConfig, finished: bool = False) -> dict[str
     plain["distillation"]["unlabelled"] = [file.name for file in files]
     found: dict[str, Any] = json.loads(json.dumps(plain))
     return found
+
+
+def _file(file: Path, finished: bool) -> str:
+    if file.is_file():
+        return f"{file.name} {sha256(file)[:16]}"
+    if not finished:
+        raise InputError("no such file", where=str(file))
+    return file.name
+
+
+def _schema(source: str, finished: bool) -> str:
+    try:
+        schema = RelationSchema.load(source)
+    except InputError:
+        if not finished:
+            raise
+        return Path(source).name
+    digest = hashlib.sha256(schema.model_dump_json().encode()).hexdigest()
+    return f"{Path(source).name} {digest[:16]}"
+
+
+def _same(stored: Any, asked: Any) -> Any:
+    """``asked``, where one of the two is a name alone, and it is the other's name: what is not at
+    hand now, or was not looked into when the cell was finished, is known by its name.
+    """
+    if not (stored and asked) or (_HASHED.fullmatch(stored) and _HASHED.fullmatch(asked)):
+        return stored
+    names = {Path(one[:-17] if _HASHED.fullmatch(one) else one).name for one in (stored, asked)}
+    return asked if len(names) == 1 else stored
 
 
 def _filled(stored: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Auxiliary inputs: what a file, or the data's own form, says of each row.
+"""Auxiliary inputs: what a file says of each row.
 
 Published files are keyed in three ways: by row number (what was found for one pair), by picture
 (captions), and by crop (``{picture stem}_crop_N.jpg``, one box or score each). Whatever the keying,
@@ -21,14 +21,16 @@ from rukh.errors import InputError, suggestion
 from rukh.readers import read_captions
 from rukh.readers.lines import from_json
 from rukh.readers.more import load_dictionary
-from rukh.studies.rows import Ints, Row, number_posts
+from rukh.studies.leaves import ABSENT
+from rukh.studies.rows import Ints, Row
 
 KEYINGS = ("row", "image", "crop")
 CROP = re.compile(r"(.+)_crop_(\d+)(?:\.\w+)?", re.S)
 CHANCE = 1e-6
 """Rows are missing at a file's end by design, not by accident, where that is less likely."""
-ABSENT: Any = object()
-"""The value of a unit that the file says nothing of."""
+OTHER = "is it the file of another split, or of the data before lines were removed?"
+HARDLY = 0.05
+"""Of a smaller share of rows not even a rule could make a leak."""
 
 
 class Aux(NamedTuple):
@@ -53,8 +55,8 @@ class Evidence:
         file: Where it was read from, or None.
         guessed: Whether the keying was guessed.
         keys: How many keys the file has; ``matched`` of them belong to some row.
-        doubt: Why the file may be that of other data, or None. Names of pictures either match or
-            do not, but row numbers fit any data: only how many there are can tell.
+        doubt: Why the file may not be that of the data, or be read otherwise than it is meant, and
+            what to do; or None. Row numbers fit any data: only how many there are can tell.
     """
 
     name: str
@@ -72,19 +74,6 @@ class Evidence:
         """The share of rows of which the input says something."""
         known = np.array([value is not ABSENT for value in self.values])
         return float(known[self.unit].mean())
-
-
-def argument_order(rows: Sequence[Row]) -> Evidence:
-    """Whether the head stands after the tail: it is in the data, so a model may read it."""
-    values = [ABSENT if row.after is None else {"head after tail": row.after} for row in rows]
-    return Evidence("argument order", "row", values, np.arange(len(rows)))
-
-
-def pair_count(rows: Sequence[Row]) -> Evidence:
-    """How many pairs the data asks of the row's post."""
-    posts = number_posts(rows)
-    values: list[Any] = [{"pairs": int(count)} for count in np.bincount(posts)]
-    return Evidence("pairs a post", "post", values, posts)
 
 
 def parse_aux(text: str) -> Aux:
@@ -133,13 +122,28 @@ def read_evidence(aux: Aux, rows: Sequence[Row]) -> Evidence:
     found = [_KEYED[keying](aux, values, rows) for keying in candidates]
     best = max(found, key=lambda evidence: evidence.matched)  # the first of equals
     if not best.matched:
-        sought = "row number, picture or crop" if aux.keying is None else aux.keying
+        sought = {"row": "row number", "image": "picture", "crop": "crop"}.get(
+            aux.keying or "", "row number, picture or crop"
+        )
         raise InputError(
             f"none of its {len(values):,} keys names a {sought} of the data; "
             f"the first is {reprlib.repr(next(iter(values)))}",
             where=where,
             fix="is it the file of another split, or keyed otherwise "
             f"(NAME=FILE:{'|'.join(KEYINGS)})?",
+        )
+    rivals = [one.keying for one in found if one is not best and 2 * one.matched >= best.matched]
+    if rivals:
+        best = replace(
+            best,
+            doubt=f"its keys fit {best.keying} and {rivals[0]} alike, and were read as "
+            f"{best.keying}; say which it is with --aux NAME=FILE:{'|'.join(KEYINGS)}",
+        )
+    elif best.doubt is None and best.coverage < HARDLY:
+        best = replace(
+            best,
+            doubt=f"its keys belong to {100 * best.coverage:.1f} % of the rows; is it the file of "
+            "another split?",
         )
     return best
 
@@ -157,7 +161,8 @@ def _load(path: Path) -> Mapping[str, Any]:
     except UnicodeDecodeError:
         raise InputError("not UTF-8 text", where=str(path), fix="save it as UTF-8") from None
     except InputError as error:
-        raise error.at(str(path)) from None
+        fix = error.fix or "captions, a record a line, are read from a file that ends in .txt"
+        raise InputError(error.problem, where=str(path), field=error.field, fix=fix) from None
     if not isinstance(value, dict):
         raise InputError(
             "not a JSON object",
@@ -181,10 +186,10 @@ def _misfit(keys: Iterable[str], last: int) -> str | None:
     end = max(numbers)
     if beyond:
         count = f"{beyond:,} of its {len(numbers):,} row numbers"
-        return f"{count} lie beyond the data's last row, {last:,}"
+        return f"{count} lie beyond the data's last row, {last:,}; {OTHER}"
     # As likely as a file that leaves rows out where it has nothing to say ends so early.
     if (1 - len(numbers) / (end + 1)) ** (last - end) < CHANCE:
-        return f"its row numbers end at {end:,}, the data's at {last:,}"
+        return f"its row numbers end at {end:,}, the data's at {last:,}; {OTHER}"
     return None
 
 

@@ -34,6 +34,10 @@ class Row:
         head, tail: Where the arguments are: ``(start, end)`` in characters, or a box.
         names: How head and tail are called, in lower case.
         after: Whether the head starts after the tail; None where an argument is an object.
+        types: Of head and tail, where the data gives them.
+        caption: The picture's, where the data gives one.
+        pictured: Whether the post has a picture.
+        entities, objects: How many the post has.
     """
 
     number: int
@@ -44,6 +48,11 @@ class Row:
     tail: Place
     names: tuple[str, str]
     after: bool | None
+    types: tuple[str | None, str | None] = (None, None)
+    caption: str | None = None
+    pictured: bool = False
+    entities: int = 2
+    objects: int = 0
 
 
 def read_rows(path: Path, format: str, boxes: Path | None = None) -> list[Row]:
@@ -74,6 +83,11 @@ def read_rows(path: Path, format: str, boxes: Path | None = None) -> list[Row]:
                     tail=_place(tail),
                     names=(post.surface(pair.head).lower(), post.surface(pair.tail).lower()),
                     after=after,
+                    types=(head.type, tail.type),
+                    caption=post.caption,
+                    pictured=post.image is not None,
+                    entities=len(post.entities),
+                    objects=len(post.objects),
                 )
             )
     if not rows:

@@ -1,4 +1,4 @@
-"""Generic traits of any value: form, presence, counts, lengths, numbers, words and their places.
+"""Generic traits of any value: form, presence, counts, lengths, numbers, keys, words, their places.
 
 Every trait becomes *conditions*, each true or false of a value: ``items >= 3``, ``says "person"``.
 A linear model over them can follow any step, and a rule made of them can be read. Nothing here
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,21 +19,24 @@ import numpy as np
 import numpy.typing as npt
 
 from rukh.errors import InputError, MissingDependency
-from rukh.studies.evidence import ABSENT, Evidence
+from rukh.studies.evidence import Evidence
+from rukh.studies.leaves import ABSENT, Leaves, form
 
 MAX_EDGES = 20
 """The most thresholds of one numeric trait."""
 MAX_PATHS = 64
-"""The most differently named numbers in one input; the rarest beyond are left out."""
+"""The most differently named numbers in one input, and the most keys; the rarest beyond are left
+out."""
 MAX_NGRAMS = 2000
 MIN_UNITS = 5
 """An n-gram or a condition that fewer units have cannot be learnt from."""
-MAX_DEPTH = 32
+PLACES = ("first", "second", "third")
+"""Of several texts, those whose words are also looked at by where they stand."""
 
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[^\W_]+")
 _MARK = re.compile(r"[^\w\s]")
-_FIRST = " (in the first text)"
 _DIGITS = re.compile(r"\d+")
+_SHORT = re.compile(r"(?<!\w)\d{1,3}(?!\w)")
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,13 @@ class Traits:
         conditions: What the columns of ``holds`` say.
         holds: Sparse, shape ``(units, conditions)``, of zeros and ones.
         numbers: Numeric traits by name, each of shape ``(units,)``, NaN where there is none.
+        left_out: How many numbers of a value were not looked at, because it has too many.
     """
 
     conditions: list[Condition]
     holds: Any
     numbers: dict[str, npt.NDArray[np.float64]]
+    left_out: int = 0
 
 
 def find_traits(evidence: Evidence) -> Traits:
@@ -99,24 +104,22 @@ def find_traits(evidence: Evidence) -> Traits:
         raise MissingDependency("scikit-learn", "study") from None
 
     size = len(evidence.values)
-    texts: list[list[str]] = [[] for _ in range(size)]
-    numbers: list[dict[str, list[float]]] = [{} for _ in range(size)]
-    for i, value in enumerate(evidence.values):
-        if value is not ABSENT:
-            _Leaves(evidence, texts[i], numbers[i]).collect(value, "value")
-    traits = _numeric(evidence.values, texts, numbers)
+    leaves = [_leaves(evidence, value) for value in evidence.values]
+    traits = _numeric(evidence.values, leaves)
     conditions: list[Condition] = []
     columns: list[npt.NDArray[np.bool_]] = []
+    seen: set[bytes] = set()
     for name, column in traits.items():
         for condition, held in _steps(name, column):
             # One column a partition: "present" and "items >= 1" are often the same.
             parts = MIN_UNITS <= int(held.sum()) <= size - MIN_UNITS
-            if parts and not any(np.array_equal(held, other) for other in columns):
+            if parts and held.tobytes() not in seen:
+                seen.add(held.tobytes())
                 conditions.append(condition)
                 columns.append(held)
     dense = np.array(columns, dtype=np.float64).reshape(len(columns), size).T
     holds = csc_array(dense)
-    documents = _documents(texts)
+    documents = _documents([one.texts for one in leaves])
     common = Counter(gram for told in documents for gram in told)
     if any(MIN_UNITS <= count <= size - MIN_UNITS for count in common.values()):
         counter = CountVectorizer(
@@ -129,39 +132,56 @@ def find_traits(evidence: Evidence) -> Traits:
         )
         holds = csc_array(hstack([holds, counter.fit_transform(documents)]))
         conditions += [Condition(str(gram), ngram=True) for gram in counter.get_feature_names_out()]
-    return Traits(conditions, holds, traits)
+    named = Counter(name for one in leaves for name in one.numbers)
+    beyond = sum(count >= MIN_UNITS for count in named.values()) - MAX_PATHS
+    return Traits(conditions, holds, traits, max(0, beyond, *(one.left_out for one in leaves)))
+
+
+def _leaves(evidence: Evidence, value: Any) -> Leaves:
+    leaves = Leaves()
+    if value is not ABSENT:
+        try:
+            leaves.collect(value)
+        except InputError as error:
+            where, name = evidence.file, evidence.name
+            raise InputError(error.problem, where=where, field=name, fix=error.fix) from None
+    return leaves
 
 
 def ngrams(text: str) -> list[str]:
     """Words and pairs of neighbouring words in lower case, marks, and words with capitals as they
-    stand; every number is written as 0.
+    stand; every number is written as 0, and one of at most three digits that is a word also as it
+    stands.
 
     A file's name such as ``12_crop_3.png`` holds a row's number, and an n-gram of it would know
     single rows by heart.
 
     Example:
-        >>> ngrams("Ann_12.png")
-        ['ann_0', 'png', 'ann_0 png', '.', 'Ann_0']
+        >>> ngrams("7 Ann_12.png")
+        ['0', 'ann', '0', 'png', '0 ann', 'ann 0', '0 png', '.', 'Ann', '7']
     """
     cased = _WORD.findall(_DIGITS.sub("0", text))
     words = [word.lower() for word in cased]
     pairs = [f"{a} {b}" for a, b in pairwise(words)]
-    return words + pairs + _MARK.findall(text) + [word for word in cased if word != word.lower()]
+    capitals = [word for word in cased if word != word.lower()]
+    return words + pairs + _MARK.findall(text) + capitals + _SHORT.findall(text)
 
 
 def _documents(texts: Sequence[Sequence[str]]) -> list[set[str]]:
-    """The n-grams of each unit, those of the first of its texts also by that place. One that stands
-    wherever its plain form does says nothing more, and is left out.
+    """The n-grams of each unit, those of the first of its texts also by their place. One that
+    stands wherever its plain form does says nothing more, and is left out.
     """
     documents: list[set[str]] = []
     plain: dict[str, str] = {}
     for told in texts:
         found = {gram for text in told for gram in ngrams(text)}
         plain |= {gram: gram.lower() for gram in found if gram != gram.lower()}
+        plain |= {gram: "0" for gram in found if gram.isdecimal() and gram != "0"}
         if len(told) > 1:
-            first = {word + _FIRST: word for word in _WORD.findall(_normal(told[0]))}
-            plain |= first
-            found |= {*first}
+            for place, text in zip(PLACES, told, strict=False):
+                words = {f"{w} (in the {place} text)": w for w in _WORD.findall(_normal(text))}
+                plain |= words
+                found |= {*words}
         documents.append(found)
     counts = Counter(gram for found in documents for gram in found)
     same = {gram for gram, form in plain.items() if counts[gram] == counts[form]}
@@ -172,52 +192,7 @@ def _normal(text: str) -> str:
     return _DIGITS.sub("0", text.lower())
 
 
-@dataclass(frozen=True)
-class _Leaves:
-    """The leaves of one value: its strings, and its numbers by where they stand in it."""
-
-    evidence: Evidence
-    texts: list[str]
-    numbers: dict[str, list[float]]
-
-    def collect(self, value: Any, path: str, depth: int = 0, listed: bool = False) -> None:
-        """Add a value's leaves; ``listed`` says whether it stands in a list."""
-        if depth > MAX_DEPTH:
-            raise self._error(f"a value is nested more than {MAX_DEPTH} deep", "flatten it")
-        if isinstance(value, str):
-            if value.strip():
-                self.texts.append(value)
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                # A key may be anything in a .pth, and half a surrogate could not be reported.
-                name = str(key).encode("utf-8", "replace").decode("utf-8")
-                self.collect(item, name, depth + 1, listed)
-        elif isinstance(value, list | tuple):
-            # A list of numbers in a list is a vector: each place in it has a meaning of its own.
-            vector = listed and all(isinstance(item, int | float) for item in value)
-            for place, item in enumerate(value):
-                self.collect(item, f"{path}[{place}]" if vector else path, depth + 1, True)
-        elif isinstance(value, int | float):
-            try:
-                number = float(value)
-            except OverflowError:
-                number = math.inf
-            if not math.isfinite(number):
-                raise self._error("a number is not finite", "write null where there is none")
-            self.numbers.setdefault(path, []).append(number)
-        elif value is not None:
-            raise self._error(
-                f"a value is a {type(value).__name__}",
-                "values are strings, numbers, null, and lists and dicts of these",
-            )
-
-    def _error(self, problem: str, fix: str) -> InputError:
-        return InputError(problem, where=self.evidence.file, field=self.evidence.name, fix=fix)
-
-
-def _numeric(
-    values: Sequence[Any], texts: list[list[str]], numbers: list[dict[str, list[float]]]
-) -> dict[str, npt.NDArray[np.float64]]:
+def _numeric(values: Sequence[Any], leaves: Sequence[Leaves]) -> dict[str, npt.NDArray[np.float64]]:
     """Numeric traits by name; those that say the same of all units are dropped later."""
     items = [
         0.0
@@ -227,46 +202,34 @@ def _numeric(
         else 1.0
         for value in values
     ]
-    words = [[_WORD.findall(_normal(text)) for text in told] for told in texts]
+    texts = [[_normal(text) for text in one.texts] for one in leaves]
+    words = [sum(len(_WORD.findall(text)) for text in told) for told in texts]
     traits = {
         "present": [float(value is not ABSENT) for value in values],
         "items": items,
-        "words": [float(sum(map(len, told))) for told in words],
-        "characters": [float(sum(len(_normal(text)) for text in told)) for told in texts],
+        "words": [float(count) for count in words],
+        "characters": [float(sum(map(len, told))) for told in texts],
     }
-    forms = [_form(value) for value in values]
-    for form in sorted({*forms} - {"absent"}):
-        traits[form] = [float(other == form) for other in forms]
-    counted = Counter(path for unit in numbers for path in unit)
-    for path in sorted(path for path, _ in counted.most_common(MAX_PATHS)):
-        found = [unit.get(path, []) for unit in numbers]
+    forms = [form(value) for value in values]
+    for name in sorted({*forms} - {"absent"}):
+        traits[name] = [float(other == name) for other in forms]
+    for path in _commonest(one.numbers for one in leaves):
+        found = [one.numbers.get(path, []) for one in leaves]
         if max(map(len, found)) == 1:
             traits[path] = [x[0] if x else math.nan for x in found]
             continue
         for name, reduce in (("least", min), ("greatest", max), ("sum of", math.fsum)):
             traits[f"{name} {path}"] = [reduce(x) if x else math.nan for x in found]
         traits[f"mean {path}"] = [math.fsum(x) / len(x) if x else math.nan for x in found]
+    for piece in _commonest(one.pieces for one in leaves):
+        traits[piece] = [float(one.pieces[piece]) for one in leaves]
     return {name: np.array(column) for name, column in traits.items()}
 
 
-def _form(value: Any) -> str:
-    """What a value is, apart from what it holds.
-
-    Example:
-        >>> [_form(value) for value in (None, "", [], 1, True, {"a": 1})]
-        ['null', 'an empty text', 'an empty list', 'a number', 'a flag', 'a mapping']
-    """
-    if value is ABSENT:
-        return "absent"
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a flag"
-    kinds = (("text", str), ("list", (list, tuple)), ("mapping", dict))
-    for name, kind in kinds:
-        if isinstance(value, kind):
-            return f"a {name}" if value else f"an empty {name}"
-    return "a number"
+def _commonest(named: Iterable[Iterable[str]]) -> list[str]:
+    """The names that most units have, in order."""
+    counted = Counter(name for names in named for name in names)
+    return sorted(name for name, _ in counted.most_common(MAX_PATHS))
 
 
 def _steps(

@@ -1,0 +1,69 @@
+"""What the data file itself says of each row beside text and label, as inputs of the audit.
+
+Every model that is shown the data can read it: the order and the types of the arguments, whether
+there is a picture, what a caption says, and how many arguments and pairs a post has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rukh.studies.evidence import Evidence
+from rukh.studies.leaves import ABSENT
+from rukh.studies.rows import Ints, Row, number_posts
+
+
+def own_fields(rows: Sequence[Row]) -> list[Evidence]:
+    """The order of arguments and the number of pairs; and, where rows differ in them, the given
+    types, presence of a picture, caption, and numbers of arguments.
+    """
+    posts = number_posts(rows)
+    singly = np.arange(len(rows))
+    types = [_types(row) for row in rows]
+    captions = [row.caption or ABSENT for row in rows]
+    pictures = [{"picture": row.pictured} for row in rows]
+    arguments = [{"entities": row.entities, "objects": row.objects} for row in rows]
+    varying = (
+        ("argument types", "row", types, singly),
+        ("caption", "post", captions, posts),
+        ("picture", "post", pictures, posts),
+        ("arguments a post", "post", arguments, posts),
+    )
+    return [
+        argument_order(rows),
+        pair_count(rows),
+        *(
+            Evidence(name, keying, _of_units(values, unit), unit)
+            for name, keying, values, unit in varying
+            if any(value != values[0] for value in values)
+        ),
+    ]
+
+
+def argument_order(rows: Sequence[Row]) -> Evidence:
+    """Whether the head stands after the tail."""
+    values = [ABSENT if row.after is None else {"head after tail": row.after} for row in rows]
+    return Evidence("argument order", "row", values, np.arange(len(rows)))
+
+
+def pair_count(rows: Sequence[Row]) -> Evidence:
+    """How many pairs the data asks of the row's post."""
+    posts = number_posts(rows)
+    values: list[Any] = [{"pairs": int(count)} for count in np.bincount(posts)]
+    return Evidence("pairs a post", "post", values, posts)
+
+
+def _types(row: Row) -> Any:
+    if row.types == (None, None):
+        return ABSENT
+    # Each is a text of its own, so that which of them it is counts.
+    return [name or "" for name in row.types]
+
+
+def _of_units(values: list[Any], unit: Ints) -> list[Any]:
+    """One value for each unit, that of its first row."""
+    _, first = np.unique(unit, return_index=True)
+    return [values[i] for i in first]

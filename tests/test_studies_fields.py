@@ -1,0 +1,62 @@
+"""What the data file itself says of each row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rukh.readers import write
+from rukh.records import Post
+from rukh.studies.evidence import Evidence
+from rukh.studies.fields import own_fields
+from rukh.studies.leaves import ABSENT
+from rukh.studies.rows import Row, read_rows
+
+
+def row(number: int, picture: str | None = None, text: str = "", **changes: Any) -> Row:
+    given: dict[str, Any] = {
+        "number": number,
+        "text": text or f"text {number}",
+        "picture": picture,
+        "label": "None",
+        "head": (0, 1),
+        "tail": (2, 3),
+        "names": ("a", "b"),
+        "after": False,
+    }
+    return Row(**given | changes)
+
+
+def told(evidence: Evidence) -> list[Any]:
+    """Each row's value, None where there is none."""
+    values = [evidence.values[u] for u in evidence.unit]
+    return [None if value is ABSENT else value for value in values]
+
+
+def test_order_and_pairs_are_always_asked() -> None:
+    rows = [row(0, "a", "t"), row(1, "a", "t", after=True), row(2, after=None)]
+    order, pairs = own_fields(rows)
+    assert told(order) == [{"head after tail": False}, {"head after tail": True}, None]
+    assert told(pairs) == [{"pairs": 2}, {"pairs": 2}, {"pairs": 1}]
+
+
+def test_what_else_the_data_gives_is_asked_where_rows_differ(tmp_path: Path) -> None:
+    ends = ({"id": "x", "start": 0, "end": 3, "type": "PER"}, {"id": "y", "start": 4, "end": 7})
+    asks = {"pairs": ({"head": "x", "tail": "y", "relation": "r"},)}
+    thing = {"id": "o", "box": (0, 0, 1, 1)}
+    posts = [
+        Post(id="1", text="Ann Bob", entities=ends, **asks),
+        Post(id="2", text="Ann BOB", entities=({"id": "x", "start": 0, "end": 3}, ends[1]),
+             objects=(thing,), image=Path("i.jpg"), caption="a dog", **asks),
+    ]  # fmt: skip
+    write(posts, tmp_path / "posts.jsonl")
+    found = own_fields(read_rows(tmp_path / "posts.jsonl", "jsonl"))
+    assert {one.name: told(one) for one in found[2:]} == {
+        "argument types": [["PER", ""], None],
+        "caption": [None, "a dog"],
+        "picture": [{"picture": False}, {"picture": True}],
+        "arguments a post": [{"entities": 2, "objects": 0}, {"entities": 2, "objects": 1}],
+    }
+    assert [one.name for one in own_fields(read_rows(tmp_path / "posts.jsonl", "jsonl")[:1])] == [
+        "argument order", "pairs a post"
+    ]  # fmt: skip

@@ -116,6 +116,25 @@ class Corpus(NamedTuple):
     source: list[int]
     left_out: list[int]
 
+    def summary(self) -> str:
+        """How many posts and labelled pairs there are, and how many with a picture at hand."""
+
+        def told(chosen: Sequence[int]) -> str:
+            posts = [self.posts[i] for i in chosen]
+            pairs = [sum(p.relation is not None for p in post.pairs or ()) for post in posts]
+            seen = [
+                isinstance(p.image, bytes) or bool(p.image and p.image.is_file()) for p in posts
+            ]
+            pictured = sum(n for n, here in zip(pairs, seen, strict=True) if here)
+            return (
+                f"{sum(pairs):,} pairs of {len(posts):,} posts ({pictured:,} of {sum(seen):,} with "
+                "a picture)"
+            )
+
+        more = len(self.posts) - self.labelled
+        unlabelled = f"; {more:,} posts without labels" if more else ""
+        return f"{told(self.train)} to train on, {told(self.fold)} in the fold{unlabelled}"
+
 
 def read_corpus(
     data: DataConfig,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -127,6 +128,7 @@ class RelationTask:
         corpus = read_corpus(config.data, config.tagger, own, unlabelled, config.mix)
         self.posts, self.labelled, self.fold = corpus.posts, corpus.labelled, corpus.fold
         self.source, self.left_out = corpus.source, corpus.left_out
+        self.summary = corpus.summary()
         if schema is not own[0]:
             self.posts = [
                 relabelled(post, own[k], schema, config.without)
@@ -305,6 +307,7 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
     task = RelationTask(config)
     # Read before the training, so that a mistake in it is not told hours later.
     val = None if config.data.val is None else load_val(config.data, task.model.schema)
+    print(task.summary, file=sys.stderr, flush=True)
     identity = config.model_dump(mode="json", exclude={"training", "notes", "unseen", "memory"})
     result = fit(task, config.training, out.with_name(out.name + ".run"), identity)
     with torch.no_grad():

@@ -52,7 +52,7 @@ def test_what_else_the_data_gives_is_asked_where_rows_differ(tmp_path: Path) -> 
     write(posts, tmp_path / "posts.jsonl")
     found = own_fields(read_rows(tmp_path / "posts.jsonl", "jsonl"))
     assert {one.name: told(one) for one in found[2:]} == {
-        "argument types": [["PER", ""], None],
+        "argument types": [["head PER"], None],
         "caption": [None, "a dog"],
         "picture": [{"picture": False}, {"picture": True}],
         "arguments a post": [{"entities": 2, "objects": 0}, {"entities": 2, "objects": 1}],

@@ -57,10 +57,8 @@ def pair_count(rows: Sequence[Row]) -> Evidence:
 
 
 def _types(row: Row) -> Any:
-    if row.types == (None, None):
-        return ABSENT
-    # Each is a text of its own, so that which of them it is counts.
-    return [name or "" for name in row.types]
+    given = zip(("head", "tail"), row.types, strict=True)
+    return [f"{end} {name}" for end, name in given if name is not None] or ABSENT
 
 
 def _of_units(values: list[Any], unit: Ints) -> list[Any]:

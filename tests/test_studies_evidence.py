@@ -247,6 +247,13 @@ def test_values_that_look_alike_are_told_apart(one: Any, other: Any, condition: 
     assert sum(held(traits, condition)) == 9
 
 
+def test_a_key_may_be_called_as_a_trait_is() -> None:
+    traits = traits_of(*([[{"items": 1}, {}]] * 9 + [[{"items": 2}]] * 9))
+    assert sum(held(traits, "items >= 2")) == 9
+    assert traits.numbers["items"].tolist() == [2] * 9 + [1] * 9
+    assert traits.numbers['"items"'].tolist() == [1] * 9 + [2] * 9
+
+
 def test_what_is_not_looked_at_is_counted() -> None:
     assert traits_of(*([[0.5] * 70] * 9)).left_out == 6
     named = [{f"n{i}": 0.5 for i in range(70)}] * 9

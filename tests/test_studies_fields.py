@@ -3,34 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from rukh.readers import write
 from rukh.records import Post
-from rukh.studies.evidence import Evidence
 from rukh.studies.fields import own_fields
-from rukh.studies.leaves import ABSENT
-from rukh.studies.rows import Row, read_rows
-
-
-def row(number: int, picture: str | None = None, text: str = "", **changes: Any) -> Row:
-    given: dict[str, Any] = {
-        "number": number,
-        "text": text or f"text {number}",
-        "picture": picture,
-        "label": "None",
-        "head": (0, 1),
-        "tail": (2, 3),
-        "names": ("a", "b"),
-        "after": False,
-    }
-    return Row(**given | changes)
-
-
-def told(evidence: Evidence) -> list[Any]:
-    """Each row's value, None where there is none."""
-    values = [evidence.values[u] for u in evidence.unit]
-    return [None if value is ABSENT else value for value in values]
+from rukh.studies.rows import read_rows
+from test_studies_evidence import row, told
 
 
 def test_order_and_pairs_are_always_asked() -> None:

@@ -213,16 +213,22 @@ def _numeric(values: Sequence[Any], leaves: Sequence[Leaves]) -> dict[str, npt.N
     forms = [form(value) for value in values]
     for name in sorted({*forms} - {"absent"}):
         traits[name] = [float(other == name) for other in forms]
+
+    def add(name: str, column: list[float]) -> None:
+        while name in traits:  # a key may be called "items" too
+            name = f'"{name}"'
+        traits[name] = column
+
     for path in _commonest(one.numbers for one in leaves):
         found = [one.numbers.get(path, []) for one in leaves]
         if max(map(len, found)) == 1:
-            traits[path] = [x[0] if x else math.nan for x in found]
+            add(path, [x[0] if x else math.nan for x in found])
             continue
         for name, reduce in (("least", min), ("greatest", max), ("sum of", math.fsum)):
-            traits[f"{name} {path}"] = [reduce(x) if x else math.nan for x in found]
-        traits[f"mean {path}"] = [math.fsum(x) / len(x) if x else math.nan for x in found]
+            add(f"{name} {path}", [reduce(x) if x else math.nan for x in found])
+        add(f"mean {path}", [math.fsum(x) / len(x) if x else math.nan for x in found])
     for piece in _commonest(one.pieces for one in leaves):
-        traits[piece] = [float(one.pieces[piece]) for one in leaves]
+        add(piece, [float(one.pieces[piece]) for one in leaves])
     return {name: np.array(column) for name, column in traits.items()}
 
 

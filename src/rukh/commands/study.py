@@ -84,6 +84,22 @@ def zero_shot(
     _show(study.table(rows), {"splits": results, "summary": rows}, json)
 
 
+@app.command()
+def seeds(
+    model: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Folders of models trained alike.")
+    ],
+    json: options.Json = None,
+) -> None:
+    """What models that differ in their seed alone reached on val, and their mean and deviation."""
+    from rukh.files import check_output
+    from rukh.studies import seeds as study
+
+    check_output(json)
+    rows = study.seeds(model)
+    _show(study.table(rows), rows, json)
+
+
 def _work(given: Path | None, file: Path) -> Path:
     return (given or Path("runs") / file.stem).absolute()
 

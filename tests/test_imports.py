@@ -17,6 +17,7 @@ errors
 files
 registry
 records
+entity_types
 descriptions
 schema
 config
@@ -26,7 +27,6 @@ images
 npm_package known_weights
 weights pretrained
 tensor_cache vector_store
-entity_types
 encoders
 batching
 windows

@@ -91,7 +91,7 @@ def test_a_block_runs(block: Block, reader: Path, request: pytest.FixtureRequest
     shell = ["bash", "-euo", "pipefail", "-c"]
     start = shell if block.language == "bash" else [sys.executable, "-c"]
     run = subprocess.run(
-        [*start, block.body], cwd=reader, capture_output=True, text=True, timeout=120
+        [*start, block.body], cwd=reader, capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 0, run.stderr
     assert "Traceback" not in run.stderr

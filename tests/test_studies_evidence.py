@@ -225,6 +225,19 @@ def test_names_of_files_know_no_row() -> None:
         ("Word here", "word here", 'says "Word"'),
         (". same", "! same", 'says "!"'),
         (["a b", "c"], ["c", "a b"], 'says "a (in the first text)"'),
+        ({"head": {"s": 1}, "tail": {"s": 2}}, {"head": {"s": 2}, "tail": {"s": 1}}, "head.s >= 2"),
+        (
+            {"head": "man", "tail": "town"},
+            {"tail": "man", "head": "town"},
+            'says "man (in "head")"',
+        ),
+        (["0.1", "0.9"], ["0.9", "0.1"], "value[0] >= 0.9"),
+        ([None, 1], [1, None], "value[0]"),
+        (["img", 0.1, 0.9], ["img", 0.9, 0.1], "value[1] >= 0.9"),
+        ("41e-2", "73e-2", "value >= 0.73"),
+        ("41.5%", "73.2%", "value >= 73.2"),
+        ("\u4eba\u5728\u8857", "\u7269\u5728\u8857", 'says "\u4eba"'),
+        ({"": None}, {" ": None}, "key \"''\""),
         (["x", "a b", "c"], ["x", "c", "a b"], 'says "a (in the second text)"'),
         ("rel_cabdef", "not_cabdef", 'says "rel"'),
         ("type 3", "type 4", 'says "3"'),
@@ -256,10 +269,19 @@ def test_a_key_may_be_called_as_a_trait_is() -> None:
 
 def test_what_is_not_looked_at_is_counted() -> None:
     assert traits_of(*([[0.5] * 70] * 9)).left_out == 6
-    named = [{f"n{i}": 0.5 for i in range(70)}] * 9
-    assert traits_of(*named).left_out == 6
+    assert traits_of(*([[0.5] * 64] * 9)).left_out == 0
+    named = [{f"n{i}": 0.5 for i in range(130)}] * 9
+    assert traits_of(*named).left_out >= 2
+    assert traits_of(*([{f"n{i}": None for i in range(130)}] * 9)).left_out >= 2
     # What too few units have says nothing anyway.
-    assert traits_of(*[{f"n{i}": 0.5} for i in range(70)]).left_out == 0
+    assert traits_of(*[{f"n{i}": 0.5} for i in range(200)]).left_out == 0
+
+
+def test_thresholds_are_as_fine_as_the_numbers() -> None:
+    for numbers in ([100_000 + i for i in range(100)], [0.999 + i / 1e5 for i in range(100)]):
+        traits = traits_of(*numbers)
+        assert len(traits.conditions) > 10
+        assert any(48 <= sum(held(traits, c.text())) <= 52 for c in traits.conditions)
 
 
 def test_what_a_gram_says_again_is_left_out() -> None:

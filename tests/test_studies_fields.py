@@ -38,3 +38,14 @@ def test_what_else_the_data_gives_is_asked_where_rows_differ(tmp_path: Path) -> 
     assert [one.name for one in own_fields(read_rows(tmp_path / "posts.jsonl", "jsonl")[:1])] == [
         "argument order", "pairs a post"
     ]  # fmt: skip
+
+
+def test_posts_of_the_same_text_have_their_own_captions(tmp_path: Path) -> None:
+    ends = ({"id": "x", "start": 0, "end": 3}, {"id": "y", "start": 4, "end": 7})
+    pairs = ({"head": "x", "tail": "y", "relation": "r"},)
+    posts = [
+        Post(id=word, text="Ann Bob", entities=ends, pairs=pairs, caption=word) for word in "abc"
+    ]
+    write(posts, tmp_path / "posts.jsonl")
+    captions = own_fields(read_rows(tmp_path / "posts.jsonl", "jsonl"))[-1]
+    assert (captions.name, told(captions)) == ("caption", ["a", "b", "c"])

@@ -59,6 +59,26 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         seeds([one, str(tmp_path / "bare")])
 
 
+def test_models_that_differ_in_more_than_their_seed(tmp_path: Path) -> None:
+    one, other = model(tmp_path / "one", 0.4), model(tmp_path / "other", 0.5)
+    config = read_json(tmp_path / "other" / "config.json")
+    write_json(config | {"pair": {"dim": 8}}, tmp_path / "other" / "config.json")
+    with pytest.raises(InputError, match=r"other/config\.json: differs from .*one in pair; name"):
+        seeds([one, other])
+    config["figures"]["val"]["pairs"] = 9
+    write_json(config, tmp_path / "other" / "config.json")
+    with pytest.raises(InputError, match="in val's pairs;"):
+        seeds([one, other])
+    (tmp_path / "again").symlink_to(tmp_path / "one")
+    with pytest.raises(InputError, match="each once"):
+        seeds([one, str(tmp_path / "again")])
+
+
+def test_no_interval_leaves_what_there_is(tmp_path: Path) -> None:
+    (row,) = seeds([model(tmp_path / "one", 0.1), model(tmp_path / "other", 0.9)])
+    assert row["micro_f1"]["interval"] == [0, 1]
+
+
 def test_the_command(tmp_path: Path) -> None:
     runs = [model(tmp_path / str(i), 0.4 + i / 10) for i in range(2)]
     done = CliRunner().invoke(app, ["seeds", *runs, "--json", str(tmp_path / "out.json")])

@@ -58,7 +58,7 @@ class Extractor:
         cut: By the ids of posts in whose text more entities were found than are asked, how many
             were left out; see :meth:`found`.
         silent: How many posts had no arguments, given or found.
-        given_types: Of the types that posts gave their arguments, how often each, in the words of
+        given_types: Of the types that posts gave their entities, how often each, in the words of
             :meth:`typed`.
 
     Example:
@@ -191,10 +191,10 @@ class Extractor:
         known = self.schema.argument_types | self.model.schema.argument_types
         posts = [in_words(post, known) for post in posts]
         self.given_types.update(
-            one.type
+            entity.type
             for post in posts
-            for one in post.arguments
-            if one.type is not None and getattr(one, "type_confidence", None) is None
+            for entity in post.entities
+            if entity.type is not None and entity.type_confidence is None
         )
         untyped = any(e.type is None for post in posts for e in post.entities)
         return self.tagger.type_posts(posts) if untyped and self.tagger else posts

@@ -228,7 +228,8 @@ def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         cell, other = row["cell"], row["reference"]
         if other is not None and not row["shared"]:
             found.append(
-                f"{cell} is compared with nothing: {other} has no result of the same seed here"
+                f"{cell} is compared with nothing: no result of {other} with the same seed is "
+                "finished and among the cells that were asked"
             )
         elif other is not None and len(row["shared"]) == 1:
             found.append(

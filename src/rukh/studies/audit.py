@@ -121,7 +121,7 @@ def verdict(
     that gives rows away (:class:`rukh.studies.rules.Rule`). An informative input has a lower bound
     above what 95 % of the permutations reach. A file that may be that of other data gives nothing
     away of this one, so that short of a leak it says nothing: ``unknown``, as is an input of which
-    no question could be asked, or one with too many numbers to look at all of them, where those
+    no question could be asked, or one with too many numbers or keys to look at all, where those
     that were looked at say nothing.
     """
     leaks, signs = [], []
@@ -149,7 +149,7 @@ def verdict(
     if signs:
         return "informative", signs
     if left_out:
-        return "unknown", [f"{left_out:,} of its numbers were not looked at"]
+        return "unknown", [f"{left_out:,} of its numbers or keys were not looked at"]
     return "none", []
 
 

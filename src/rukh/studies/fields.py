@@ -20,17 +20,18 @@ def own_fields(rows: Sequence[Row]) -> list[Evidence]:
     """The order of arguments and the number of pairs; and, where rows differ in them, the given
     types, presence of a picture, caption, and numbers of arguments.
     """
-    posts = number_posts(rows)
     singly = np.arange(len(rows))
+    # The pairs of one line share what it gives; posts of the same text need not.
+    records = np.unique([row.number for row in rows], return_inverse=True)[1]
     types = [_types(row) for row in rows]
     captions = [row.caption or ABSENT for row in rows]
     pictures = [{"picture": row.pictured} for row in rows]
     arguments = [{"entities": row.entities, "objects": row.objects} for row in rows]
     varying = (
         ("argument types", "row", types, singly),
-        ("caption", "post", captions, posts),
-        ("picture", "post", pictures, posts),
-        ("arguments a post", "post", arguments, posts),
+        ("caption", "post", captions, records),
+        ("picture", "post", pictures, records),
+        ("arguments a post", "post", arguments, records),
     )
     return [
         argument_order(rows),

@@ -11,6 +11,8 @@ from rukh.studies.spread import percent, spread
 from rukh.weights import model_folder
 
 FIGURES = ("micro_f1_order_free", "micro_f1", "macro_f1")
+ALIKE = ("task", "pair", "relation", "tagger", "captions", "order", "part")
+"""What models that differ in their seed alone have in common, of their ``config.json``."""
 LEVEL = 0.95
 
 
@@ -26,7 +28,8 @@ def seeds(models: Sequence[str]) -> list[dict[str, Any]]:
         ``deviation``, and ``interval``, the mean's 95 % interval over seeds by Student's t.
 
     Raises:
-        InputError: Fewer than two models, one twice, or one without figures of val.
+        InputError: Fewer than two models, one twice, one without figures of val, or models that
+            differ in more than their weights.
         MissingDependency: scipy, which comes with scikit-learn, is not installed.
         WeightsError: There is no such model.
     """
@@ -35,17 +38,25 @@ def seeds(models: Sequence[str]) -> list[dict[str, Any]]:
     except ImportError:
         raise MissingDependency("scikit-learn", "study") from None
 
-    if len(set(models)) < max(2, len(models)):
+    files = [model_folder(model) / "config.json" for model in models]
+    if len({file.resolve() for file in files}) < max(2, len(models)):
         raise InputError("name two models or more, each once", field="MODEL")
     figures = {}
-    for model in models:
-        file = model_folder(model) / "config.json"
-        figures[model] = read_json(file).get("figures") or {}
+    alike: dict[str, Any] = {}
+    for model, file in zip(models, files, strict=True):
+        config = read_json(file)
+        figures[model] = config.get("figures") or {}
         if "val" not in figures[model]:
             raise InputError(
-                "holds no figures of val",
+                "holds no figures of val", where=str(file), fix="train with data.val set"
+            )
+        told = {key: config.get(key) for key in ALIKE}
+        told |= {f"val's {key}": figures[model]["val"].get(key) for key in ("pairs", "positives")}
+        if differs := [key for key in told if told[key] != alike.setdefault(key, told[key])]:
+            raise InputError(
+                f"differs from {models[0]} in {', '.join(differs)}",
                 where=str(file),
-                fix="train with data.val, which measures",
+                fix="name models that were trained alike, but for the seed",
             )
     reach = float(t.ppf((1 + LEVEL) / 2, len(models) - 1)) / len(models) ** 0.5
     rows: list[dict[str, Any]] = []
@@ -60,7 +71,8 @@ def seeds(models: Sequence[str]) -> list[dict[str, Any]]:
             over = spread([told[on][key] for told in figures.values()])
             assert over["deviation"] is not None  # of two or more
             half = reach * over["deviation"]
-            row[key] = {**over, "interval": [over["mean"] - half, over["mean"] + half]}
+            low, high = max(0.0, over["mean"] - half), min(1.0, over["mean"] + half)
+            row[key] = {**over, "interval": [low, high]}
         rows.append(row)
     return rows
 

@@ -24,7 +24,7 @@ from rukh.studies.leaves import ABSENT, Leaves, form
 
 MAX_EDGES = 20
 """The most thresholds of one numeric trait."""
-MAX_PATHS = 64
+MAX_PATHS = 128
 """The most differently named numbers in one input, and the most keys; the rarest beyond are left
 out."""
 MAX_NGRAMS = 2000
@@ -33,7 +33,9 @@ MIN_UNITS = 5
 PLACES = ("first", "second", "third")
 """Of several texts, those whose words are also looked at by where they stand."""
 
-_WORD = re.compile(r"[^\W_]+")
+# Scripts without spaces are read sign by sign.
+_SIGNS = "\u3040-\u30ff\u3400-\u9fff"
+_WORD = re.compile(rf"[{_SIGNS}]|[^\W_{_SIGNS}]+")
 _MARK = re.compile(r"[^\w\s]")
 _DIGITS = re.compile(r"\d+")
 _SHORT = re.compile(r"(?<!\w)\d{1,3}(?!\w)")
@@ -67,10 +69,10 @@ class Condition:
         if self.least is None:
             return self.trait if holds else f"not {self.trait}"
         if holds:
-            return f"{self.trait} >= {self.least:g}"
+            return f"{self.trait} >= {self.least:.12g}"
         if self.whole:
-            return f"{self.trait} <= {self.least - 1:g}"
-        return f"{self.trait} < {self.least:g}, or none"
+            return f"{self.trait} <= {self.least - 1:.12g}"
+        return f"{self.trait} < {self.least:.12g}, or none"
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Traits:
         conditions: What the columns of ``holds`` say.
         holds: Sparse, shape ``(units, conditions)``, of zeros and ones.
         numbers: Numeric traits by name, each of shape ``(units,)``, NaN where there is none.
-        left_out: How many numbers of a value were not looked at, because it has too many.
+        left_out: How many numbers or keys were not looked at, because there are too many.
     """
 
     conditions: list[Condition]
@@ -119,7 +121,7 @@ def find_traits(evidence: Evidence) -> Traits:
                 columns.append(held)
     dense = np.array(columns, dtype=np.float64).reshape(len(columns), size).T
     holds = csc_array(dense)
-    documents = _documents([one.texts for one in leaves])
+    documents = _documents(leaves)
     common = Counter(gram for told in documents for gram in told)
     if any(MIN_UNITS <= count <= size - MIN_UNITS for count in common.values()):
         counter = CountVectorizer(
@@ -132,9 +134,12 @@ def find_traits(evidence: Evidence) -> Traits:
         )
         holds = csc_array(hstack([holds, counter.fit_transform(documents)]))
         conditions += [Condition(str(gram), ngram=True) for gram in counter.get_feature_names_out()]
-    named = Counter(name for one in leaves for name in one.numbers)
-    beyond = sum(count >= MIN_UNITS for count in named.values()) - MAX_PATHS
-    return Traits(conditions, holds, traits, max(0, beyond, *(one.left_out for one in leaves)))
+    left_out = max(
+        _beyond(one.numbers for one in leaves),
+        _beyond(one.pieces for one in leaves),
+        *(one.left_out for one in leaves),
+    )
+    return Traits(conditions, holds, traits, left_out)
 
 
 def _leaves(evidence: Evidence, value: Any) -> Leaves:
@@ -167,21 +172,25 @@ def ngrams(text: str) -> list[str]:
     return words + pairs + _MARK.findall(text) + capitals + _SHORT.findall(text)
 
 
-def _documents(texts: Sequence[Sequence[str]]) -> list[set[str]]:
-    """The n-grams of each unit, those of the first of its texts also by their place. One that
-    stands wherever its plain form does says nothing more, and is left out.
+def _documents(leaves: Sequence[Leaves]) -> list[set[str]]:
+    """The n-grams of each unit; words also by the key that they stand under, and those of the first
+    of several texts by their place. One that stands wherever its plain form does says nothing
+    more, and is left out.
     """
     documents: list[set[str]] = []
     plain: dict[str, str] = {}
-    for told in texts:
-        found = {gram for text in told for gram in ngrams(text)}
+    for one in leaves:
+        found = {gram for text in one.texts for gram in ngrams(text)}
         plain |= {gram: gram.lower() for gram in found if gram != gram.lower()}
         plain |= {gram: "0" for gram in found if gram.isdecimal() and gram != "0"}
-        if len(told) > 1:
-            for place, text in zip(PLACES, told, strict=False):
-                words = {f"{w} (in the {place} text)": w for w in _WORD.findall(_normal(text))}
-                plain |= words
-                found |= {*words}
+        placed = [
+            (f"in the {place} text", text) for place, text in zip(PLACES, one.texts, strict=False)
+        ]
+        placed = placed if len(one.texts) > 1 else []
+        for where, text in placed + [(f'in "{name}"', text) for name, text in one.named]:
+            words = {f"{word} ({where})": word for word in _WORD.findall(_normal(text))}
+            plain |= words
+            found |= {*words}
         documents.append(found)
     counts = Counter(gram for found in documents for gram in found)
     same = {gram for gram, form in plain.items() if counts[gram] == counts[form]}
@@ -238,6 +247,12 @@ def _commonest(named: Iterable[Iterable[str]]) -> list[str]:
     return sorted(name for name, _ in counted.most_common(MAX_PATHS))
 
 
+def _beyond(named: Iterable[Iterable[str]]) -> int:
+    """How many names :func:`_commonest` leaves out that enough units have to learn from."""
+    counted = Counter(name for names in named for name in names)
+    return max(0, sum(count >= MIN_UNITS for count in counted.values()) - MAX_PATHS)
+
+
 def _steps(
     name: str, column: npt.NDArray[np.float64]
 ) -> list[tuple[Condition, npt.NDArray[np.bool_]]]:
@@ -251,8 +266,13 @@ def _steps(
     edges = np.unique(known)
     if edges.size > MAX_EDGES:
         edges = np.quantile(known, np.linspace(0, 1, MAX_EDGES + 1)[1:-1])
-        # Rounded before use, so that the rule that is printed is the rule that was tried.
-        edges = np.unique([float(f"{edge:.3g}") for edge in edges])
+        # Rounded before use, so that the rule that is printed is the rule that was tried; no more
+        # than tells them apart.
+        for digits in range(3, 13):
+            rounded = np.unique([float(f"{edge:.{digits}g}") for edge in edges])
+            if rounded.size == np.unique(edges).size:
+                break
+        edges = rounded
         if whole:
             edges = np.unique(np.round(edges))
     return [(Condition(name, float(edge), whole), column >= edge) for edge in edges]

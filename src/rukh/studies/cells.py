@@ -144,7 +144,9 @@ def _schema(source: str, finished: bool) -> str:
         if not finished:
             raise
         return Path(source).name
-    digest = hashlib.sha256(schema.model_dump_json().encode()).hexdigest()
+    # Without defaults, so that a field that is added later changes nothing.
+    content = schema.model_dump_json(exclude_defaults=True).encode()
+    digest = hashlib.sha256(content).hexdigest()
     return f"{Path(source).name} {digest[:16]}"
 
 

@@ -47,7 +47,7 @@ def warn_captions(
 
 def warn_types(extractor: Extractor) -> None:
     """Say on standard error, after the posts were read, that most types that they give their
-    arguments are none of the schema's, which counts against every relation that names types.
+    entities are none of the schema's, which counts against every relation that names types.
     """
     if extractor.constraints == "off":
         return

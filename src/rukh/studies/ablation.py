@@ -29,7 +29,7 @@ from rukh.relation_training import RelationTrainingConfig, train_relations
 from rukh.schema import RelationSchema
 from rukh.studies.bootstrap import paired, positives
 from rukh.studies.cells import counts_of, identity, read_cell
-from rukh.studies.spread import percent, spread
+from rukh.studies.spread import FIGURES, percent, spread
 from rukh.weights import check_weights, model_folder
 
 
@@ -204,7 +204,7 @@ def compare(
     rows = []
     for name, runs in cells.items():
         row: dict[str, Any] = {"cell": name, "seeds": sorted(runs)}
-        for key in ("micro_f1_order_free", "micro_f1", "macro_f1"):
+        for key in FIGURES:
             row[key] = spread([run["val"][key] for run in runs.values()])
         other = reference if isinstance(reference, str) else reference.get(name, name)
         against = cells.get(other, {})
@@ -247,7 +247,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     for row in rows:
         cells = [row["cell"], str(len(row["seeds"]))]
-        for key in ("micro_f1_order_free", "micro_f1", "macro_f1"):
+        for key in FIGURES:
             cells.append(percent(row[key]))
         if row["difference"] is None:
             cells += ["", ""]

@@ -7,10 +7,9 @@ from typing import Any
 
 from rukh.errors import InputError, MissingDependency
 from rukh.files import read_json
-from rukh.studies.spread import percent, spread
+from rukh.studies.spread import FIGURES, percent, spread
 from rukh.weights import model_folder
 
-FIGURES = ("micro_f1_order_free", "micro_f1", "macro_f1")
 ALIKE = ("task", "pair", "relation", "tagger", "captions", "order", "part")
 """What models that differ in their seed alone have in common, of their ``config.json``."""
 LEVEL = 0.95

@@ -7,6 +7,9 @@ from typing import TypedDict
 
 import numpy as np
 
+FIGURES = ("micro_f1_order_free", "micro_f1", "macro_f1")
+"""The figures that are told over several runs."""
+
 
 class Spread(TypedDict):
     """Attributes:

@@ -183,11 +183,11 @@ def _documents(leaves: Sequence[Leaves]) -> list[set[str]]:
         found = {gram for text in one.texts for gram in ngrams(text)}
         plain |= {gram: gram.lower() for gram in found if gram != gram.lower()}
         plain |= {gram: "0" for gram in found if gram.isdecimal() and gram != "0"}
-        placed = [
-            (f"in the {place} text", text) for place, text in zip(PLACES, one.texts, strict=False)
-        ]
-        placed = placed if len(one.texts) > 1 else []
-        for where, text in placed + [(f'in "{name}"', text) for name, text in one.named]:
+        placed = [(f'in "{name}"', text) for name, text in one.named]
+        if len(one.texts) > 1:
+            firsts = zip(PLACES, one.texts, strict=False)
+            placed += [(f"in the {place} text", text) for place, text in firsts]
+        for where, text in placed:
             words = {f"{word} ({where})": word for word in _WORD.findall(_normal(text))}
             plain |= words
             found |= {*words}
@@ -265,14 +265,13 @@ def _steps(
     whole = bool((known == np.floor(known)).all()) and known.size == column.size
     edges = np.unique(known)
     if edges.size > MAX_EDGES:
-        edges = np.quantile(known, np.linspace(0, 1, MAX_EDGES + 1)[1:-1])
+        exact = np.unique(np.quantile(known, np.linspace(0, 1, MAX_EDGES + 1)[1:-1]))
         # Rounded before use, so that the rule that is printed is the rule that was tried; no more
         # than tells them apart.
         for digits in range(3, 13):
-            rounded = np.unique([float(f"{edge:.{digits}g}") for edge in edges])
-            if rounded.size == np.unique(edges).size:
+            edges = np.unique([float(f"{edge:.{digits}g}") for edge in exact])
+            if edges.size == exact.size:
                 break
-        edges = rounded
         if whole:
             edges = np.unique(np.round(edges))
     return [(Condition(name, float(edge), whole), column >= edge) for edge in edges]

@@ -70,6 +70,14 @@ def test_figures_by_hand(tiny_model: Make) -> None:
     # Of both orders, (c, b) says works_at, which read from b to c is employs: right, too.
     assert found["micro_f1_order_free"] == pytest.approx(2 * 2 / (4 + 3))
     assert (found["pairs"], found["positives"], found["posts"]) == (5, 3, 2)
+    # (a, c) is invented; (b, d) carries near, and lives_in is told.
+    assert found["mistakes"] == {
+        "right": 2, "reversed": 0, "confused": 1, "missed": 0, "invented": 1,
+        "invented_reversed": 0,
+    }  # fmt: skip
+    assert found["relation_accuracy"] == pytest.approx(2 / 3)
+    # 0.9, 0.8 and 0.8 of the related against 0.7 and 0.3.
+    assert found["relation_auroc"] == 1.0
     counted = ("unlabelled", "images_used", "captions_used", "images_missing", "images_broken")
     assert [found[key] for key in counted] == [1, 1, 1, 0, 0]
     json.dumps(found, allow_nan=False)

@@ -51,7 +51,7 @@ tagger_evaluation
 model
 checkpoints
 metrics reliability
-candidates
+mistakes candidates
 scoring triples journal calibration folds type_constraints
 extraction
 evaluation report few_shot

@@ -13,22 +13,29 @@ from torch import Tensor
 from rukh.candidates import both_orders
 from rukh.errors import MOST_TOLD, InputError, suggestion
 from rukh.extraction import CHUNK, Extractor
-from rukh.metrics import OrderedDecision, evaluate_predictions
+from rukh.metrics import OrderedDecision, evaluate_predictions, order_free, take_better
+from rukh.mistakes import mistakes
 from rukh.records import Post
 from rukh.reliability import calibration_error, risk_coverage
 from rukh.schema import RelationSchema
 
 
-def decisions(extractor: Extractor, probabilities: Tensor) -> list[OrderedDecision]:
+def decisions(
+    extractor: Extractor, probabilities: Tensor, threshold: float | None = None
+) -> list[OrderedDecision]:
     """The best relation of each row of ``(Q, 1 + R)``, or NOTA where it misses the threshold.
 
     A schema without NOTA is closed: there the best relation is always told.
+
+    Args:
+        threshold: None: the extractor's.
     """
     nota = extractor.schema.nota
+    threshold = extractor.threshold if threshold is None else threshold
     best, which = probabilities[:, 1:].max(-1)
     names = extractor.bank.names
     return [
-        OrderedDecision(names[k] if nota is None or s >= extractor.threshold else nota, s)
+        OrderedDecision(names[k] if nota is None or s >= threshold else nota, s)
         for s, k in zip(best.tolist(), which.tolist(), strict=True)
     ]
 
@@ -64,6 +71,7 @@ class Judged(NamedTuple):
         given: The decision in the given order, as the extractor tells it.
         forward, backward: The decisions in the given order and in the other where neither is known
             to be right.
+        nearest: The better of the two before the threshold.
         sureness: The probability of the best relation in the given order, as the extractor tells
             it, and whether it is right.
         counts: ``images_used, images_missing, images_broken, captions_used, unlabelled``.
@@ -74,6 +82,7 @@ class Judged(NamedTuple):
     given: list[OrderedDecision]
     forward: list[OrderedDecision]
     backward: list[OrderedDecision]
+    nearest: list[OrderedDecision]
     sureness: list[tuple[float, bool]]
     counts: dict[str, int]
 
@@ -90,7 +99,7 @@ def judge_posts(extractor: Extractor, posts: Iterable[Post]) -> Judged:
     counts = dict.fromkeys(
         ("images_used", "images_missing", "images_broken", "captions_used", "unlabelled"), 0
     )
-    judged = Judged([], [], [], [], [], [], counts)
+    judged = Judged([], [], [], [], [], [], [], counts)
     model, rest = extractor.model, iter(posts)
     while chunk := list(islice(rest, CHUNK)):
         chunk = [extractor.schema.named(post) for post in chunk]
@@ -106,6 +115,9 @@ def judge_posts(extractor: Extractor, posts: Iterable[Post]) -> Judged:
             judged.given.extend(decisions(extractor, given))
             judged.forward.extend(told[::2])
             judged.backward.extend(told[1::2])
+            best_of = decisions(extractor, both, threshold=0.0)
+            for there, back in zip(best_of[::2], best_of[1::2], strict=True):
+                judged.nearest.append(take_better(there, back, extractor.schema))
             best, which = given[:, 1:].max(-1)
             for pair, sure, k in zip(pairs, best.tolist(), which.tolist(), strict=True):
                 judged.sureness.append((sure, extractor.bank.names[k] == pair.relation))
@@ -122,9 +134,10 @@ def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any
     """All figures of one evaluation; see :func:`rukh.metrics.evaluate_predictions`.
 
     Returns:
-        The metrics; ``expected_calibration_error`` and ``risk_coverage`` of the best relation's
-        probability (see :mod:`rukh.reliability`); and ``seconds, images_used, images_missing,
-        images_broken, captions_used, unlabelled``.
+        The metrics; what :func:`rukh.mistakes.mistakes` says, order-free;
+        ``expected_calibration_error`` and ``risk_coverage`` of the best relation's probability
+        (see :mod:`rukh.reliability`); and ``seconds, images_used, images_missing, images_broken,
+        captions_used, unlabelled``.
 
     Raises:
         InputError: See :func:`judge_posts`.
@@ -132,6 +145,7 @@ def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any
     start = time.perf_counter()
     judged = judge_posts(extractor, posts)
     scores, right = zip(*judged.sureness, strict=True)
+    told = order_free(judged.forward, judged.backward, extractor.schema)
     return {
         **evaluate_predictions(
             judged.gold,
@@ -141,6 +155,7 @@ def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any
             extractor.schema,
             given=judged.given,
         ),
+        **mistakes(judged.gold, told, judged.nearest, extractor.schema),
         "expected_calibration_error": calibration_error(scores, right),
         "risk_coverage": risk_coverage(scores, right),
         "seconds": round(time.perf_counter() - start, 2),

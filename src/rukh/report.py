@@ -23,6 +23,14 @@ _FIGURES = {
     "macro_f1": "macro-F1, given order",
     "accuracy": "accuracy, given order",
 }
+_MISTAKES = {
+    "right": "with a relation, told right",
+    "reversed": "with a relation, told the other way round",
+    "confused": "with a relation, told as another",
+    "missed": "with a relation, not told",
+    "invented": "without one, told as related",
+    "invented_reversed": "of these, told from tail to head",
+}
 _CONFUSIONS = 15
 _DRAWN = 40
 
@@ -68,10 +76,15 @@ def markdown(result: Mapping[str, Any], title: str, command: str | None = None) 
     header = ("relation", "precision", "recall", "F1", "gold", "predicted")
     blocks += ["## By relation", _table(header, rows)]
 
-    mistakes = _confusions(result["confusion"])
+    if counts := result.get("mistakes"):
+        blocks += [
+            "## Where the order-free figure is lost",
+            _table(("pairs", "count"), [(name, counts[key]) for key, name in _MISTAKES.items()]),
+        ]
+    confusions = _confusions(result["confusion"])
     blocks.append("## Most frequent confusions")
-    if mistakes:
-        blocks.append(_table(("gold", "predicted", "pairs"), mistakes[:_CONFUSIONS]))
+    if confusions:
+        blocks.append(_table(("gold", "predicted", "pairs"), confusions[:_CONFUSIONS]))
     else:
         blocks.append("None: every pair is right.")
     return "\n\n".join(blocks) + "\n"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -77,6 +78,7 @@ def evaluate(
             f"(precision {100 * result['micro_precision']:.1f}, "
             f"recall {100 * result['micro_recall']:.1f}), "
             f"macro-F1 {100 * result['macro_f1']:.1f}, accuracy {100 * result['accuracy']:.1f}\n"
+            f"{_mistakes(result)}\n"
             f"expected calibration error {100 * result['expected_calibration_error']:.1f}\n"
             f"pictures used {result['images_used']}, missing {result['images_missing']}, "
             f"broken {result['images_broken']}; captions used {result['captions_used']}"
@@ -89,3 +91,20 @@ def evaluate(
             stream.write(markdown(result, f"{model} on {data.name}", command))
     if plot is not None:
         draw(result, plot, f"{model} on {data.name}")
+
+
+def _mistakes(result: Mapping[str, Any]) -> str:
+    """Where the order-free figure is lost, in a line or two."""
+    counts, positives = result["mistakes"], result["positives"]
+    told = (
+        f"order-free, of {positives} with a relation: {counts['right']} right, "
+        f"{counts['reversed']} the other way round, {counts['confused']} as another, "
+        f"{counts['missed']} missed; of {result['pairs'] - positives} without: "
+        f"{counts['invented']} told as related, {counts['invented_reversed']} of them from tail to "
+        "head"
+    )
+    if (accuracy := result["relation_accuracy"]) is not None:
+        told += f"\nthe best relation is right for {100 * accuracy:.1f} % of those that have one"
+    if (area := result["relation_auroc"]) is not None:
+        told += f"; related or not: AUROC {100 * area:.1f}"
+    return told

@@ -25,7 +25,7 @@ STAMP := .venv/made-from-$(PINS)
 # Where make test-llm puts the language model and what serves it.
 LLM := $(or $(RUKH_CACHE),$(HOME)/.cache/rukh)/llm
 
-.PHONY: help demo test test-slow test-llm lint bench mnre-teachers train-mnre train-mnre-base \
+.PHONY: help demo test test-slow test-llm lint bench mnre-teachers mnre-language train-mnre train-mnre-base \
 	train-open train-probe train-tagger zero-shot probe-assets clean
 
 help: ## List the targets
@@ -72,6 +72,11 @@ mnre-teachers: $(MNRE) $(STAMP)
 		$(BIN)/rukh train configs/mnre.yaml data.val=null data.part=[$$part,3] \
 			training.seed=1$$part --out runs/mnre-teacher-$$part; \
 	done
+
+mnre-language: $(MNRE) $(STAMP) ## Make a language model's answers about MNRE; downloads 1.1 GB once
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[language]'
+	$(PYTHON) tests/llm/setup.py $(LLM)
+	RUKH_LLM_FOLDER=$(LLM) $(BIN)/rukh train configs/mnre-language.yaml
 
 train-mnre: mnre-teachers ## Train the shipped model `mnre`, and before it its three teachers
 	$(BIN)/rukh train configs/mnre.yaml training.seed=$(SEED) --out runs/mnre-$(SEED) \

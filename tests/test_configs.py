@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from rukh.config import load_config
 from rukh.errors import InputError
+from rukh.language_teacher import LanguageTeacherConfig
 from rukh.readers import read
 from rukh.records import VisualObject
 from rukh.relation_training import RelationTrainingConfig
@@ -26,6 +27,7 @@ CONFIGS = sorted(set(FOLDER.glob("*.yaml")) - {EQUIVALENTS})
 CLASSES: dict[str, type[BaseModel]] = {
     "relations": RelationTrainingConfig,
     "tagger": TaggerConfig,
+    "language-teacher": LanguageTeacherConfig,
     "ablation": AblationConfig,
     "zero-shot": ZeroShotConfig,
 }
@@ -39,6 +41,7 @@ class Task(BaseModel):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_shipped_configuration_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUKH_DATA", "somewhere")
+    monkeypatch.setenv("RUKH_LLM_FOLDER", "elsewhere")
     config = load_config(path, CLASSES[load_config(path, Task).task])
     if isinstance(config, RelationTrainingConfig):
         if "${RUKH_DATA}" in path.read_text(encoding="utf-8"):
@@ -58,6 +61,13 @@ def test_a_shipped_configuration_loads(path: Path, monkeypatch: pytest.MonkeyPat
         assert len({split.name for split in config.splits}) == len(config.splits)
         base = load_config(config.base, RelationTrainingConfig, config.changes)
         assert base.mix[config.unrelated - 1].format == "redocred"
+    elif isinstance(config, LanguageTeacherConfig):
+        own = load_config(FOLDER / "mnre.yaml", RelationTrainingConfig)
+        # Its heads must not have learned from the fold of those who learn from it.
+        same = ("train", "format", "images", "fold")
+        assert [getattr(config.data, key) for key in same] == [
+            getattr(own.data, key) for key in same
+        ]
     else:
         assert isinstance(config, TaggerConfig)
         assert not {*config.train} & {*config.test}

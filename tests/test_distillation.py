@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from conftest import schema_of
+from rukh.answers import ANSWERS, Answers, pair_key
 from rukh.corpus import unlabelled_posts
 from rukh.distillation import DistillationConfig, mixed, teach
 from rukh.errors import InputError
 from rukh.folds import parts
 from rukh.model import RelationModel
+from rukh.orders import turned, width
 from rukh.readers import load_posts
 from rukh.records import Post
 from rukh.scoring import score_posts
@@ -100,6 +102,32 @@ def test_a_teacher_of_a_part_answers_on_that_part_and_on_what_is_unlabelled(
     )
     answered = [i for i, answer in enumerate(told) if answer is not None]
     assert answered == [i for i in range(12) if i >= 9 or part[i] == 1]
+
+
+def test_a_language_teacher_answers_what_it_was_asked(
+    saved: Any, many: list[Post], tmp_path: Path
+) -> None:
+    folder, teacher = saved(1)
+    bank = teacher.bank()
+    told = torch.rand(width(bank, "joint")).softmax(-1)
+    language = tmp_path / "language"
+    language.mkdir()
+    (language / "config.json").write_text("{}", encoding="utf-8")
+    known = Answers({pair_key(many[3], "a", "r"): told}, bank, "joint")
+    known.save(language / ANSWERS)
+    asked = [[("a", "r"), ("r", "a")]] * 2
+    alone = DistillationConfig(teachers=(str(language),))
+    answer, nothing = teach(alone, many, 12, [3, 5], asked, teacher, None)
+    assert answer is not None and nothing is None
+    torch.testing.assert_close(answer[0], told, atol=1e-3, rtol=1e-2)
+    torch.testing.assert_close(answer[1], turned(answer[0], bank))
+    # Where two answer, their mean counts; where one does, what it says.
+    both = DistillationConfig(teachers=(str(language), folder))
+    mean, other = teach(both, many, 12, [3, 5], asked, teacher, None)
+    expected = said(teacher, [many[3], many[5]], asked)
+    assert mean is not None and other is not None
+    torch.testing.assert_close(mean, (answer + expected[0]) / 2)
+    torch.testing.assert_close(other, expected[1])
 
 
 def test_a_teacher_of_another_kind_is_refused(saved: Any, many: list[Post]) -> None:

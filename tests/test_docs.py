@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from rukh.errors import WeightsError
 from rukh.records import Pair, Post, TextEntity, Triple, VisualObject
+from rukh.language_teacher import LanguageTeacherConfig
 from rukh.relation_training import RelationTrainingConfig
 from rukh.tagger_training import TaggerConfig
 from rukh.weights import model_folder
@@ -73,18 +74,27 @@ def keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("config", [RelationTrainingConfig, TaggerConfig])
-def test_every_key_has_its_row_with_its_default(config: type[BaseModel]) -> None:
+@pytest.mark.parametrize(
+    ("config", "task", "above"),
+    [
+        (RelationTrainingConfig, "relations", None),
+        (LanguageTeacherConfig, "language-teacher", "data."),
+        (TaggerConfig, "tagger", "training."),
+    ],
+)
+def test_every_key_has_its_row_with_its_default(
+    config: type[BaseModel], task: str, above: str | None
+) -> None:
     page = (CHECKOUT / "docs" / "training.md").read_text(encoding="utf-8")
-    part = page.split("## Keys of")[1 if config is RelationTrainingConfig else 2]
+    part = page.split(f"## Keys of `task: {task}`")[1].partition("\n## ")[0]
     rows = dict(re.findall(r"^\| `([a-z_.]+)` \| (.*?) \|", part, re.M))
-    shared = {key for key in keys(config) if key.startswith("training.")}
-    expected = set(keys(config)) if config is RelationTrainingConfig else {*keys(config)} - shared
-    assert set(rows) == expected
+    told_above = {key for key in keys(config) if above and key.startswith(above)}
+    assert set(rows) == {*keys(config)} - told_above
+    assert above is None or f"`{above}*` as above" in part
     for key, told in rows.items():
         model: type[BaseModel] = config
-        *above, last = key.split(".")
-        for name in above:
+        *parents, last = key.split(".")
+        for name in parents:
             model = model.model_fields[name].annotation  # type: ignore[assignment]
         field = model.model_fields[last]
         if field.is_required():
@@ -92,7 +102,13 @@ def test_every_key_has_its_row_with_its_default(config: type[BaseModel]) -> None
         else:
             default = field.default
             text = ", ".join(default) if isinstance(default, tuple) else str(default)
-            shown = {"None": "none", "True": "true", "False": "false", "": "nothing"}
+            shown = {
+                "None": "none",
+                "True": "true",
+                "False": "false",
+                "": "nothing",
+                "{}": "nothing",
+            }
             assert told == f"`{shown.get(text, text)}`" or told == shown.get(text), key
 
 

@@ -43,6 +43,7 @@ pair
 index
 bank
 orders
+answers
 memory
 relation
 losses
@@ -58,7 +59,8 @@ evaluation report few_shot
 training training_banks distillation corpus
 augmentation
 model_card
-tagger_training relation_training
+language_model
+language_teacher tagger_training relation_training
 studies
 commands
 cli

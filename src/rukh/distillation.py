@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from rukh.answers import ANSWERS, Answers
 from rukh.errors import InputError
 from rukh.features import Features, pictures_of
 from rukh.files import sha256
@@ -31,7 +32,8 @@ class DistillationConfig(Record):
     """What is learned from other models.
 
     Attributes:
-        teachers: Models whose answers are averaged: folders, or shipped names.
+        teachers: Models whose answers are averaged: folders, or shipped names; or folders of a
+            language teacher's answers, see :mod:`rukh.language_teacher`.
         weight: Share of the target that is theirs where a pair has a label too.
         unlabelled: CoNLL files of tagged sentences; every pair of their entities is learned from
             the teachers alone. Only the spans are used: types come from the tagger.
@@ -70,7 +72,13 @@ def teach(
     """
     sums: list[Tensor | None] = [None] * len(chosen)
     counts = [0] * len(chosen)
+    own_bank = student.bank()
     for name in config.teachers:
+        if (file := model_folder(name) / ANSWERS).is_file():
+            known = Answers.load(file, own_bank, student.config.order)
+            for k, pairs in enumerate(asked):
+                _add(known.of_all(posts[chosen[k]], pairs), k, sums, counts)
+            continue
         teacher = RelationModel.from_pretrained(name)
         bank = teacher.bank()
         own, other = student.config, teacher.config
@@ -97,10 +105,16 @@ def teach(
             name, teacher, [posts[chosen[k]] for k in places], [asked[k] for k in places], features
         )
         for k, answer in zip(places, said, strict=True):
-            before = sums[k]
-            sums[k] = answer if before is None else before + answer
-            counts[k] += 1
+            _add(answer, k, sums, counts)
     return [None if s is None else s / n for s, n in zip(sums, counts, strict=True)]
+
+
+def _add(answer: Tensor | None, k: int, sums: list[Tensor | None], counts: list[int]) -> None:
+    """Count one more teacher's answer on a post, if there is one."""
+    if answer is not None:
+        before = sums[k]
+        sums[k] = answer if before is None else before + answer
+        counts[k] += 1
 
 
 def _answers(

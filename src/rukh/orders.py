@@ -71,6 +71,22 @@ def columns(label: str | None, bank: RelationBank, nota: str | None, order: Orde
     return [right, 1 + len(bank.names) + oneway.index(right - 1)]
 
 
+def turned(joint: Tensor, bank: RelationBank) -> Tensor:
+    """What one decision says when the same pairs are asked in the other order, ``(Q, C)``.
+
+    Args:
+        joint: ``(Q, C)`` or ``(C,)`` in the columns of :func:`join`.
+        bank: The relations of the columns.
+    """
+    count, oneway = len(bank.names), (bank.reverse < 0).nonzero().flatten()
+    place = torch.arange(width(bank, "joint"))
+    told = bank.reverse >= 0
+    place[1 : 1 + count][told] = 1 + bank.reverse[told]
+    place[1 + oneway] = 1 + count + torch.arange(len(oneway))
+    place[1 + count :] = 1 + oneway
+    return joint[..., place]
+
+
 def width(bank: RelationBank, order: Order) -> int:
     """How many columns a model's logits have."""
     oneway = int((bank.reverse < 0).sum()) if order == "joint" else 0

@@ -64,6 +64,10 @@ def train(
         from rukh.tagger_training import TaggerConfig, train_tagger
 
         figures = train_tagger(load_config(config, TaggerConfig, changes), out)
+    elif task == "language-teacher":
+        from rukh.language_teacher import LanguageTeacherConfig, train_language_teacher
+
+        figures = train_language_teacher(load_config(config, LanguageTeacherConfig, changes), out)
     else:
         raise InputError(
             f"no task {task!r}",
@@ -71,7 +75,7 @@ def train(
             field="task",
             fix=f"run: rukh study {task} {config}"
             if task in ("ablation", "zero-shot")
-            else suggestion(task, ["relations", "tagger"]),
+            else suggestion(task, ["relations", "tagger", "language-teacher"]),
         )
     if json is not None:
         write_json(figures, json)

@@ -1,0 +1,244 @@
+"""A frozen language model that is asked about a text, and answers with the state of a layer.
+
+A post is read once for all questions about it: the questions follow the text side by side, each
+sees the text and itself but no other, and several posts stand in one sequence without padding.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from rukh.errors import InputError, MissingDependency
+from rukh.files import sha256
+from rukh.tensor_cache import kept
+
+Precision: TypeAlias = Literal["int8", "fp32"]
+"""Of the matrix products: whole numbers are about twice as fast on processors without bfloat16, and
+the states stay close (cosine 0.98 or more after the mean is taken off)."""
+
+_GGUF = "model.gguf"
+_MOST_TEXT = 160  # tokens of a text, and below of each part of a question
+_MOST_PART = 60
+_PACKED = 400  # tokens a pass, beyond which attention over other posts' tokens costs too much
+
+
+class Asked(NamedTuple):
+    """A text and questions about it.
+
+    Attributes:
+        text: It follows the model's opening.
+        questions: Of each the parts, tokenized apart, so that a name is read alike everywhere.
+    """
+
+    text: str
+    questions: tuple[tuple[str, ...], ...]
+
+
+class LanguageModel:
+    """A causal language model up to one of its layers.
+
+    Args:
+        decoder: The layers, such as transformers' ``Qwen2Model``; those above ``layer`` are cut.
+        tokenizer: Of the model.
+        layer: After which layer states are read, from 1.
+        opening: What stands before every text. It is read once and in full precision: the first
+            tokens of a sequence take states so large that whole numbers could hold nothing beside.
+        name: Tells the weights apart from others, such as their SHA-256.
+    """
+
+    def __init__(
+        self, decoder: Any, tokenizer: Any, layer: int, opening: str = "Tweet:", name: str = ""
+    ) -> None:
+        if not 1 <= layer <= len(decoder.layers):
+            raise InputError(f"no layer {layer}: the model has {len(decoder.layers)}")
+        decoder.layers = decoder.layers[:layer]
+        decoder.config.num_hidden_layers = layer
+        decoder.norm = nn.Identity()  # what the last layer says is read as it is
+        self.decoder, self.tokenizer, self.name = decoder.eval(), tokenizer, name
+        self.layer, self.precision, self.opening = layer, "fp32", opening
+        from transformers import DynamicCache
+
+        cache = DynamicCache()
+        ids = self._ids(opening)
+        with torch.inference_mode():
+            decoder(torch.tensor([ids]), past_key_values=cache, use_cache=True)
+        self._opened = [(one.keys.clone(), one.values.clone()) for one in cache.layers]
+        self._length = len(ids)
+
+    @classmethod
+    def load(cls, folder: Path, layer: int) -> LanguageModel:
+        """Read ``model.gguf``, or a model in the form of the Hugging Face hub, from a folder.
+
+        Raises:
+            InputError: There is none, or it has no such layer.
+            MissingDependency: A GGUF file, and the package gguf is not installed.
+        """
+        import transformers
+
+        told: dict[str, Any] = {}
+        weights = folder / _GGUF
+        if weights.is_file():
+            try:
+                import gguf  # noqa: F401 - transformers reads the file by it
+            except ImportError:
+                raise MissingDependency("gguf", "language") from None
+            told = {"gguf_file": _GGUF}
+        elif (folder / "config.json").is_file():
+            weights = folder / "model.safetensors"
+        if not weights.is_file():
+            raise InputError(
+                f"holds no {_GGUF} and no model.safetensors",
+                where=str(folder),
+                fix="run: python tests/llm/setup.py FOLDER",
+            )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, **told
+        )
+        if told:
+            told["quantization_config"] = transformers.GgufConfig(gguf_file=_GGUF, dequantize=True)
+        whole = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, **told
+        )
+        return cls(whole.model, tokenizer, layer, name=sha256(weights))
+
+    def quantize(self, sample: Sequence[Asked]) -> None:
+        """Multiply in whole numbers from now on.
+
+        Args:
+            sample: Some texts and questions, by which each input's range is known.
+        """
+        ranges: dict[str, Tensor] = {}
+
+        def note(name: str, value: Tensor) -> None:
+            top = value.flatten(0, -2).abs().amax(0)
+            ranges[name] = torch.maximum(ranges.get(name, top), top)
+
+        linears = [(n, m) for n, m in self.decoder.named_modules() if isinstance(m, nn.Linear)]
+        hooks = [
+            linear.register_forward_pre_hook(lambda _, given, name=name: note(name, given[0]))
+            for name, linear in linears
+        ]
+        for one in self._packed(sample):
+            self._read(one)
+        for hook in hooks:
+            hook.remove()
+        for name, linear in linears:
+            parent, _, own = name.rpartition(".")
+            setattr(self.decoder.get_submodule(parent), own, _Int8Linear(linear, ranges[name]))
+        self.precision = "int8"
+
+    def states(self, asked: Sequence[Asked]) -> list[Tensor]:
+        """The state at the last token of every question, ``(Q, D)`` a text.
+
+        States are kept on disk: what was asked before, in the same group, is read again.
+        """
+
+        def read() -> Tensor:
+            return torch.cat([self._read(some) for some in self._packed(asked)]).half()
+
+        key = [self.name, self.layer, self.precision, self.opening, asked]
+        said = kept("language-states", key, read).float()
+        return list(torch.split(said, [len(one.questions) for one in asked]))
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def _packed(self, asked: Iterable[Asked]) -> list[list[tuple[list[int], list[list[int]]]]]:
+        """Token ids of texts and their questions, in groups that are read in one pass."""
+        groups: list[list[tuple[list[int], list[list[int]]]]] = []
+        room = 0
+        for one in asked:
+            text = self._ids(" " + one.text.strip())[:_MOST_TEXT]
+            questions = [
+                [token for part in question for token in self._ids(part)[:_MOST_PART]]
+                for question in one.questions
+            ]
+            size = len(text) + sum(map(len, questions))
+            if not groups or size >= room:
+                groups.append([])
+                room = _PACKED
+            groups[-1].append((text, questions))
+            room -= size
+        return groups
+
+    def _read(self, group: Sequence[tuple[list[int], list[list[int]]]]) -> Tensor:
+        """States ``(Q, D)`` of all questions of a group."""
+        from transformers import DynamicCache
+
+        ids: list[int] = []
+        places: list[int] = []
+        post: list[int] = []
+        question: list[int] = []
+        last: list[int] = []
+        for number, (text, questions) in enumerate(group):
+            for own, part in enumerate([text, *questions]):
+                first = self._length + (len(text) if own else 0)
+                ids += part
+                places += range(first, first + len(part))
+                post += [number] * len(part)
+                question += [own] * len(part)
+                if own:
+                    last.append(len(ids) - 1)
+        of, which = torch.tensor(post), torch.tensor(question)
+        seen = (of[:, None] == of) & ((which == 0) | (which[:, None] == which))
+        seen &= torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
+        hidden = torch.zeros(len(ids), self._length + len(ids))
+        hidden[:, self._length :].masked_fill_(~seen, torch.finfo(hidden.dtype).min)
+        cache = DynamicCache()
+        for layer, (keys, values) in enumerate(self._opened):
+            cache.update(keys, values, layer)
+        with torch.inference_mode():
+            out = self.decoder(
+                torch.tensor([ids]),
+                attention_mask=hidden[None, None],
+                position_ids=torch.tensor([places]),
+                past_key_values=cache,
+                use_cache=True,
+            )
+        state: Tensor = out.last_hidden_state
+        return state[0, last].clone()
+
+
+class _Int8Linear(nn.Module):
+    """A linear map in whole numbers, each token with a scale of its own.
+
+    The product itself knows one scale for all tokens, so each is brought to the same size first.
+    What inputs have in large columns, weights take over (SmoothQuant; Xiao et al., ICML 2023).
+
+    Args:
+        linear: The map.
+        ranges: ``(D,)`` the largest size of each input.
+    """
+
+    def __init__(self, linear: nn.Linear, ranges: Tensor) -> None:
+        super().__init__()
+        weight = linear.weight.detach().float()
+        own = weight.abs().amax(0).clamp(min=1e-5)
+        smooth = (ranges.clamp(min=1e-5).sqrt() / own.sqrt()).clamp(1e-3, 1e3)
+        self.shrink = 1 / smooth
+        self.bias = None if linear.bias is None else linear.bias.detach().float()
+        plain = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+        plain.weight.data = weight * smooth
+        if "fbgemm" in torch.backends.quantized.supported_engines:
+            torch.backends.quantized.engine = "fbgemm"
+        quantization = torch.ao.quantization
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch means to give these names up one day
+            kind = {nn.Linear: quantization.per_channel_dynamic_qconfig}
+            quantized = quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
+                nn.Sequential(plain), kind
+            )
+        self.product = quantized[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., D)`` to ``(..., E)``."""
+        x = x * self.shrink
+        scale = x.abs().amax(-1, keepdim=True).clamp(min=1e-8)
+        out: Tensor = self.product(x / scale) * scale
+        return out if self.bias is None else out + self.bias

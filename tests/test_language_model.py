@@ -1,0 +1,95 @@
+"""A language model asked of many texts at once says what it says of each alone."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rukh.errors import InputError
+from rukh.language_model import Asked, LanguageModel
+
+ASKED = [
+    Asked("Ann met Bob", (("How ", "Ann", " Bob?"), ("Who is", "Bob"))),
+    Asked("Rome", (("what?",),)),
+    Asked("x" * 300, (("y" * 90, "z"), ("z",))),
+    Asked("no question", ()),
+]
+
+
+class Letters:
+    """A token a letter."""
+
+    def __call__(self, text: str, add_special_tokens: bool = True) -> Any:
+        assert not add_special_tokens
+        return type("Tokens", (), {"input_ids": [ord(letter) % 200 for letter in text]})
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Any:
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.Qwen2Config(
+        vocab_size=200,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+    )
+    return transformers.Qwen2Model(config).eval()
+
+
+def model(decoder: Any, layer: int = 2, name: str = "tiny") -> LanguageModel:
+    return LanguageModel(copy.deepcopy(decoder), Letters(), layer, name=name)
+
+
+def alone(decoder: Any, text: str, question: tuple[str, ...], layer: int = 2) -> torch.Tensor:
+    """The state at the end of a prompt that is read by itself."""
+    parts = ["Tweet:", (" " + text)[:160], *(part[:60] for part in question)]
+    ids = torch.tensor([[ord(letter) % 200 for letter in "".join(parts)]])
+    with torch.inference_mode():
+        return decoder(ids, output_hidden_states=True).hidden_states[layer][0, -1]
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_packed_prompts_are_read_as_if_alone(decoder: Any, layer: int) -> None:
+    found = model(decoder, layer).states(ASKED)
+    assert [len(one) for one in found] == [2, 1, 2, 0]
+    for asked, states in zip(ASKED, found, strict=True):
+        for question, state in zip(asked.questions, states, strict=True):
+            expected = alone(decoder, asked.text, question, layer)
+            torch.testing.assert_close(state, expected, atol=1e-3, rtol=1e-3)  # kept as halves
+
+
+def test_whole_numbers_stay_close(decoder: Any) -> None:
+    exact = torch.cat(model(decoder, name="a").states(ASKED))
+    quantized = model(decoder, name="b")
+    quantized.quantize(ASKED)
+    assert quantized.precision == "int8"
+    near = torch.cat(quantized.states(ASKED))
+    assert not torch.equal(near, exact)
+    assert torch.cosine_similarity(near, exact).min() > 0.999
+
+
+def test_states_are_kept(decoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = model(decoder, name="kept").states(ASKED)
+    again = model(decoder, name="kept")
+    monkeypatch.setattr(again, "_read", lambda _: pytest.fail("read again"))
+    for a, b in zip(first, again.states(ASKED), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_layer_that_is_not_there(decoder: Any) -> None:
+    with pytest.raises(InputError, match="no layer 4: the model has 3"):
+        model(decoder, 4)
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no model.gguf .*setup.py"):
+        LanguageModel.load(tmp_path, 2)

@@ -1,0 +1,166 @@
+"""What a language teacher says of a pair rests on the pairs of other posts alone."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from conftest import schema_of
+from rukh import language_teacher
+from rukh.answers import ANSWERS, Answers
+from rukh.bank import RelationBank
+from rukh.config import load_config
+from rukh.corpus import read_corpus
+from rukh.errors import InputError
+from rukh.language_model import Asked
+from rukh.language_teacher import (
+    LanguageTeacherConfig,
+    examples,
+    question,
+    train_language_teacher,
+)
+from rukh.orders import width
+from rukh.readers import load_posts, write
+from rukh.records import Pair, Post
+
+SCHEMA = schema_of()
+BANK = RelationBank.build(SCHEMA, lambda texts: torch.zeros(len(texts), 1))
+
+
+class Spy:
+    """A language model whose state tells whether the text says ``works``."""
+
+    asked: list[Asked]
+
+    @classmethod
+    def load(cls, folder: Path, layer: int) -> Spy:
+        cls.asked = []
+        return cls()
+
+    def quantize(self, sample: Any) -> None: ...
+
+    def states(self, asked: list[Asked]) -> list[torch.Tensor]:
+        self.asked.extend(asked)
+        return [
+            torch.tensor([[float("works" in one.text), float("Ann" in one.text)]]).repeat(
+                len(one.questions), 1
+            )
+            for one in asked
+        ]
+
+
+def posts(count: int = 60) -> list[Post]:
+    """Half of them say that Ann works at Acme; the data lists some with Acme first."""
+    draw = random.Random(0)
+    out = []
+    for i in range(count):
+        works = i % 2 == 0
+        text = f"Ann {'works' if works else 'stood'} {i} at Acme"
+        entities = (
+            {"id": "a", "start": 0, "end": 3, "type": "PER"},
+            {"id": "c", "start": len(text) - 4, "end": len(text), "type": "ORG"},
+        )
+        turned = draw.random() < 0.5
+        relation = ("employs" if turned else "works_at") if works else "none"
+        pair = Pair(head="c" if turned else "a", tail="a" if turned else "c", relation=relation)
+        out.append(Post(id=str(i), text=text, entities=entities, pairs=(pair,)))
+    return out
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LanguageTeacherConfig:
+    monkeypatch.setattr(language_teacher, "LanguageModel", Spy)
+    write(posts(), tmp_path / "posts.jsonl")
+    (tmp_path / "schema.yaml").write_text(SCHEMA.to_yaml(), encoding="utf-8")
+    (tmp_path / "teacher.yaml").write_text(
+        f"""\
+task: language-teacher
+data: {{train: {tmp_path}/posts.jsonl, format: jsonl, fold: 0.2}}
+relations: {tmp_path}/schema.yaml
+tagger: null
+language_model: {tmp_path}
+words: {{PER: person}}
+head: {{epochs: 40, count: 2, learning_rate: 0.01, dropout: 0}}
+""",
+        encoding="utf-8",
+    )
+    return load_config(tmp_path / "teacher.yaml", LanguageTeacherConfig)
+
+
+def test_it_learns_and_answers_all_but_the_fold(
+    config: LanguageTeacherConfig, tmp_path: Path
+) -> None:
+    figures = train_language_teacher(config, tmp_path / "out")
+    assert figures["fold"]["order_free"] == 1.0
+    assert figures["cross_fitted"]["order_free"] == 1.0
+    corpus = read_corpus(config.data, None, [SCHEMA])
+    assert figures["pairs"] == figures["answers"] == len(corpus.train) == 48
+    said = Answers.load(tmp_path / "out" / ANSWERS, BANK, "joint")
+    works = 1 + BANK.names.index("works_at")
+    for i, post in enumerate(corpus.posts):
+        told = said.of(post, "a", "c")
+        if i in corpus.fold:
+            assert told is None
+        else:
+            assert told is not None and told.shape == (width(BANK, "joint"),)
+            assert abs(float(told.sum()) - 1) < 0.01
+            assert (float(told[works]) > 0.5) == ("works" in post.text)
+
+
+def test_no_answer_rests_on_its_own_label(config: LanguageTeacherConfig, tmp_path: Path) -> None:
+    """Labels of one part are changed: what is said of this part stays as it was."""
+    train_language_teacher(config, tmp_path / "before")
+    corpus = read_corpus(config.data, None, [SCHEMA])
+    part = language_teacher.parts(corpus.posts, config.parts)
+    changed = [
+        post.model_copy(
+            update={"pairs": tuple(p.model_copy(update={"relation": "none"}) for p in post.pairs)}
+        )
+        if part[i] == 0 and i in set(corpus.train)
+        else post
+        for i, post in enumerate(load_posts(config.data.train, "jsonl"))
+        if post.pairs is not None
+    ]
+    write(changed, config.data.train)
+    train_language_teacher(config, tmp_path / "after")
+    before, after = (
+        Answers.load(tmp_path / name / ANSWERS, BANK, "joint") for name in ("before", "after")
+    )
+    # The temperature is the fold's, whose heads saw the changed labels: the order must stay.
+    moved = 0
+    for i in corpus.train:
+        a, b = before.of(corpus.posts[i], "a", "c"), after.of(corpus.posts[i], "a", "c")
+        assert a is not None and b is not None
+        if part[i] == 0:
+            assert torch.equal(a.argsort(descending=True)[:2], b.argsort(descending=True)[:2])
+        else:
+            moved += float((a - b).abs().max()) > 0.05
+    assert moved
+
+
+def test_a_pair_is_asked_in_the_order_of_the_text(config: LanguageTeacherConfig) -> None:
+    told = posts()
+    found = examples(told, range(len(told)), BANK, SCHEMA)
+    assert {(e.first, e.second) for e in found} == {("a", "c")} and len(found) == len(told)
+    works = 1 + BANK.names.index("works_at")
+    assert {e.gold for e in found} == {0, works}
+    for e in found:
+        assert e.given == (told[e.post].pairs[0].head == "a")  # type: ignore[index]
+    unlabelled = told[0].model_copy(update={"pairs": (Pair(head="a", tail="c"),)})
+    assert examples([unlabelled], [0], BANK, SCHEMA)[0].gold is None
+
+
+def test_a_question_says_things_of_unknown_types() -> None:
+    asked = question(posts()[0], "a", "c", {"PER": "person"})
+    assert asked[1] == "Ann" and asked[3] == "Acme" and "Acme (thing)" not in asked[2]
+    assert "(thing)?\nAnswer: Ann is" in asked[4] and "(person)" in asked[2]
+
+
+def test_nothing_to_train_on(config: LanguageTeacherConfig, tmp_path: Path) -> None:
+    write([p.model_copy(update={"pairs": ()}) for p in posts()], config.data.train)
+    with pytest.raises(InputError, match="no pair of two entities to train on"):
+        train_language_teacher(config, tmp_path / "out")

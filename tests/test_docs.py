@@ -10,8 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from rukh.errors import WeightsError
-from rukh.records import Pair, Post, TextEntity, Triple, VisualObject
 from rukh.language_teacher import LanguageTeacherConfig
+from rukh.records import Pair, Post, TextEntity, Triple, VisualObject
 from rukh.relation_training import RelationTrainingConfig
 from rukh.tagger_training import TaggerConfig
 from rukh.weights import model_folder

@@ -1,7 +1,7 @@
 """Answers of a teacher that does not ship, kept in a file: what it said of each pair.
 
 A pair is known by a hash of its text and of where its arguments stand, so that the file holds
-numbers alone: no text, and nothing that could be read back.
+numbers alone, and no text.
 """
 
 from __future__ import annotations

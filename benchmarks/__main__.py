@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             *speed.marker_schemes(text, *size),
             *speed.sharing(text, *size),
             *speed.large_banks(text, *size),
+            *speed.language_model(text, *size),
             *speed.pictures(text, options.vision, *size, Path(folder)),
         ]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB on Linux, bytes on a Mac

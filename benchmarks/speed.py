@@ -20,6 +20,8 @@ from rukh.bank import RelationBank
 from rukh.encoders.text import TextEncoder
 from rukh.encoders.vision import load_vision_encoder
 from rukh.extraction import Extractor
+from rukh.language_model import Asked, LanguageModel
+from rukh.language_teacher import question
 from rukh.markers import Markers
 from rukh.model import ModelConfig, RelationModel
 from rukh.orders import Order, join
@@ -200,6 +202,44 @@ def large_banks(text: TextEncoder, count: int, repeats: int, relations: int = 10
             rows.append(Row(f"a post encoded, beside {name}, `{order}`", pairs, post, 1.0))
             rows.append(Row(f"a pair ranked, {name}, `{order}`", pairs, pair, pair / post))
     return rows
+
+
+def language_model(text: TextEncoder, count: int, repeats: int) -> list[Row]:
+    """Questions about three pairs a post, read beside the post or each with it anew, in single
+    precision and in whole numbers: two layers with random weights, of the width of a model of half
+    a billion parameters.
+    """
+    import transformers
+
+    config = transformers.Qwen2Config(
+        vocab_size=len(text.tokenizer),
+        hidden_size=896,
+        intermediate_size=4864,
+        num_hidden_layers=2,
+        num_attention_heads=14,
+        num_key_value_heads=2,
+    )
+    pairs = 3
+    together = [
+        Asked(p.text, tuple(question(p, q.head, q.tail) for q in p.pairs or ()))
+        for p in make_posts(count, pairs)
+    ]
+    apart = [Asked(one.text, (each,)) for one in together for each in one.questions]
+    torch.manual_seed(0)
+    exact, whole = (
+        LanguageModel(transformers.Qwen2Model(config), text.tokenizer, 2) for _ in range(2)
+    )
+    whole.quantize(together[:4])
+    seconds = best_of(
+        repeats,
+        {
+            "language model, `fp32`": partial(exact.read, together),
+            "language model, `int8`": partial(whole.read, together),
+            "language model, `fp32`, a prompt a pair": partial(exact.read, apart),
+        },
+    )
+    most = seconds["language model, `fp32`"]
+    return [Row(what, pairs, taken / count, taken / most) for what, taken in seconds.items()]
 
 
 def pictures(text: TextEncoder, vision: str, count: int, repeats: int, folder: Path) -> list[Row]:

@@ -46,7 +46,7 @@ def test_all_of_it_on_a_tiny_model(
     ranked = [row for row in result["rows"] if row["what"].startswith("a pair ranked, 10,000 rel")]
     assert len(ranked) == 2 * 2 * (2 if find_spec("faiss") else 1)
     assert all(row["seconds"] > 0 and row["ratio"] > 0 for row in ranked)
-    assert len(rows) == len(result["rows"]) == 3 * 3 + 2 * 3 + 2 * len(ranked) + 2
+    assert len(rows) == len(result["rows"]) == 3 * 3 + 2 * 3 + 2 * len(ranked) + 3 + 2
     for scheme in speed.SCHEMES:
         for pairs in speed.ENTITIES:
             row = rows[f"markers `{scheme}`", pairs]

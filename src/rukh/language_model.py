@@ -19,8 +19,8 @@ from rukh.files import sha256
 from rukh.tensor_cache import kept
 
 Precision: TypeAlias = Literal["int8", "fp32"]
-"""Of the matrix products: whole numbers are about twice as fast on processors without bfloat16, and
-the states stay close (cosine 0.98 or more after the mean is taken off)."""
+"""Of the matrix products: in whole numbers, states are near those in single precision and come
+sooner where the processor has no bfloat16; ``python -m benchmarks`` tells by how much."""
 
 _GGUF = "model.gguf"
 _MOST_TEXT = 160  # tokens of a text, and below of each part of a question
@@ -124,8 +124,7 @@ class LanguageModel:
             linear.register_forward_pre_hook(lambda _, given, name=name: note(name, given[0]))
             for name, linear in linears
         ]
-        for one in self._packed(sample):
-            self._read(one)
+        self.read(sample)
         for hook in hooks:
             hook.remove()
         for name, linear in linears:
@@ -138,13 +137,13 @@ class LanguageModel:
 
         States are kept on disk: what was asked before, in the same group, is read again.
         """
-
-        def read() -> Tensor:
-            return torch.cat([self._read(some) for some in self._packed(asked)]).half()
-
         key = [self.name, self.layer, self.precision, self.opening, asked]
-        said = kept("language-states", key, read).float()
+        said = kept("language-states", key, lambda: self.read(asked).half()).float()
         return list(torch.split(said, [len(one.questions) for one in asked]))
+
+    def read(self, asked: Sequence[Asked]) -> Tensor:
+        """States of all questions of all texts, ``(Q, D)``, always computed."""
+        return torch.cat([self._read(group) for group in self._packed(asked)])
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)

@@ -43,14 +43,14 @@ class Spy:
 
     def quantize(self, sample: Any) -> None: ...
 
-    def states(self, asked: list[Asked]) -> list[torch.Tensor]:
+    def read(self, asked: list[Asked]) -> torch.Tensor:
         self.asked.extend(asked)
-        return [
-            torch.tensor([[float("works" in one.text), float("Ann" in one.text)]]).repeat(
-                len(one.questions), 1
-            )
+        rows = [
+            [float("works" in one.text), float("Ann" in one.text)]
             for one in asked
+            for _ in one.questions
         ]
+        return torch.tensor(rows)
 
 
 def posts(count: int = 60) -> list[Post]:
@@ -74,6 +74,7 @@ def posts(count: int = 60) -> list[Post]:
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LanguageTeacherConfig:
     monkeypatch.setattr(language_teacher, "LanguageModel", Spy)
+    (tmp_path / "model.gguf").write_bytes(b"weights")
     write(posts(), tmp_path / "posts.jsonl")
     (tmp_path / "schema.yaml").write_text(SCHEMA.to_yaml(), encoding="utf-8")
     (tmp_path / "teacher.yaml").write_text(
@@ -109,6 +110,17 @@ def test_it_learns_and_answers_all_but_the_fold(
             assert told is not None and told.shape == (width(BANK, "joint"),)
             assert abs(float(told.sum()) - 1) < 0.01
             assert (float(told[works]) > 0.5) == ("works" in post.text)
+
+
+def test_what_was_asked_before_is_not_asked_again(
+    config: LanguageTeacherConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train_language_teacher(config, tmp_path / "out")
+    monkeypatch.setattr(Spy, "load", lambda *_: pytest.fail("loaded again"))
+    assert train_language_teacher(config, tmp_path / "again") == first
+    (tmp_path / "model.gguf").write_bytes(b"other weights")
+    with pytest.raises(pytest.fail.Exception, match="loaded again"):
+        train_language_teacher(config, tmp_path / "other")
 
 
 def test_no_answer_rests_on_its_own_label(config: LanguageTeacherConfig, tmp_path: Path) -> None:

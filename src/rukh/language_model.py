@@ -15,17 +15,31 @@ import torch
 from torch import Tensor, nn
 
 from rukh.errors import InputError, MissingDependency
-from rukh.files import sha256
-from rukh.tensor_cache import kept
 
 Precision: TypeAlias = Literal["int8", "fp32"]
 """Of the matrix products: in whole numbers, states are near those in single precision and come
 sooner where the processor has no bfloat16; ``python -m benchmarks`` tells by how much."""
 
+OPENING = "Tweet:"
+"""What stands before every text. It is read once and in single precision: the first tokens of a
+sequence take states so large that whole numbers could hold nothing beside them."""
+
 _GGUF = "model.gguf"
 _MOST_TEXT = 160  # tokens of a text, and below of each part of a question
 _MOST_PART = 60
 _PACKED = 400  # tokens a pass, beyond which attention over other posts' tokens costs too much
+
+
+def weights_file(folder: Path) -> Path:
+    """The file that holds a language model's weights. Raises InputError where there is none."""
+    for name in (_GGUF, "model.safetensors"):
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(
+        f"holds no {_GGUF} and no model.safetensors",
+        where=str(folder),
+        fix="run: python tests/llm/setup.py FOLDER",
+    )
 
 
 class Asked(NamedTuple):
@@ -47,25 +61,19 @@ class LanguageModel:
         decoder: The layers, such as transformers' ``Qwen2Model``; those above ``layer`` are cut.
         tokenizer: Of the model.
         layer: After which layer states are read, from 1.
-        opening: What stands before every text. It is read once and in full precision: the first
-            tokens of a sequence take states so large that whole numbers could hold nothing beside.
-        name: Tells the weights apart from others, such as their SHA-256.
     """
 
-    def __init__(
-        self, decoder: Any, tokenizer: Any, layer: int, opening: str = "Tweet:", name: str = ""
-    ) -> None:
+    def __init__(self, decoder: Any, tokenizer: Any, layer: int) -> None:
         if not 1 <= layer <= len(decoder.layers):
             raise InputError(f"no layer {layer}: the model has {len(decoder.layers)}")
         decoder.layers = decoder.layers[:layer]
         decoder.config.num_hidden_layers = layer
         decoder.norm = nn.Identity()  # what the last layer says is read as it is
-        self.decoder, self.tokenizer, self.name = decoder.eval(), tokenizer, name
-        self.layer, self.precision, self.opening = layer, "fp32", opening
+        self.decoder, self.tokenizer = decoder.eval(), tokenizer
         from transformers import DynamicCache
 
         cache = DynamicCache()
-        ids = self._ids(opening)
+        ids = self._ids(OPENING)
         with torch.inference_mode():
             decoder(torch.tensor([ids]), past_key_values=cache, use_cache=True)
         self._opened = [(one.keys.clone(), one.values.clone()) for one in cache.layers]
@@ -82,21 +90,12 @@ class LanguageModel:
         import transformers
 
         told: dict[str, Any] = {}
-        weights = folder / _GGUF
-        if weights.is_file():
+        if weights_file(folder).name == _GGUF:
             try:
                 import gguf  # noqa: F401 - transformers reads the file by it
             except ImportError:
                 raise MissingDependency("gguf", "language") from None
             told = {"gguf_file": _GGUF}
-        elif (folder / "config.json").is_file():
-            weights = folder / "model.safetensors"
-        if not weights.is_file():
-            raise InputError(
-                f"holds no {_GGUF} and no model.safetensors",
-                where=str(folder),
-                fix="run: python tests/llm/setup.py FOLDER",
-            )
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder, local_files_only=True, **told
         )
@@ -105,7 +104,7 @@ class LanguageModel:
         whole = transformers.AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, dtype=torch.float32, **told
         )
-        return cls(whole.model, tokenizer, layer, name=sha256(weights))
+        return cls(whole.model, tokenizer, layer)
 
     def quantize(self, sample: Sequence[Asked]) -> None:
         """Multiply in whole numbers from now on.
@@ -130,19 +129,9 @@ class LanguageModel:
         for name, linear in linears:
             parent, _, own = name.rpartition(".")
             setattr(self.decoder.get_submodule(parent), own, _Int8Linear(linear, ranges[name]))
-        self.precision = "int8"
-
-    def states(self, asked: Sequence[Asked]) -> list[Tensor]:
-        """The state at the last token of every question, ``(Q, D)`` a text.
-
-        States are kept on disk: what was asked before, in the same group, is read again.
-        """
-        key = [self.name, self.layer, self.precision, self.opening, asked]
-        said = kept("language-states", key, lambda: self.read(asked).half()).float()
-        return list(torch.split(said, [len(one.questions) for one in asked]))
 
     def read(self, asked: Sequence[Asked]) -> Tensor:
-        """States of all questions of all texts, ``(Q, D)``, always computed."""
+        """The state at the last token of every question of every text, ``(Q, D)``."""
         return torch.cat([self._read(group) for group in self._packed(asked)])
 
     def _ids(self, text: str) -> list[int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,14 +24,16 @@ from rukh.bank import RelationBank
 from rukh.calibration import calibrate
 from rukh.corpus import DataConfig, labelled_pairs, read_corpus
 from rukh.errors import InputError
-from rukh.files import atomic_folder, write_json
+from rukh.files import atomic_folder, sha256, write_json
 from rukh.folds import parts
-from rukh.language_model import Asked, LanguageModel, Precision
+from rukh.language_model import OPENING, Asked, LanguageModel, Precision, weights_file
 from rukh.orders import turned, width
 from rukh.records import Post, Record
 from rukh.schema import RelationSchema
+from rukh.tensor_cache import kept
 
 _TOGETHER = 32  # posts whose states are kept in one file
+_SAMPLE = 24  # posts by which whole numbers know their ranges
 
 
 class HeadConfig(Record):
@@ -222,7 +225,6 @@ def _states(
     """The language model's states, standardized, ``(N, D)``."""
     from tqdm import tqdm
 
-    model = LanguageModel.load(config.language_model, config.layer)
     by_post: dict[int, list[Example]] = {}
     for example in asked:
         by_post.setdefault(example.post, []).append(example)
@@ -232,13 +234,25 @@ def _states(
         )
         for i, some in by_post.items()
     ]
-    if config.precision == "int8":
-        model.quantize(told[:24])
-    found: list[Tensor] = []
+
+    @cache
+    def model() -> LanguageModel:
+        """Loaded where something was not asked before."""
+        loaded = LanguageModel.load(config.language_model, config.layer)
+        if config.precision == "int8":
+            loaded.quantize(told[:_SAMPLE])
+        return loaded
+
+    def read(some: Sequence[Asked]) -> Tensor:
+        return model().read(some).half()
+
+    about = [sha256(weights_file(config.language_model)), config.layer, config.precision, OPENING]
+    found = []
     with tqdm(total=len(told), unit="post", smoothing=0.05) as progress:
         for first in range(0, len(told), _TOGETHER):
-            found += model.states(told[first : first + _TOGETHER])
-            progress.update(min(_TOGETHER, len(told) - first))
+            some = told[first : first + _TOGETHER]
+            found.append(kept("language-states", [*about, some], partial(read, some)).float())
+            progress.update(len(some))
     states = torch.cat(found)
     return (states - states.mean(0)) / (states.std(0) + 1e-4)
 

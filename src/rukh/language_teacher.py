@@ -151,6 +151,7 @@ def train_language_teacher(config: LanguageTeacherConfig, out: Path) -> dict[str
 
     States are kept in the cache, so that an interrupted run goes on where it stopped.
     """
+    weights_file(config.language_model)  # what is not there is told before any work
     schema = RelationSchema.load(config.relations)
     bank = RelationBank.build(schema, lambda texts: torch.zeros(len(texts), 1))
     corpus = read_corpus(config.data, config.tagger, [schema], config.unlabelled)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from conftest import schema_of
 from rukh.answers import Answers, pair_key
@@ -14,7 +16,7 @@ from rukh.errors import InputError
 from rukh.orders import turned, width
 from rukh.records import Post
 
-BANK = RelationBank.build(schema_of(), lambda texts: torch.zeros(len(texts), 1))
+BANK = RelationBank.unembedded(schema_of())
 WIDTH = width(BANK, "joint")
 
 
@@ -74,9 +76,21 @@ def test_answers_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="another order"):
         Answers.load(path, BANK, "both")
     other = schema_of(relations=[{"name": "none"}, {"name": "x", "descriptions": ["a boat"]}])
-    bank = RelationBank.build(other, lambda texts: torch.zeros(len(texts), 1))
+    bank = RelationBank.unembedded(other)
     with pytest.raises(InputError, match="other relations"):
         Answers.load(path, bank, "joint")
+    keys = torch.tensor([1])
+    about = {"relations": json.dumps(list(BANK.names)), "order": "joint"}
+    for broken in (
+        save({"keys": keys, "probabilities": torch.zeros(WIDTH)}, about),
+        save({"keys": keys, "probabilities": torch.zeros(2, WIDTH)}, about),
+        save({"keys": keys, "probabilities": torch.zeros(1, WIDTH)}, {"relations": "{"}),
+        save({"keys": keys, "probabilities": torch.zeros(1, WIDTH)}),
+        save({"keys": keys}, about),
+    ):
+        path.write_bytes(broken)
+        with pytest.raises(InputError, match=r"a\.safetensors: cannot read answers"):
+            Answers.load(path, BANK, "joint")
     path.write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"a\.safetensors: cannot read answers"):
         Answers.load(path, BANK, "joint")

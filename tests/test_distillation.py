@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from conftest import schema_of
-from rukh.answers import ANSWERS, Answers, pair_key
+from rukh.answers import ANSWERS, Answers, digest, pair_key
 from rukh.corpus import unlabelled_posts
 from rukh.distillation import DistillationConfig, mixed, teach
 from rukh.errors import InputError
@@ -113,21 +113,29 @@ def test_a_language_teacher_answers_what_it_was_asked(
     language = tmp_path / "language"
     language.mkdir()
     (language / "config.json").write_text("{}", encoding="utf-8")
-    known = Answers({pair_key(many[3], "a", "r"): told}, bank, "joint")
+    known = Answers({pair_key(many[3], "a", "r"): told}, bank, "joint", digest([many[7]]))
     known.save(language / ANSWERS)
     asked = [[("a", "r"), ("r", "a")]] * 2
     alone = DistillationConfig(teachers=(str(language),))
-    answer, nothing = teach(alone, many, 12, [3, 5], asked, teacher, None)
+    answer, nothing = teach(alone, many, 12, [3, 5], asked, teacher, None, [7])
     assert answer is not None and nothing is None
     torch.testing.assert_close(answer[0], told, atol=1e-3, rtol=1e-2)
     torch.testing.assert_close(answer[1], turned(answer[0], bank))
     # Where two answer, their mean counts; where one does, what it says.
     both = DistillationConfig(teachers=(str(language), folder))
-    mean, other = teach(both, many, 12, [3, 5], asked, teacher, None)
+    mean, other = teach(both, many, 12, [3, 5], asked, teacher, None, [7])
     expected = said(teacher, [many[3], many[5]], asked)
     assert mean is not None and other is not None
     torch.testing.assert_close(mean, (answer + expected[0]) / 2)
     torch.testing.assert_close(other, expected[1])
+    # Another fold, or a part that is left out: labels would be repeated that are held out.
+    with pytest.raises(InputError, match="rest on labels that this run holds out"):
+        teach(alone, many, 12, [3, 5], asked, teacher, None, [8])
+    with pytest.raises(InputError, match="answers on none of the posts"):
+        teach(alone, many, 12, [5], asked[:1], teacher, None, [7])
+    teacher.config = teacher.config.model_copy(update={"part": (0, 3)})
+    with pytest.raises(InputError, match=r"data\.part is set"):
+        teach(alone, many, 12, [3, 5], asked, teacher, None, [7])
 
 
 def test_a_teacher_of_another_kind_is_refused(saved: Any, many: list[Post]) -> None:

@@ -28,7 +28,7 @@ from rukh.readers import load_posts, write
 from rukh.records import Pair, Post
 
 SCHEMA = schema_of()
-BANK = RelationBank.build(SCHEMA, lambda texts: torch.zeros(len(texts), 1))
+BANK = RelationBank.unembedded(SCHEMA)
 
 
 class Spy:
@@ -162,8 +162,10 @@ def test_a_pair_is_asked_in_the_order_of_the_text(config: LanguageTeacherConfig)
     assert {e.gold for e in found} == {0, works}
     for e in found:
         assert e.given == (told[e.post].pairs[0].head == "a")  # type: ignore[index]
-    unlabelled = told[0].model_copy(update={"pairs": (Pair(head="a", tail="c"),)})
-    assert examples([unlabelled], [0], BANK, SCHEMA)[0].gold is None
+    for head, tail in (("a", "c"), ("c", "a")):
+        unlabelled = told[0].model_copy(update={"pairs": (Pair(head=head, tail=tail),)})
+        (found_one,) = examples([unlabelled], [0], BANK, SCHEMA)
+        assert (found_one.first, found_one.second, found_one.gold) == ("a", "c", None)
 
 
 def test_a_question_says_things_of_unknown_types() -> None:
@@ -174,5 +176,35 @@ def test_a_question_says_things_of_unknown_types() -> None:
 
 def test_nothing_to_train_on(config: LanguageTeacherConfig, tmp_path: Path) -> None:
     write([p.model_copy(update={"pairs": ()}) for p in posts()], config.data.train)
-    with pytest.raises(InputError, match="no pair of two entities to train on"):
+    with pytest.raises(InputError, match="too few posts with labelled pairs of two entities"):
         train_language_teacher(config, tmp_path / "out")
+
+
+def test_what_is_not_there_is_told_first(
+    config: LanguageTeacherConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(language_teacher, "read_corpus", lambda *_: pytest.fail("read"))
+    data = config.data.model_copy(update={"part": (0, 3)})
+    with pytest.raises(InputError, match=r"data\.part"):
+        train_language_teacher(config.model_copy(update={"data": data}), tmp_path / "out")
+    (tmp_path / "model.gguf").unlink()
+    with pytest.raises(InputError, match=r"holds no model\.gguf"):
+        train_language_teacher(config, tmp_path / "out")
+
+
+def test_unlabelled_sentences_never_bring_labels_along(
+    config: LanguageTeacherConfig, tmp_path: Path
+) -> None:
+    """Those of the training posts, and of the fold, are left to what was held out."""
+    told = posts()
+    words = [post.text.split() for post in told[:20]] + [["Ann", "works", "for", "Acme"]]
+    tags = {"Ann": "B-PER", "Acme": "B-ORG"}
+    lines = ["".join(f"{w}\t{tags.get(w, 'O')}\n" for w in sentence) for sentence in words]
+    (tmp_path / "more.txt").write_text("\n".join(lines), encoding="utf-8")
+    train_language_teacher(config, tmp_path / "before")
+    more = config.model_copy(update={"unlabelled": (tmp_path / "more.txt",)})
+    figures = train_language_teacher(more, tmp_path / "after")
+    before, after = (
+        Answers.load(tmp_path / name / ANSWERS, BANK, "joint").told for name in ("before", "after")
+    )
+    assert len(after) == figures["answers"] == len(before) + 1 and set(before) < set(after)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -38,16 +38,25 @@ def pair_key(post: Post, first: str, second: str) -> int:
     return int.from_bytes(hashlib.sha256(told.encode()).digest()[:8], "big") >> 1
 
 
+def digest(posts: Iterable[Post]) -> str:
+    """A hash of the texts of some posts, in whatever order."""
+    texts = sorted({post.text for post in posts})
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+
+
 class Answers:
     """Probabilities ``(C,)`` over the columns of a bank, by pair.
 
     Args:
         told: By :func:`pair_key`; each in the order of its key.
         bank, order: What the columns stand for; see :mod:`rukh.orders`.
+        fold: Digest of the posts that no answer rests on; see :func:`digest`.
     """
 
-    def __init__(self, told: Mapping[int, Tensor], bank: RelationBank, order: Order) -> None:
-        self.told, self.bank, self.order = dict(told), bank, order
+    def __init__(
+        self, told: Mapping[int, Tensor], bank: RelationBank, order: Order, fold: str = ""
+    ) -> None:
+        self.told, self.bank, self.order, self.fold = dict(told), bank, order, fold
 
     def of(self, post: Post, head: str, tail: str) -> Tensor | None:
         """What was said of a pair, asked in whichever order; None where nothing was."""
@@ -72,6 +81,7 @@ class Answers:
         keys = torch.tensor(list(self.told))
         said = torch.stack(list(self.told.values())).half()
         about = {"relations": json.dumps(list(self.bank.names)), "order": self.order}
+        about["fold"] = self.fold
         with atomic_open(path, "wb") as stream:
             stream.write(save({"keys": keys, "probabilities": said}, about))
 
@@ -88,10 +98,14 @@ class Answers:
             with safe_open(path, "pt") as file:
                 about = file.metadata() or {}
                 keys, said = file.get_tensor("keys"), file.get_tensor("probabilities").float()
-        except (OSError, SafetensorError) as error:
+            relations = json.loads(about["relations"])
+            if said.ndim != 2 or keys.shape != said.shape[:1]:
+                raise ValueError(f"{tuple(keys.shape)} keys, {tuple(said.shape)} probabilities")
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise InputError(f"cannot read answers: {error}", where=str(path)) from None
-        if json.loads(about.get("relations", "null")) != list(bank.names):
+        if relations != list(bank.names):
             raise InputError("answers are of other relations than the student's", where=str(path))
         if about.get("order") != order or said.shape[1] != width(bank, order):
             raise InputError("answers are of another order than the student's", where=str(path))
-        return cls(dict(zip(keys.tolist(), said, strict=True)), bank, order)
+        told = dict(zip(keys.tolist(), said, strict=True))
+        return cls(told, bank, order, about.get("fold", ""))

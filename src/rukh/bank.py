@@ -82,6 +82,11 @@ class RelationBank:
         reverse = torch.tensor([-1 if t is None else place[t] for t in turned])
         return cls(names, tuple(descriptions), vectors, torch.tensor(table), reverse, schema.types)
 
+    @classmethod
+    def unembedded(cls, schema: RelationSchema) -> RelationBank:
+        """Without vectors, for what needs names, columns and reverses alone."""
+        return cls.build(schema, lambda texts: torch.zeros(len(texts), 0))
+
     def description(self, relation: int, column: int) -> str:
         """The text of a relation's prototype, by its column in the table."""
         return self.descriptions[int(self.prototypes[relation, column])]

@@ -9,6 +9,7 @@ it was told.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from rukh.answers import ANSWERS, Answers
+from rukh.answers import ANSWERS, Answers, digest
+from rukh.bank import RelationBank
 from rukh.errors import InputError
 from rukh.features import Features, pictures_of
 from rukh.files import sha256
@@ -52,6 +54,7 @@ def teach(
     asked: Sequence[Sequence[tuple[str, str]]],
     student: RelationModel,
     features: Features | None,
+    fold: Sequence[int] = (),
 ) -> list[Tensor | None]:
     """What the teachers say.
 
@@ -62,6 +65,7 @@ def teach(
         asked: The ordered pairs of each of these.
         student: The model that will learn; teachers must tell the same relations in the same form.
         features: Patch states of pictures, for teachers that share the student's vision encoder.
+        fold: Indices of the student's fold, which must be that of a language teacher.
 
     Returns:
         For each chosen post ``(Q, C)`` mean probabilities over the student's columns, or None
@@ -72,12 +76,23 @@ def teach(
     """
     sums: list[Tensor | None] = [None] * len(chosen)
     counts = [0] * len(chosen)
-    own_bank = student.bank()
     for name in config.teachers:
         if (file := model_folder(name) / ANSWERS).is_file():
-            known = Answers.load(file, own_bank, student.config.order)
-            for k, pairs in enumerate(asked):
-                _add(known.of_all(posts[chosen[k]], pairs), k, sums, counts)
+            bank = RelationBank.unembedded(student.schema)
+            kept_answers = Answers.load(file, bank, student.config.order)
+            if kept_answers.fold != digest(posts[i] for i in fold) or student.config.part:
+                raise InputError(
+                    "answers rest on labels that this run holds out: the fold is another, or "
+                    "data.part is set",
+                    where=str(file),
+                )
+            found = [kept_answers.of_all(posts[i], p) for i, p in zip(chosen, asked, strict=True)]
+            for k, answer in enumerate(found):
+                _add(answer, k, sums, counts)
+            answered = sum(answer is not None for answer in found)
+            print(f"{name} answers on {answered:,} of {len(found):,} posts", file=sys.stderr)
+            if not answered:
+                raise InputError("answers on none of the posts", where=str(file))
             continue
         teacher = RelationModel.from_pretrained(name)
         bank = teacher.bank()
@@ -104,8 +119,8 @@ def teach(
         said = _answers(
             name, teacher, [posts[chosen[k]] for k in places], [asked[k] for k in places], features
         )
-        for k, answer in zip(places, said, strict=True):
-            _add(answer, k, sums, counts)
+        for k, own_answer in zip(places, said, strict=True):
+            _add(own_answer, k, sums, counts)
     return [None if s is None else s / n for s, n in zip(sums, counts, strict=True)]
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from rukh.errors import InputError, MissingDependency
+from rukh.errors import InputError, MissingDependency, RukhError
 
 Precision: TypeAlias = Literal["int8", "fp32"]
 """Of the matrix products: in whole numbers, states are near those in single precision and come
@@ -25,21 +26,29 @@ OPENING = "Tweet:"
 sequence take states so large that whole numbers could hold nothing beside them."""
 
 _GGUF = "model.gguf"
-_MOST_TEXT = 160  # tokens of a text, and below of each part of a question
-_MOST_PART = 60
+_MOST_TEXT = 160  # tokens of a text
 _PACKED = 400  # tokens a pass, beyond which attention over other posts' tokens costs too much
 
 
-def weights_file(folder: Path) -> Path:
-    """The file that holds a language model's weights. Raises InputError where there is none."""
-    for name in (_GGUF, "model.safetensors"):
-        if (folder / name).is_file():
-            return folder / name
-    raise InputError(
-        f"holds no {_GGUF} and no model.safetensors",
-        where=str(folder),
-        fix="run: python tests/llm/setup.py FOLDER",
-    )
+def model_files(folder: Path) -> list[Path]:
+    """The files that decide what a language model says.
+
+    Raises:
+        InputError: The folder holds no model.
+        MissingDependency: It holds a GGUF file, and the package gguf is not installed.
+    """
+    if (folder / _GGUF).is_file():
+        if find_spec("gguf") is None:  # transformers reads the file by it
+            raise MissingDependency("gguf", "language")
+        return [folder / _GGUF]
+    files = [folder / name for name in ("model.safetensors", "config.json", "tokenizer.json")]
+    if lacking := [file.name for file in files if not file.is_file()]:
+        raise InputError(
+            f"holds no {_GGUF}, and no {lacking[0]} either",
+            where=str(folder),
+            fix="run: python tests/llm/setup.py FOLDER",
+        )
+    return files
 
 
 class Asked(NamedTuple):
@@ -65,7 +74,7 @@ class LanguageModel:
 
     def __init__(self, decoder: Any, tokenizer: Any, layer: int) -> None:
         if not 1 <= layer <= len(decoder.layers):
-            raise InputError(f"no layer {layer}: the model has {len(decoder.layers)}")
+            raise InputError(f"the model has {len(decoder.layers)} layers, not {layer}")
         decoder.layers = decoder.layers[:layer]
         decoder.config.num_hidden_layers = layer
         decoder.norm = nn.Identity()  # what the last layer says is read as it is
@@ -84,27 +93,32 @@ class LanguageModel:
         """Read ``model.gguf``, or a model in the form of the Hugging Face hub, from a folder.
 
         Raises:
-            InputError: There is none, or it has no such layer.
+            InputError: There is none, it cannot be read, or it has no such layer.
             MissingDependency: A GGUF file, and the package gguf is not installed.
         """
         import transformers
 
         told: dict[str, Any] = {}
-        if weights_file(folder).name == _GGUF:
-            try:
-                import gguf  # noqa: F401 - transformers reads the file by it
-            except ImportError:
-                raise MissingDependency("gguf", "language") from None
+        form: dict[str, Any] = {"use_safetensors": True}
+        if model_files(folder)[0].name == _GGUF:
             told = {"gguf_file": _GGUF}
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, **told
-        )
-        if told:
-            told["quantization_config"] = transformers.GgufConfig(gguf_file=_GGUF, dequantize=True)
-        whole = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, **told
-        )
-        return cls(whole.model, tokenizer, layer)
+            form = {"quantization_config": transformers.GgufConfig(**told, dequantize=True)}
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, **told
+            )
+            whole = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, local_files_only=True, dtype=torch.float32, **told, **form
+            )
+            decoder = whole.model
+            return cls(decoder, tokenizer, layer)
+        except RukhError as error:
+            raise InputError(str(error), where=str(folder)) from None
+        except Exception as error:  # whatever a damaged file does to whoever reads it
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise InputError(
+                f"cannot read the language model: {lines[0]}", where=str(folder)
+            ) from None
 
     def quantize(self, sample: Sequence[Asked]) -> None:
         """Multiply in whole numbers from now on.
@@ -112,6 +126,8 @@ class LanguageModel:
         Args:
             sample: Some texts and questions, by which each input's range is known.
         """
+        if "fbgemm" in torch.backends.quantized.supported_engines:
+            torch.backends.quantized.engine = "fbgemm"
         ranges: dict[str, Tensor] = {}
 
         def note(name: str, value: Tensor) -> None:
@@ -143,16 +159,18 @@ class LanguageModel:
         room = 0
         for one in asked:
             text = self._ids(" " + one.text.strip())[:_MOST_TEXT]
-            questions = [
-                [token for part in question for token in self._ids(part)[:_MOST_PART]]
-                for question in one.questions
-            ]
-            size = len(text) + sum(map(len, questions))
-            if not groups or size >= room:
-                groups.append([])
-                room = _PACKED
-            groups[-1].append((text, questions))
-            room -= size
+            questions: list[list[int]] = []
+            for question in one.questions:
+                ids = [token for part in question for token in self._ids(part)]
+                size = len(ids) + (0 if questions else len(text))
+                if not groups or size >= room:
+                    # A post with many pairs is read again in the next group.
+                    groups.append([])
+                    questions, size, room = [], len(text) + len(ids), _PACKED
+                if not questions:
+                    groups[-1].append((text, questions))
+                questions.append(ids)
+                room -= size
         return groups
 
     def _read(self, group: Sequence[tuple[list[int], list[list[int]]]]) -> Tensor:
@@ -213,8 +231,6 @@ class _Int8Linear(nn.Module):
         self.bias = None if linear.bias is None else linear.bias.detach().float()
         plain = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
         plain.weight.data = weight * smooth
-        if "fbgemm" in torch.backends.quantized.supported_engines:
-            torch.backends.quantized.engine = "fbgemm"
         quantization = torch.ao.quantization
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch means to give these names up one day

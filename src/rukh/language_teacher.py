@@ -19,14 +19,15 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from rukh.answers import ANSWERS, Answers, pair_key
+from rukh.answers import ANSWERS, Answers, digest, pair_key
 from rukh.bank import RelationBank
-from rukh.calibration import calibrate
+from rukh.calibration import Calibration, calibrate
+from rukh.candidates import both_orders
 from rukh.corpus import DataConfig, labelled_pairs, read_corpus
 from rukh.errors import InputError
 from rukh.files import atomic_folder, sha256, write_json
 from rukh.folds import parts
-from rukh.language_model import OPENING, Asked, LanguageModel, Precision, weights_file
+from rukh.language_model import OPENING, Asked, LanguageModel, Precision, model_files
 from rukh.orders import turned, width
 from rukh.records import Post, Record
 from rukh.schema import RelationSchema
@@ -34,6 +35,8 @@ from rukh.tensor_cache import kept
 
 _TOGETHER = 32  # posts whose states are kept in one file
 _SAMPLE = 24  # posts by which whole numbers know their ranges
+_MOST_NAME = 100  # characters of an argument in the question
+_LEAST = 1e-9  # probability
 
 
 class HeadConfig(Record):
@@ -59,7 +62,8 @@ class LanguageTeacherConfig(Record):
     """A language model's answers to be made.
 
     Attributes:
-        data, relations, tagger: As of a relation model; pictures and captions are not read.
+        data, relations, tagger: As of a relation model. Captions are not read, nor pictures, but
+            these tell posts apart when the fold is made.
         unlabelled: CoNLL files whose pairs are answered too.
         language_model: Folder of the model.
         words: What an entity of a type is called in the question; others are things.
@@ -109,7 +113,8 @@ def examples(
         place = {e.id: (e.start, e.end, e.id) for e in post.entities}
         asked, gold = labelled_pairs(post, bank, schema, "joint", post.id)
         told: list[tuple[tuple[str, str], int | None]] = list(zip(asked, gold, strict=True))
-        told = told or [((p.head, p.tail), None) for p in post.pairs or ()]
+        if not told:
+            told = [(order, None) for order in both_orders(post.pairs or ())]
         for number, ((head, tail), column) in enumerate(told):
             if head not in place or tail not in place or place[head] > place[tail]:
                 continue
@@ -135,7 +140,7 @@ def question(
         '\nQuestion: How is "Ada" (person) related to "Rome" (place)?\nAnswer: Ada is'
     """
     known = {e.id: e for e in post.entities}
-    names = [post.text[known[one].start : known[one].end] for one in (first, second)]
+    names = [post.text[known[one].start : known[one].end][:_MOST_NAME] for one in (first, second)]
     kinds = [(words or {}).get(str(known[one].type), "thing") for one in (first, second)]
     return (
         '\nQuestion: How is "',
@@ -147,55 +152,72 @@ def question(
 
 
 def train_language_teacher(config: LanguageTeacherConfig, out: Path) -> dict[str, Any]:
-    """Ask the language model, fit the heads, write the answers to ``out``; returns its figures.
+    """Ask the language model, fit the heads, write the answers to ``out``.
 
     States are kept in the cache, so that an interrupted run goes on where it stopped.
+
+    Returns:
+        ``fold`` and ``cross_fitted``: see :class:`rukh.calibration.Calibration`; of the fold, and
+        of what heads say of train's pairs that they did not learn, each at its own temperature.
+        ``pairs``: how many were learned from. ``answers``: how many are kept.
+
+    Raises:
+        InputError: No language model, or too little to learn from or to be measured on.
     """
-    weights_file(config.language_model)  # what is not there is told before any work
+    # What is not there is told before any work.
+    model_files(config.language_model)
+    if config.data.part is not None:
+        raise InputError(
+            "its heads are cross-fitted already", field="data.part", fix="leave it out"
+        )
     schema = RelationSchema.load(config.relations)
-    bank = RelationBank.build(schema, lambda texts: torch.zeros(len(texts), 1))
+    bank = RelationBank.unembedded(schema)
     corpus = read_corpus(config.data, config.tagger, [schema], config.unlabelled)
     posts, labelled = corpus.posts, corpus.labelled
-    chosen = [*corpus.fold, *corpus.train, *range(labelled, len(posts))]
-    asked = examples(posts, chosen, bank, schema)
-    if not {e.post for e in asked} & set(corpus.train):
-        raise InputError("no pair of two entities to train on", where=str(config.data.train))
+    known = {post.text for post in posts[:labelled]}
+    more = [i for i in range(labelled, len(posts)) if posts[i].text not in known]
+    asked = examples(posts, [*corpus.fold, *corpus.train, *more], bank, schema)
+    fold, part = set(corpus.fold), parts(posts[:labelled], config.parts)
+    # Of the fold and of what has no label, heads of all of train are asked.
+    group = torch.tensor(
+        [part[e.post] if e.post < labelled and e.post not in fold else -1 for e in asked],
+        dtype=torch.long,
+    )
+    gold = torch.tensor([-1 if e.gold is None else e.gold for e in asked], dtype=torch.long)
+    in_fold = torch.tensor([e.post in fold for e in asked], dtype=torch.bool)
+    held_out = in_fold & (gold >= 0)
+    learned = (group >= 0) & (gold >= 0)
+    if not held_out.any() or len(set(group[learned].tolist())) < config.parts:
+        raise InputError(
+            "too few posts with labelled pairs of two entities: the fold and each of the "
+            f"{config.parts} parts need some",
+            where=str(config.data.train),
+        )
     print(f"{corpus.summary()}; {len(asked):,} pairs are asked", file=sys.stderr, flush=True)
     inputs = torch.cat([_states(config, posts, asked), _types(posts, asked, schema)], 1)
 
-    fold, unlabelled = set(corpus.fold), range(labelled, len(posts))
-    part = parts(posts[:labelled], config.parts)
-    group = torch.tensor(
-        [-1 if e.post in fold or e.post in unlabelled else part[e.post] for e in asked]
-    )
-    gold = torch.tensor([-1 if e.gold is None else e.gold for e in asked])
-    learned = (group >= 0) & (gold >= 0)
-    said = torch.zeros(len(asked), width(bank, "joint"))
+    columns = width(bank, "joint")
+    said = torch.zeros(len(asked), columns)
     for left_out in range(-1, config.parts):
         these, rest = group == left_out, learned & (group != left_out)
         if these.any():
             said[these] = _heads(
                 config.head, inputs[rest], gold[rest], inputs[these], said.shape[1]
             )
+    logits = said.clamp_min(_LEAST).log()
 
-    def judged(which: Tensor) -> Any:
+    def judged(which: Tensor) -> Calibration:
         """Both orders of each pair, the data's first, as the fold of any model is judged."""
         some = which.nonzero().flatten().tolist()
         both = []
         for k in some:
-            pair = [said[k], turned(said[k], bank)]
+            pair = [logits[k], turned(logits[k], bank)]
             both += pair if asked[k].given else pair[::-1]
         labels = [_label(asked[k], bank, schema) for k in some]
-        return calibrate(torch.stack(both).log(), labels, bank, schema, "joint")
+        return calibrate(torch.stack(both), labels, bank, schema, "joint")
 
-    held = judged(torch.tensor([e.post in fold for e in asked]) & (gold >= 0))
-    figures = {
-        "fold": held._asdict(),
-        "cross_fitted": judged(learned)._asdict(),
-        "pairs": int(learned.sum()),
-        "answers": int((group >= 0).sum()) + sum(e.post in unlabelled for e in asked),
-    }
-    told = (said.log() / held.temperature).softmax(-1)
+    held = judged(held_out)
+    told = (logits / held.temperature).softmax(-1)
     answers = Answers(
         {
             pair_key(posts[e.post], e.first, e.second): row
@@ -204,7 +226,14 @@ def train_language_teacher(config: LanguageTeacherConfig, out: Path) -> dict[str
         },
         bank,
         "joint",
+        digest(posts[i] for i in fold),
     )
+    figures = {
+        "fold": held._asdict(),
+        "cross_fitted": judged(learned)._asdict(),
+        "pairs": int(learned.sum()),
+        "answers": len(answers.told),
+    }
     with atomic_folder(out) as folder:
         answers.save(folder / ANSWERS)
         about = config.model_dump(mode="json", exclude={"data", "language_model", "unlabelled"})
@@ -247,7 +276,8 @@ def _states(
     def read(some: Sequence[Asked]) -> Tensor:
         return model().read(some).half()
 
-    about = [sha256(weights_file(config.language_model)), config.layer, config.precision, OPENING]
+    about = [*map(sha256, model_files(config.language_model)), config.layer, OPENING]
+    about.append(told[:_SAMPLE] if config.precision == "int8" else config.precision)
     found = []
     with tqdm(total=len(told), unit="post", smoothing=0.05) as progress:
         for first in range(0, len(told), _TOGETHER):
@@ -260,7 +290,7 @@ def _states(
 
 def _types(posts: Sequence[Post], asked: Sequence[Example], schema: RelationSchema) -> Tensor:
     """The pair of types, one-hot."""
-    names = {name: k for k, name in enumerate([None, *sorted(schema.types)])}
+    names = {name: k for k, name in enumerate([None, *sorted(schema.argument_types)])}
     out = []
     for e in asked:
         known = {entity.id: names.get(entity.type, 0) for entity in posts[e.post].entities}

@@ -22,6 +22,10 @@ def mistakes(
 ) -> dict[str, Any]:
     """What became of every pair.
 
+    A pair that the data lists in both orders, once with its relation and once as none, counts as
+    both: told right, and invented. A relation with an inverse is told by its inverse's name where
+    it is read from tail to head, and so is not among the reversed ones.
+
     Args:
         gold: The label of each pair in the given order.
         told: What was told of it; see :func:`rukh.metrics.order_free`.
@@ -32,7 +36,7 @@ def mistakes(
         ``mistakes``: of pairs that carry a relation how many were told ``right``, the other way
         round (``reversed``), as another relation (``confused``) or as none (``missed``), and how
         many that carry none were told as related (``invented``), among them those that were told
-        from tail to head (``invented_reversed``). ``relation_accuracy``: how often the best
+        from tail to head alone (``invented_reversed``). ``relation_accuracy``: how often the best
         relation is right where there is one. ``relation_auroc``: how often the best relation of a
         pair that carries one is more probable than that of a pair that carries none. The last two
         are None where no pair, or no pair of either kind, is there.

@@ -58,7 +58,7 @@ def _teachers(distillation: dict[str, Any]) -> str:
     )
     return (
         f" It learned from the labels and from the answers of {len(distillation['teachers'])} "
-        f"teachers, models of the same relations, on the same posts{where}."
+        f"teachers of the same relations on the same posts{where}."
     )
 
 

@@ -188,7 +188,14 @@ class RelationTask:
         told: Sequence[Tensor | None] = [None] * len(posts)
         if distillation.teachers:
             told = teach(
-                distillation, self.posts, self.labelled, chosen, asked, self.model, self.features
+                distillation,
+                self.posts,
+                self.labelled,
+                chosen,
+                asked,
+                self.model,
+                self.features,
+                self.fold,
             )
         columns = width(self.bank, self.config.order)
         out = []

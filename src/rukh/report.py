@@ -31,6 +31,10 @@ _MISTAKES = {
     "invented": "without one, told as related",
     "invented_reversed": "of these, told from tail to head",
 }
+_APART = {
+    "relation_accuracy": "the best relation is right, where there is one, %",
+    "relation_auroc": "related or not, AUROC, %",
+}
 _CONFUSIONS = 15
 _DRAWN = 40
 
@@ -60,7 +64,7 @@ def markdown(result: Mapping[str, Any], title: str, command: str | None = None) 
     others = [
         (_escape(key.replace("_", " ")), _escape(f"{value:,}" if type(value) is int else value))
         for key, value in result.items()
-        if key not in _FIGURES and isinstance(value, str | int | float)
+        if key not in {*_FIGURES, *_APART} and isinstance(value, str | int | float)
     ]
     blocks.append(_table(("", "value"), others))
 
@@ -77,10 +81,11 @@ def markdown(result: Mapping[str, Any], title: str, command: str | None = None) 
     blocks += ["## By relation", _table(header, rows)]
 
     if counts := result.get("mistakes"):
-        blocks += [
-            "## Where the order-free figure is lost",
-            _table(("pairs", "count"), [(name, counts[key]) for key, name in _MISTAKES.items()]),
-        ]
+        lost: list[tuple[str, Any]] = [(name, counts[key]) for key, name in _MISTAKES.items()]
+        for key, name in _APART.items():
+            if result.get(key) is not None:
+                lost.append((name, _percent(result[key])))
+        blocks += ["## Where the order-free figure is lost", _table(("what", "pairs"), lost)]
     confusions = _confusions(result["confusion"])
     blocks.append("## Most frequent confusions")
     if confusions:

@@ -96,15 +96,21 @@ def evaluate(
 def _mistakes(result: Mapping[str, Any]) -> str:
     """Where the order-free figure is lost, in a line or two."""
     counts, positives = result["mistakes"], result["positives"]
-    told = (
-        f"order-free, of {positives} with a relation: {counts['right']} right, "
-        f"{counts['reversed']} the other way round, {counts['confused']} as another, "
-        f"{counts['missed']} missed; of {result['pairs'] - positives} without: "
-        f"{counts['invented']} told as related, {counts['invented_reversed']} of them from tail to "
-        "head"
-    )
+    told = []
+    if positives:
+        told.append(
+            f"of {positives} with a relation {counts['right']} right, {counts['reversed']} the "
+            f"other way round, {counts['confused']} as another, {counts['missed']} missed"
+        )
+    if without := result["pairs"] - positives:
+        told.append(
+            f"of {without} without one {counts['invented']} told as related, "
+            f"{counts['invented_reversed']} of these from tail to head"
+        )
+    lines = ["order-free, " + "; ".join(told)]
+    apart = []
     if (accuracy := result["relation_accuracy"]) is not None:
-        told += f"\nthe best relation is right for {100 * accuracy:.1f} % of those that have one"
+        apart.append(f"the best relation is right for {100 * accuracy:.1f} % that have one")
     if (area := result["relation_auroc"]) is not None:
-        told += f"; related or not: AUROC {100 * area:.1f}"
-    return told
+        apart.append(f"related or not: AUROC {100 * area:.1f}")
+    return "\n".join([*lines, *(["; ".join(apart)] if apart else [])])

@@ -47,7 +47,7 @@ def train(
     from pydantic import BaseModel
 
     from rukh.config import load_config
-    from rukh.files import write_json
+    from rukh.files import check_output, write_json
 
     class Task(BaseModel):
         task: str
@@ -56,6 +56,7 @@ def train(
     changes = overrides or []
     task = load_config(config, Task, changes).task
     _check_free(out)
+    check_output(json, config)
     if task == "relations":
         from rukh.relation_training import RelationTrainingConfig, train_relations
 
@@ -79,7 +80,8 @@ def train(
         )
     if json is not None:
         write_json(figures, json)
-    typer.echo(f"the model is in {out}", err=True)
+    made = "answers are" if task == "language-teacher" else "model is"
+    typer.echo(f"the {made} in {out}", err=True)
 
 
 def _adapt(

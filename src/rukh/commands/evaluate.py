@@ -110,7 +110,9 @@ def _mistakes(result: Mapping[str, Any]) -> str:
     lines = ["order-free, " + "; ".join(told)]
     apart = []
     if (accuracy := result["relation_accuracy"]) is not None:
-        apart.append(f"the best relation is right for {100 * accuracy:.1f} % that have one")
+        apart.append(
+            f"the best relation is right for {100 * accuracy:.1f} % of those that have one"
+        )
     if (area := result["relation_auroc"]) is not None:
         apart.append(f"related or not: AUROC {100 * area:.1f}")
     return "\n".join([*lines, *(["; ".join(apart)] if apart else [])])

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import schema_of
+from conftest import CHECKOUT, schema_of
 from rukh import language_teacher
-from rukh.answers import ANSWERS, Answers
+from rukh.answers import ANSWERS, Answers, digest
 from rukh.bank import RelationBank
 from rukh.config import load_config
-from rukh.corpus import read_corpus
+from rukh.corpus import DataConfig, read_corpus
 from rukh.errors import InputError
+from rukh.files import read_json
 from rukh.language_model import Asked
 from rukh.language_teacher import (
     LanguageTeacherConfig,
@@ -26,6 +27,7 @@ from rukh.language_teacher import (
 from rukh.orders import width
 from rukh.readers import load_posts, write
 from rukh.records import Pair, Post
+from rukh.schema import RelationSchema
 
 SCHEMA = schema_of()
 BANK = RelationBank.unembedded(SCHEMA)
@@ -208,3 +210,20 @@ def test_unlabelled_sentences_never_bring_labels_along(
         Answers.load(tmp_path / name / ANSWERS, BANK, "joint").told for name in ("before", "after")
     )
     assert len(after) == figures["answers"] == len(before) + 1 and set(before) < set(after)
+
+
+def test_the_answers_in_the_repository_are_of_mnre(rukh_data: Path) -> None:
+    folder = CHECKOUT / "studies" / "results" / "mnre-language"
+    schema = RelationSchema.load("mnre")
+    bank = RelationBank.unembedded(schema)
+    kept = Answers.load(folder / ANSWERS, bank, "joint")
+    told = read_json(folder / "config.json")
+    assert told["figures"]["answers"] == len(kept.told)
+    # Nothing is said of the fold of those who learn from them, and something of all the rest.
+    mnre = DataConfig(train=rukh_data / "mnre/train.txt", images=rukh_data / "mnre/images/train")
+    corpus = read_corpus(mnre, None, [schema])
+    assert kept.fold == digest(corpus.posts[i] for i in corpus.fold)
+    for chosen, answered in ((corpus.fold, False), (corpus.train, True)):
+        asked = examples(corpus.posts, chosen, bank, schema)
+        said = [kept.of(corpus.posts[e.post], e.first, e.second) for e in asked]
+        assert all((one is not None) == answered for one in said)

@@ -76,6 +76,7 @@ def posts(count: int = 60) -> list[Post]:
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LanguageTeacherConfig:
     monkeypatch.setattr(language_teacher, "LanguageModel", Spy)
+    monkeypatch.setattr("rukh.language_model.find_spec", lambda _: True)  # gguf is not needed here
     (tmp_path / "model.gguf").write_bytes(b"weights")
     write(posts(), tmp_path / "posts.jsonl")
     (tmp_path / "schema.yaml").write_text(SCHEMA.to_yaml(), encoding="utf-8")

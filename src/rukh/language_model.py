@@ -25,6 +25,9 @@ OPENING = "Tweet:"
 """What stands before every text. It is read once and in single precision: the first tokens of a
 sequence take states so large that whole numbers could hold nothing beside them."""
 
+Group: TypeAlias = list[tuple[list[int], list[list[int]]]]
+"""Token ids of texts, each with those of questions about it, that are read in one pass."""
+
 _GGUF = "model.gguf"
 _MOST_TEXT = 160  # tokens of a text
 _PACKED = 400  # tokens a pass, beyond which attention over other posts' tokens costs too much
@@ -110,8 +113,7 @@ class LanguageModel:
             whole = transformers.AutoModelForCausalLM.from_pretrained(
                 folder, local_files_only=True, dtype=torch.float32, **told, **form
             )
-            decoder = whole.model
-            return cls(decoder, tokenizer, layer)
+            return cls(whole.model, tokenizer, layer)
         except RukhError as error:
             raise InputError(str(error), where=str(folder)) from None
         except Exception as error:  # whatever a damaged file does to whoever reads it
@@ -153,9 +155,8 @@ class LanguageModel:
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
-    def _packed(self, asked: Iterable[Asked]) -> list[list[tuple[list[int], list[list[int]]]]]:
-        """Token ids of texts and their questions, in groups that are read in one pass."""
-        groups: list[list[tuple[list[int], list[list[int]]]]] = []
+    def _packed(self, asked: Iterable[Asked]) -> list[Group]:
+        groups: list[Group] = []
         room = 0
         for one in asked:
             text = self._ids(" " + one.text.strip())[:_MOST_TEXT]
@@ -173,7 +174,7 @@ class LanguageModel:
                 room -= size
         return groups
 
-    def _read(self, group: Sequence[tuple[list[int], list[list[int]]]]) -> Tensor:
+    def _read(self, group: Group) -> Tensor:
         """States ``(Q, D)`` of all questions of a group."""
         from transformers import DynamicCache
 

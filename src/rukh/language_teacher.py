@@ -201,20 +201,21 @@ def train_language_teacher(config: LanguageTeacherConfig, out: Path) -> dict[str
     for left_out in range(-1, config.parts):
         these, rest = group == left_out, learned & (group != left_out)
         if these.any():
-            said[these] = _heads(
-                config.head, inputs[rest], gold[rest], inputs[these], said.shape[1]
-            )
+            said[these] = _heads(config.head, inputs[rest], gold[rest], inputs[these], columns)
     logits = said.clamp_min(_LEAST).log()
 
+    # The data's order, and the other, as the fold of any model is judged.
+    given = torch.tensor([e.given for e in asked])
+    back = turned(logits, bank)
+    first = torch.where(given[:, None], logits, back)
+    second = torch.where(given[:, None], back, logits)
+    labels = torch.where(given, gold, turned(torch.arange(columns), bank)[gold])
+
     def judged(which: Tensor) -> Calibration:
-        """Both orders of each pair, the data's first, as the fold of any model is judged."""
-        some = which.nonzero().flatten().tolist()
-        both = []
-        for k in some:
-            pair = [logits[k], turned(logits[k], bank)]
-            both += pair if asked[k].given else pair[::-1]
-        labels = [_label(asked[k], bank, schema) for k in some]
-        return calibrate(torch.stack(both), labels, bank, schema, "joint")
+        both = torch.stack([first[which], second[which]], 1).flatten(0, 1)
+        names = [str(schema.nota), *bank.names]
+        told = [names[label] for label in labels[which].tolist()]
+        return calibrate(both, told, bank, schema, "joint")
 
     held = judged(held_out)
     told = (logits / held.temperature).softmax(-1)
@@ -239,14 +240,6 @@ def train_language_teacher(config: LanguageTeacherConfig, out: Path) -> dict[str
         about = config.model_dump(mode="json", exclude={"data", "language_model", "unlabelled"})
         write_json({**about, "figures": figures}, folder / "config.json")
     return figures
-
-
-def _label(example: Example, bank: RelationBank, schema: RelationSchema) -> str:
-    """The gold label in the order of the data."""
-    gold = example.gold or 0
-    if gold and not example.given:
-        gold = int(turned(torch.arange(width(bank, "joint")), bank)[gold])
-    return str(schema.nota) if gold == 0 else bank.names[gold - 1]
 
 
 def _states(

@@ -78,58 +78,80 @@ def teach(
     counts = [0] * len(chosen)
     for name in config.teachers:
         if (file := model_folder(name) / ANSWERS).is_file():
-            bank = RelationBank.unembedded(student.schema)
-            kept_answers = Answers.load(file, bank, student.config.order)
-            if kept_answers.fold != digest(posts[i] for i in fold) or student.config.part:
-                raise InputError(
-                    "answers rest on labels that this run holds out: the fold is another, or "
-                    "data.part is set",
-                    where=str(file),
-                )
-            found = [kept_answers.of_all(posts[i], p) for i, p in zip(chosen, asked, strict=True)]
-            for k, answer in enumerate(found):
-                _add(answer, k, sums, counts)
-            answered = sum(answer is not None for answer in found)
-            print(f"{name} answers on {answered:,} of {len(found):,} posts", file=sys.stderr)
-            if not answered:
-                raise InputError("answers on none of the posts", where=str(file))
-            continue
-        teacher = RelationModel.from_pretrained(name)
-        bank = teacher.bank()
-        own, other = student.config, teacher.config
-        for what, same in (
-            ("relations", bank.names == student.schema.names),
-            ("order", own.order == other.order),
-            # A trained one's patch states are its own.
-            (
-                "vision encoder",
-                own.pair.vision_encoder == other.pair.vision_encoder
-                and own.pair.picture_size == other.pair.picture_size
-                and own.pair.middle_map == other.pair.middle_map
-                and not (own.pair.tuned_vision_layers or other.pair.tuned_vision_layers),
-            ),
-        ):
-            if not same:
-                raise InputError(f"teacher {name!r} has another {what} than the student")
-        places = [k for k, pairs in enumerate(asked) if pairs]
-        if other.part is not None:
-            part, of = other.part
-            mine = parts(posts[:labelled], of)
-            places = [k for k in places if chosen[k] >= labelled or mine[chosen[k]] == part]
-        said = _answers(
-            name, teacher, [posts[chosen[k]] for k in places], [asked[k] for k in places], features
-        )
-        for k, own_answer in zip(places, said, strict=True):
-            _add(own_answer, k, sums, counts)
+            said = _kept_answers(file, posts, chosen, asked, student, fold)
+        else:
+            said = _model_answers(name, posts, labelled, chosen, asked, student, features)
+        for k, answer in enumerate(said):
+            if answer is not None:
+                before = sums[k]
+                sums[k] = answer if before is None else before + answer
+                counts[k] += 1
     return [None if s is None else s / n for s, n in zip(sums, counts, strict=True)]
 
 
-def _add(answer: Tensor | None, k: int, sums: list[Tensor | None], counts: list[int]) -> None:
-    """Count one more teacher's answer on a post, if there is one."""
-    if answer is not None:
-        before = sums[k]
-        sums[k] = answer if before is None else before + answer
-        counts[k] += 1
+def _kept_answers(
+    file: Path,
+    posts: Sequence[Post],
+    chosen: Sequence[int],
+    asked: Sequence[Sequence[tuple[str, str]]],
+    student: RelationModel,
+    fold: Sequence[int],
+) -> list[Tensor | None]:
+    """What a file says of each chosen post."""
+    kept_ones = Answers.load(file, RelationBank.unembedded(student.schema), student.config.order)
+    if kept_ones.fold != digest(posts[i] for i in fold) or student.config.part:
+        raise InputError(
+            "answers rest on labels that this run holds out: the fold is another, or "
+            "data.part is set",
+            where=str(file),
+        )
+    out = [kept_ones.of_all(posts[i], p) for i, p in zip(chosen, asked, strict=True)]
+    answered = sum(answer is not None for answer in out)
+    print(f"{file.parent} answers on {answered:,} of {len(out):,} posts", file=sys.stderr)
+    if not answered:
+        raise InputError("answers on none of the posts", where=str(file))
+    return out
+
+
+def _model_answers(
+    name: str,
+    posts: Sequence[Post],
+    labelled: int,
+    chosen: Sequence[int],
+    asked: Sequence[Sequence[tuple[str, str]]],
+    student: RelationModel,
+    features: Features | None,
+) -> list[Tensor | None]:
+    """What a model says of each chosen post that it may answer on."""
+    teacher = RelationModel.from_pretrained(name)
+    bank = teacher.bank()
+    own, other = student.config, teacher.config
+    for what, same in (
+        ("relations", bank.names == student.schema.names),
+        ("order", own.order == other.order),
+        # A trained one's patch states are its own.
+        (
+            "vision encoder",
+            own.pair.vision_encoder == other.pair.vision_encoder
+            and own.pair.picture_size == other.pair.picture_size
+            and own.pair.middle_map == other.pair.middle_map
+            and not (own.pair.tuned_vision_layers or other.pair.tuned_vision_layers),
+        ),
+    ):
+        if not same:
+            raise InputError(f"teacher {name!r} has another {what} than the student")
+    places = [k for k, pairs in enumerate(asked) if pairs]
+    if other.part is not None:
+        part, of = other.part
+        mine = parts(posts[:labelled], of)
+        places = [k for k in places if chosen[k] >= labelled or mine[chosen[k]] == part]
+    said = _answers(
+        name, teacher, [posts[chosen[k]] for k in places], [asked[k] for k in places], features
+    )
+    out: list[Tensor | None] = [None] * len(chosen)
+    for k, answer in zip(places, said, strict=True):
+        out[k] = answer
+    return out
 
 
 def _answers(

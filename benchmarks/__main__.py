@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from benchmarks import speed
-from rukh.encoders.text import TextEncoder
-from rukh.files import write_json
+from rukh.modeling.text_encoder import TextEncoder
+from rukh.utils.files import write_json
 
 
 def machine() -> dict[str, Any]:

@@ -15,20 +15,20 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-
-from rukh.bank import RelationBank
-from rukh.encoders.text import TextEncoder
-from rukh.encoders.vision import load_vision_encoder
-from rukh.extraction import Extractor
 from rukh.language_model import Asked, LanguageModel
 from rukh.language_teacher import question
-from rukh.markers import Markers
-from rukh.model import ModelConfig, RelationModel
-from rukh.orders import Order, join
-from rukh.pair import PairConfig
+
+from rukh.extractor import Extractor
+from rukh.modeling.directions import DirectionMode, merge_directions
+from rukh.modeling.inference import batch_inputs, score_posts, tokenize_pairs
+from rukh.modeling.markers import Markers
+from rukh.modeling.model import ModelConfig, RelationModel
+from rukh.modeling.pair_encoder import PairConfig
+from rukh.modeling.relation_bank import RelationBank
+from rukh.modeling.text_encoder import TextEncoder
+from rukh.modeling.vision_encoder import load_vision_encoder
 from rukh.records import Pair, Post, TextEntity
-from rukh.schema import RelationSchema
-from rukh.scoring import batch_inputs, rows_of, score_posts
+from rukh.schema.schema import RelationSchema
 
 SCHEMES: tuple[Markers, ...] = ("post", "levitated", "pair")
 ENTITIES = {1: 2, 3: 3, 10: 5}
@@ -85,7 +85,7 @@ def best_of(repeats: int, actions: Mapping[str, Callable[[], object]]) -> dict[s
 
 
 def model_of(
-    text: TextEncoder, markers: Markers, vision: str | None = None, order: Order = "both"
+    text: TextEncoder, markers: Markers, vision: str | None = None, order: DirectionMode = "both"
 ) -> RelationModel:
     """A model with the shipped schema and random heads; the text encoder is shared."""
     width = 1 if vision is None else load_vision_encoder(vision).dim
@@ -170,7 +170,9 @@ def large_banks(text: TextEncoder, count: int, repeats: int, relations: int = 10
     rows = []
     for order in ("both", "joint"):
         model = model_of(text, "post", order=order)
-        laid = [rows_of(model, p, [(q.head, q.tail) for q in p.pairs or ()])[1] for p in posts]
+        laid = [
+            tokenize_pairs(model, p, [(q.head, q.tail) for q in p.pairs or ()])[1] for p in posts
+        ]
         flat = [(row, post) for own, post in zip(laid, posts, strict=True) for row in own]
         inputs = batch_inputs(model, *zip(*flat, strict=True), [None] * len(flat))
         banks = {}
@@ -192,7 +194,7 @@ def large_banks(text: TextEncoder, count: int, repeats: int, relations: int = 10
                 logits = model.head(encoded, bank).logits
                 if encoded.back is not None:
                     back = model.head(encoded.back._replace(back=encoded), bank)
-                    logits = join(logits, back.logits, bank)
+                    logits = merge_directions(logits, back.logits, bank)
                 return model.probabilities(logits, bank).max(1)
 
         # A bank's prototypes are made once: each bank takes all of its turns before the next.

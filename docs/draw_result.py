@@ -18,8 +18,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from rukh import Extractor, Post, Triple
-from rukh.files import atomic_open
-from rukh.readers import read
+from rukh.utils.files import atomic_open
+from rukh.data.readers import read
 
 FOLDER = Path(__file__).parents[1] / "examples"
 SCALE = 2  # pixels a unit; all measures below are units

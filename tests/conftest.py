@@ -12,9 +12,9 @@ import pytest
 
 if TYPE_CHECKING:
     from chat_server import Server
-    from rukh.model import RelationModel
+    from rukh.modeling.model import RelationModel
     from rukh.records import Post
-    from rukh.schema import RelationSchema
+    from rukh.schema.schema import RelationSchema
 
 CHECKOUT = Path(__file__).parent.parent
 WORDS = (
@@ -129,7 +129,7 @@ def tiny_vision(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def schema_of(**changes: Any) -> RelationSchema:
     """Four relations with one to three descriptions: symmetric, inverse, one-way, and NOTA."""
-    from rukh.schema import RelationSchema
+    from rukh.schema.schema import RelationSchema
 
     relations = [
         {"name": "none"},
@@ -231,9 +231,9 @@ def tiny_model(tiny_text: str, tiny_vision: str, tiny_schema: RelationSchema) ->
     """Makes a model in which no weight is at its first value, so that nothing is the identity."""
     import torch
 
-    from rukh.model import ModelConfig, RelationModel
-    from rukh.pair import PairConfig
-    from rukh.relation import RelationConfig
+    from rukh.modeling.model import ModelConfig, RelationModel
+    from rukh.modeling.pair_encoder import PairConfig
+    from rukh.modeling.scorers import RelationConfig
 
     def make(
         *,
@@ -244,7 +244,7 @@ def tiny_model(tiny_text: str, tiny_vision: str, tiny_schema: RelationSchema) ->
         **pair: Any,
     ) -> RelationModel:
         torch.manual_seed(seed)
-        options = {"text_encoder": tiny_text, "dim": 32, "fusion_heads": 4, "tuned_layers": 1}
+        options = {"text_encoder": tiny_text, "dim": 32, "fusion_heads": 4, "trainable_layers": 1}
         options["vision_encoder"] = tiny_vision if vision else None
         config = ModelConfig(
             pair=PairConfig(**options | pair),

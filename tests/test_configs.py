@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from research.ablation.grid import AblationConfig
+from research.zero_shot.splits import ZeroShotConfig
+from rukh.language_teacher import LanguageTeacherConfig
 
 from rukh.config import load_config
+from rukh.data.readers import read
+from rukh.data.templates import Templates
 from rukh.errors import InputError
-from rukh.language_teacher import LanguageTeacherConfig
-from rukh.readers import read
 from rukh.records import VisualObject
-from rukh.relation_training import RelationTrainingConfig
-from rukh.schema import RelationSchema
-from rukh.studies.ablation import AblationConfig
-from rukh.studies.zero_shot import ZeroShotConfig
-from rukh.tagger_training import TaggerConfig
-from rukh.templates import Templates
+from rukh.schema.schema import RelationSchema
+from rukh.training.relation_task import RelationTrainingConfig
+from rukh.training.tagger_task import TaggerConfig
 
 FOLDER = Path(__file__).parents[1] / "configs"
 EQUIVALENTS = FOLDER / "open-equivalents.yaml"  # a list for studies, nothing to be run
@@ -46,8 +46,8 @@ def test_a_shipped_configuration_loads(path: Path, monkeypatch: pytest.MonkeyPat
     if isinstance(config, RelationTrainingConfig):
         if "${RUKH_DATA}" in path.read_text(encoding="utf-8"):
             assert config.data.train.parts[0] == "somewhere"
-        assert config.order != "given"
-        RelationSchema.load(config.relations)
+        assert config.direction_mode != "given"
+        RelationSchema.load(config.relation_schema)
     elif isinstance(config, AblationConfig):
         told = set()
         for changes in config.cells.values():
@@ -156,8 +156,8 @@ def test_more_trains_and_is_measured(
     name: str, tmp_path: Path, tiny_text: str, tiny_vision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The shipped file, with only the encoders made small, through the command line's functions."""
-    from rukh.commands.evaluate import evaluate
-    from rukh.commands.train import train
+    from rukh.cli.evaluate import evaluate
+    from rukh.cli.train import train
 
     monkeypatch.setenv("RUKH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("RUKH_CACHE", str(tmp_path / "cache"))
@@ -198,7 +198,7 @@ def test_more_trains_and_is_measured(
 def test_mnre_trains_in_the_setting_of_the_paper(
     tmp_path: Path, tiny_text: str, tiny_vision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rukh.commands.train import train
+    from rukh.cli.train import train
 
     monkeypatch.setenv("RUKH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("RUKH_CACHE", str(tmp_path / "cache"))

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
+from rukh.language_teacher import LanguageTeacherConfig
 
 from rukh.errors import WeightsError
-from rukh.language_teacher import LanguageTeacherConfig
+from rukh.hub import model_folder
 from rukh.records import Pair, Post, TextEntity, Triple, VisualObject
-from rukh.relation_training import RelationTrainingConfig
-from rukh.tagger_training import TaggerConfig
-from rukh.weights import model_folder
+from rukh.training.relation_task import RelationTrainingConfig
+from rukh.training.tagger_task import TaggerConfig
 
 CHECKOUT = Path(__file__).parents[1]
 PAGES = sorted([CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md")])
@@ -127,9 +127,10 @@ def test_the_tables_of_the_splits_are_those_of_the_finished_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`rukh study zero-shot --finished` prints what docs/open.md shows."""
+    from research.zero_shot.splits import ZeroShotConfig, summary, table
+
     from rukh.config import load_config
-    from rukh.files import read_json
-    from rukh.studies.zero_shot import ZeroShotConfig, summary, table
+    from rukh.utils.files import read_json
 
     monkeypatch.setenv("RUKH_DATA", "somewhere")  # only the names of the splits are read
     config = load_config(CHECKOUT / "configs" / "zero-shot.yaml", ZeroShotConfig)
@@ -144,8 +145,9 @@ def test_the_table_of_a_grid_is_that_of_its_finished_cells(
     grid: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`rukh study ablation --finished` prints what docs/mnre.md shows."""
+    from research.ablation.grid import AblationConfig, compare, run, table
+
     from rukh.config import load_config
-    from rukh.studies.ablation import AblationConfig, compare, run, table
 
     monkeypatch.chdir(CHECKOUT)
     config = load_config(CHECKOUT / "configs" / f"{grid}.yaml", AblationConfig)

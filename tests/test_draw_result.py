@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from rukh.records import Post, TextEntity
-from rukh.schema import RelationSchema
+from rukh.schema.schema import RelationSchema
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from rukh.records import Post, TextEntity
-from rukh.schema import RelationSchema
+from rukh.schema.schema import RelationSchema
 
 FOLDER = Path(__file__).parents[1] / "examples"
 LINES = (FOLDER / "posts.jsonl").read_text(encoding="utf-8").splitlines()

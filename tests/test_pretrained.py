@@ -8,8 +8,8 @@ import pytest
 
 import rukh
 from rukh.errors import WeightsError
-from rukh.files import read_json
-from rukh.model import RelationModel
+from rukh.modeling.model import RelationModel
+from rukh.utils.files import read_json
 
 FOLDER = Path(rukh.__file__).parent / "pretrained"
 MOST = {"mnre": 24, "mnre-base": 24, "open": 12, "probe": 8, "tagger": 8}

@@ -15,14 +15,15 @@ import pytest
 import torch
 
 from conftest import schema_of
-from rukh import cli, journal
-from rukh.candidates import MAX_FOUND, MOST, both_orders
-from rukh.encoders.text import TextEncoder
-from rukh.extraction import Extractor
-from rukh.model import RelationModel
-from rukh.readers import group_posts, read, write
+from rukh import cli
+from rukh.arguments.token_tagger import TokenTagger
+from rukh.candidates import MAX_ARGUMENTS_FOR_ALL_PAIRS, MAX_DETECTED_ENTITIES, both_orders
+from rukh.data.readers import group_posts, read, write
+from rukh.extractor import Extractor
+from rukh.modeling.model import RelationModel
+from rukh.modeling.text_encoder import TextEncoder
 from rukh.records import MAX_PAIRS, Post, TextEntity, Triple
-from rukh.tagging import TokenTagger
+from rukh.utils import resumable_output as journal
 
 Make = Callable[..., RelationModel]
 KNOWN = {"Ann": "PER", "Bob": "PER", "Acme": "ORG", "Rome": "LOC"}
@@ -129,16 +130,26 @@ def test_without_a_tagger_raw_posts_stay_as_they_are(tiny_model: Make, posts: li
 
 
 def test_a_crowd_is_cut_and_counted(extractor: Extractor) -> None:
-    assert MOST * (MOST - 1) <= MAX_PAIRS < (MOST + 1) * MOST
+    assert (
+        MAX_ARGUMENTS_FOR_ALL_PAIRS * (MAX_ARGUMENTS_FOR_ALL_PAIRS - 1)
+        <= MAX_PAIRS
+        < (MAX_ARGUMENTS_FOR_ALL_PAIRS + 1) * MAX_ARGUMENTS_FOR_ALL_PAIRS
+    )
     crowd = Post(id="crowd", text="Ann " * 600)
     box = (0.0, 0.0, 1.0, 1.0)
-    room = [{"id": f"o{i}", "box": box} for i in range(MOST - 3)]
+    room = [{"id": f"o{i}", "box": box} for i in range(MAX_ARGUMENTS_FOR_ALL_PAIRS - 3)]
     full, few, calm = extractor.found(
         [crowd, Post(id="few", text="Ann " * 5, objects=room), Post(id="calm", text="Ann " * 5)]
     )
-    assert [entity.start for entity in full.entities] == list(range(0, 4 * MAX_FOUND, 4))
-    assert len(few.entities) == 3 and len(few.arguments) == MOST and len(calm.entities) == 5
-    assert extractor.cut == {"crowd": 600 - MAX_FOUND, "few": 2}
+    assert [entity.start for entity in full.entities] == list(
+        range(0, 4 * MAX_DETECTED_ENTITIES, 4)
+    )
+    assert (
+        len(few.entities) == 3
+        and len(few.arguments) == MAX_ARGUMENTS_FOR_ALL_PAIRS
+        and len(calm.entities) == 5
+    )
+    assert extractor.cut == {"crowd": 600 - MAX_DETECTED_ENTITIES, "few": 2}
 
 
 def test_what_is_not_found_is_absent_from_what_is_written() -> None:
@@ -170,9 +181,11 @@ def run(
     )
     posts = [Post(id="raw", text=TEXT), given, Post(id="crowd", text="Ann Bob " * 100)]
     write(posts, tmp_path / "posts.jsonl")
-    monkeypatch.setattr("rukh.tagging.TokenTagger.from_pretrained", lambda name: Names())
+    monkeypatch.setattr(
+        "rukh.arguments.token_tagger.TokenTagger.from_pretrained", lambda name: Names()
+    )
     # The crowd's 2,016 pairs are slow to tell, and are no concern of these tests.
-    monkeypatch.setattr("rukh.extraction.MAX_FOUND", 4)
+    monkeypatch.setattr("rukh.extractor.MAX_FOUND", 4)
 
     def run_here(command: str, *arguments: object) -> int:
         given = ["rukh", command, *arguments, "--model", tmp_path / "model"]
@@ -216,7 +229,7 @@ def test_a_part_of_another_tagger_is_begun_anew(
     run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identities: list[str] = []
-    real = journal.Journal
+    real = journal.ResumableOutput
 
     def noted(path: Path, identity: Any) -> Any:
         identities.append(json.dumps(identity, sort_keys=True))

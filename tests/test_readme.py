@@ -14,9 +14,9 @@ import pytest
 from rukh.cli import COMMANDS, load
 from rukh.config import load_config
 from rukh.errors import WeightsError
-from rukh.relation_training import RelationTrainingConfig
-from rukh.tagger_training import TaggerConfig
-from rukh.weights import model_folder
+from rukh.hub import model_folder
+from rukh.training.relation_task import RelationTrainingConfig
+from rukh.training.tagger_task import TaggerConfig
 
 CHECKOUT = Path(__file__).parents[1]
 PAGES = [

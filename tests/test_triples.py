@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from rukh.bank import RelationBank
+from rukh.modeling.relation_bank import RelationBank
 from rukh.records import Post
-from rukh.triples import Answers, accepted, triples_of
+from rukh.triples import Answers, best_direction_only, triples_of
 
 BANK = RelationBank(
     names=("likes", "near"),
@@ -57,5 +57,5 @@ def test_what_was_found_is_told() -> None:
 
 def test_of_two_orders_the_better_is_accepted() -> None:
     told = triples_of(POST, POST, ANSWERS, BANK, "none", 0.5)
-    assert accepted(told, "none") == [told[1]]
-    assert accepted(triples_of(POST, POST, ANSWERS, BANK, None, 0.9), None) == []
+    assert best_direction_only(told, "none") == [told[1]]
+    assert best_direction_only(triples_of(POST, POST, ANSWERS, BANK, None, 0.9), None) == []

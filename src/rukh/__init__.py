@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rukh.extraction import Extractor as Extractor
+    from rukh.extractor import Extractor as Extractor
     from rukh.records import Pair as Pair
     from rukh.records import Post as Post
     from rukh.records import TextEntity as TextEntity
     from rukh.records import Triple as Triple
     from rukh.records import VisualObject as VisualObject
-    from rukh.schema import RelationSchema as RelationSchema
+    from rukh.schema.schema import RelationSchema as RelationSchema
 
 # Nothing heavy is imported until it is used: `import rukh` must stay fast.
 _HOMES = {
-    "Extractor": "rukh.extraction",
+    "Extractor": "rukh.extractor",
     "Pair": "rukh.records",
     "Post": "rukh.records",
     "TextEntity": "rukh.records",
     "Triple": "rukh.records",
     "VisualObject": "rukh.records",
-    "RelationSchema": "rukh.schema",
+    "RelationSchema": "rukh.schema.schema",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -8,16 +8,16 @@ from math import isqrt
 
 from rukh.errors import InputError
 from rukh.records import MAX_PAIRS, Pair, Post
-from rukh.schema import RelationSchema
+from rukh.schema.schema import RelationSchema
 
-MOST = (1 + isqrt(1 + 4 * MAX_PAIRS)) // 2
+MAX_ARGUMENTS_FOR_ALL_PAIRS = (1 + isqrt(1 + 4 * MAX_PAIRS)) // 2
 """The most arguments of a post whose ordered pairs can all be asked."""
-MAX_FOUND = 64
+MAX_DETECTED_ENTITIES = 64
 """The most entities that are found in a text: nobody asked for each of them by name, and the pairs
 of some hundred, in a text too long for one row, cost a CPU minutes."""
 
 
-def asked(post: Post, schema: RelationSchema | None) -> list[tuple[str, str]]:
+def candidate_pairs(post: Post, schema: RelationSchema | None) -> list[tuple[str, str]]:
     """The ordered pairs to ask of a post, as argument ids.
 
     Those that the post names, in their order, duplicates kept; where it names none (``pairs`` is

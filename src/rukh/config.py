@@ -17,7 +17,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from rukh.errors import InputError, suggestion
-from rukh.files import parse_yaml
+from rukh.utils.files import parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 

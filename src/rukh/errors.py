@@ -63,7 +63,7 @@ class WeightsError(RukhError):
     exit_code = 2
 
 
-MOST_TOLD = 30
+MAX_LISTED = 30
 """How many known names an error lists."""
 
 
@@ -78,5 +78,5 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, names, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
-    more = f" and {len(names) - MOST_TOLD:,} more" if len(names) > MOST_TOLD else ""
-    return f"known: {', '.join(names[:MOST_TOLD]) or 'none'}{more}"
+    more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
+    return f"known: {', '.join(names[:MAX_LISTED]) or 'none'}{more}"

@@ -154,7 +154,7 @@ class Post(Record):
         caption: A machine's or a person's caption of the picture; a second text segment.
         entities, objects: The arguments; spans may nest or overlap.
         pairs: What to ask, in order, duplicates kept. None: every ordered pair that the schema's
-            types allow (see :func:`rukh.candidates.asked`), of the entities that a tagger finds
+            types allow (see :func:`rukh.candidates.candidate_pairs`), of the entities that a tagger finds
             where none are given.
         tokens: Character offsets of the source's tokens, where its format has tokens.
         meta: Whatever else the source said of it.

@@ -1,7 +1,7 @@
 """Where names become implementations: one registry for each kind of part.
 
 Built-in parts are listed as ``module:attribute`` and imported only when asked for. Third parties
-add their own by entry points of the group ``rukh.<kind>`` (``rukh.readers``, ``rukh.taggers`` ...).
+add their own by entry points of the group ``rukh.<kind>`` (``rukh.data.readers``, ``rukh.taggers`` ...).
 """
 
 from __future__ import annotations
@@ -12,49 +12,29 @@ from pathlib import Path
 from typing import Any
 
 from rukh.errors import InputError, RukhError, suggestion
-from rukh.files import sha256
+from rukh.utils.files import sha256
 
 BUILTIN: dict[str, dict[str, str]] = {
     "readers": {
-        "conll04": "rukh.readers.conll04:Conll04Format",
-        "fewrel": "rukh.readers.fewrel:FewRelFormat",
-        "jsonl": "rukh.readers.jsonl:JsonlFormat",
-        "mnre": "rukh.readers.mnre:MnreFormat",
-        "more": "rukh.readers.more:MoreFormat",
-        "opennre": "rukh.readers.opennre:OpenNreFormat",
-        "redocred": "rukh.readers.redocred:RedocredFormat",
+        "conll04": "rukh.data.conll04:Conll04Format",
+        "fewrel": "rukh.data.fewrel:FewRelFormat",
+        "jsonl": "rukh.data.jsonl:JsonlFormat",
+        "mnre": "rukh.data.mnre:MnreFormat",
+        "more": "rukh.data.more:MoreFormat",
+        "opennre": "rukh.data.opennre:OpenNreFormat",
+        "redocred": "rukh.data.redocred:RedocredFormat",
     },
     "detectors": {
-        "centernet": "rukh.centernet:CenterNetDetector",
-        "hf": "rukh.hf_detector:HfDetector",
+        "hf": "rukh.arguments.hf_detector:HfDetector",
     },
-    "heads": {
-        "classifier": "rukh.relation:ClassifierHead",
-        "retrieval": "rukh.relation:RetrievalHead",
-    },
-    "perturbations": {
-        "typos": "rukh.studies.perturbations:typos",
-        "casing": "rukh.studies.perturbations:casing",
-        "dropped-handles": "rukh.studies.perturbations:dropped_handles",
-        "emoji": "rukh.studies.perturbations:emoji",
-        "entity-swap": "rukh.studies.perturbations:entity_swap",
-        "wrong-types": "rukh.studies.perturbations:wrong_types",
-        "caption-swap": "rukh.studies.perturbations:caption_swap",
-        "caption-removal": "rukh.studies.perturbations:caption_removal",
-        "reversed-pairs": "rukh.studies.perturbations:reversed_pairs",
-        "jittered-boxes": "rukh.studies.perturbations:jittered_boxes",
-        "blur": "rukh.studies.picture_noise:blur",
-        "crop": "rukh.studies.picture_noise:crop",
-        "jpeg": "rukh.studies.picture_noise:jpeg",
-        "occlusion": "rukh.studies.picture_noise:occlusion",
-        "picture-swap": "rukh.studies.picture_noise:picture_swap",
-        "picture-removal": "rukh.studies.picture_noise:picture_removal",
-        "foreign-pictures": "rukh.studies.picture_noise:foreign_pictures",
+    "scorers": {
+        "classification": "rukh.modeling.scorers:ClassificationScorer",
+        "retrieval": "rukh.modeling.scorers:RetrievalScorer",
     },
     "taggers": {
-        "hf": "rukh.hf_tagger:HfTagger",
-        "spacy": "rukh.spacy_tagger:SpacyTagger",
-        "token": "rukh.tagging:TokenTagger",
+        "hf": "rukh.arguments.hf_tagger:HfTagger",
+        "spacy": "rukh.arguments.spacy_tagger:SpacyTagger",
+        "token": "rukh.arguments.token_tagger:TokenTagger",
     },
 }
 

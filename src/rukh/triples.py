@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rukh.bank import RelationBank
+from rukh.modeling.relation_bank import RelationBank
 from rukh.records import FoundEntity, FoundObject, Post, Scored, Triple
 
 
@@ -82,7 +82,7 @@ def triples_of(
     return out
 
 
-def accepted(triples: Sequence[Triple], nota: str | None) -> list[Triple]:
+def best_direction_only(triples: Sequence[Triple], nota: str | None) -> list[Triple]:
     """Triples that tell a relation, one for each two arguments: the better order's."""
     best: dict[frozenset[str], Triple] = {}
     for triple in triples:

@@ -1,1 +1,1 @@
-"""Shipped models, one folder each; :func:`rukh.weights.model_folder` finds them by name."""
+"""Shipped models, one folder each; :func:`rukh.hub.model_folder` finds them by name."""

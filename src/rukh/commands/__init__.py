@@ -1,1 +1,0 @@
-"""One module a command; each imports only typer and the standard library until it is run."""

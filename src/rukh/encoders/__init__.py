@@ -1,1 +1,0 @@
-"""Encoders: text and pictures in, states out."""

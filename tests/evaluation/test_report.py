@@ -1,0 +1,139 @@
+"""The report says what the figures say, and is never half-written."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from rukh.errors import InputError, MissingDependency
+from rukh.evaluation.metrics import OrderedDecision, evaluate_predictions
+from rukh.evaluation.report import draw, markdown
+from rukh.schema.schema import RelationSchema
+
+
+def evaluated(names: list[str], gold: list[str], predicted: list[str]) -> dict[str, Any]:
+    schema = RelationSchema.parse(
+        {
+            "name": "made-up",
+            "nota": "None",
+            "relations": [{"name": name, "descriptions": ["of the two"]} for name in names],
+        }
+    )
+    forward = [OrderedDecision(label, 0.8) for label in predicted]
+    backward = [OrderedDecision(None, 0.9)] * len(gold)
+    posts = [str(i) for i in range(len(gold))]
+    return evaluate_predictions(gold, forward, backward, posts, schema, draws=50)
+
+
+@pytest.fixture
+def result() -> dict[str, Any]:
+    gold = ["likes"] * 4 + ["made_by"] * 3 + ["None"] * 3
+    predicted = ["likes", "likes", "made_by", "made_by", "made_by", "None", "likes"]
+    return evaluated(["likes", "made_by"], gold, [*predicted, "None", "None", "likes"])
+
+
+def cells(page: str, first: str) -> list[str]:
+    """The other cells of the table row whose first cell is this."""
+    for line in page.splitlines():
+        row = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if row[0] == first:
+            return row[1:]
+    raise AssertionError(f"no row {first!r}")
+
+
+def test_figures_stand_in_percent_with_their_intervals(result: dict[str, Any]) -> None:
+    page = markdown(result, "A report")
+    low, high = (f"{100 * bound:.1f}" for bound in result["micro_f1_ci"])
+    # 3 right, 7 predicted, 7 gold.
+    assert cells(page, "micro-F1, given order") == ["42.9", f"{low} to {high}"]
+    assert cells(page, "accuracy, given order")[0] == "50.0"
+    assert cells(page, "pairs") == ["10"]
+    assert cells(page, "likes") == ["50.0", "50.0", "50.0", "4", "4"]
+
+
+def test_confusions_are_the_most_frequent_mistakes(result: dict[str, Any]) -> None:
+    rows = markdown(result, "A report").split("## Most frequent confusions")[1].split("\n")
+    mistakes = [row for row in rows if row.startswith("| ") and "---" not in row][1:]
+    assert mistakes[0] == r"| likes | made\_by | 2 |"
+    assert len(mistakes) == 4
+    assert not [row for row in mistakes if re.match(r"\| (\S+) \| \1 \|", row)]
+
+
+def test_a_perfect_result_has_no_confusions() -> None:
+    assert "every pair is right" in markdown(evaluated(["likes"], ["likes"], ["likes"]), "x")
+
+
+def test_command_and_what_else_was_measured(result: dict[str, Any]) -> None:
+    result |= {"seconds": 12.5, "missing_images": 1234}
+    page = markdown(result, "A report", "rukh evaluate \\\n  --model mnre")
+    assert "\n    rukh evaluate \\\n      --model mnre\n" in page
+    assert cells(page, "seconds") == ["12.5"]
+    assert cells(page, "missing images") == ["1,234"]
+
+
+def test_names_cannot_break_the_tables() -> None:
+    name = "a|b\n*c* <i>"
+    page = markdown(evaluated([name], [name, "None"], ["None", name]), "# <b>")
+    assert r"| a\|b \*c\* \<i\> | 0.0 | 0.0 | 0.0 | 1 | 1 |" in page
+    assert page.startswith("# \\# \\<b\\>\n")
+
+
+def test_drawing_is_a_png_and_the_same_each_time(result: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("a.png", "b"):  # the suffix does not matter
+        draw(result, tmp_path / name, "A report")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.format == "PNG"
+        assert len(picture.convert("L").getcolors() or []) > 20  # not blank
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["one"],
+        ["$x$ costs $", "tab\there", "a" * 500],
+        [f"relation number {i}" for i in range(60)],
+    ],
+    ids=["one", "hostile", "many"],
+)
+@pytest.mark.filterwarnings("error")
+def test_drawing_takes_any_names(names: list[str], tmp_path: Path) -> None:
+    draw(evaluated(names, names, ["None", *names[1:]]), tmp_path / "r.png", "50 $ and 60 $")
+    with Image.open(tmp_path / "r.png") as picture:
+        assert max(picture.size) < 3000
+
+
+def test_drawing_without_pairs(tmp_path: Path) -> None:
+    draw(evaluated(["one"], [], []), tmp_path / "r.png")
+    assert (tmp_path / "r.png").stat().st_size > 0
+
+
+def test_drawing_leaves_no_state_behind(result: dict[str, Any], tmp_path: Path) -> None:
+    draw(result, tmp_path / "r.png")
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or not pyplot.get_fignums()
+
+
+def test_drawing_names_the_extra(
+    result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingDependency, match=r"matplotlib.*rukh\[train\]"):
+        draw(result, tmp_path / "r.png")
+
+
+def test_a_failed_drawing_leaves_the_old_one(result: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "r.png"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyError):
+        draw({key: result[key] for key in ("confusion", "per_relation")}, path)
+    assert path.read_bytes() == b"old"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write"):
+        draw(result, tmp_path / "file" / "r.png")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "r.png"]

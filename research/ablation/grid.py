@@ -140,7 +140,7 @@ def _check(
     measured = set()
     for cell, seed, told in cells:
         try:
-            resolve("heads", told.relation.scorer)
+            resolve("heads", told.relation.head)
             check_weights((told.pair.text_encoder, "text"), (told.pair.vision_encoder, "vision"))
             if told.pair.init_from is not None:
                 model_folder(told.pair.init_from)

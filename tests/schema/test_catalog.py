@@ -108,7 +108,7 @@ def test_types_follow_the_path_of_the_label(schema: RelationSchema) -> None:
     for relation in schema.relations:
         if relation.name != schema.nota:
             _, head, tail, _ = relation.name.upper().split("/")
-            assert (relation.scorer, relation.tail) == ((head,), (tail,))
+            assert (relation.head, relation.tail) == ((head,), (tail,))
             assert {head, tail} <= set(schema.types)
 
 
@@ -116,7 +116,7 @@ def test_reverse_is_itself_exactly_where_symmetric(schema: RelationSchema) -> No
     for name in schema.names:
         assert schema.reverse(name) == (name if name in SYMMETRIC[schema.name] else None)
         relation = schema.relation(name)
-        assert not relation.symmetric or relation.scorer == relation.tail
+        assert not relation.symmetric or relation.head == relation.tail
     assert schema.reverse(schema.nota) is None
 
 
@@ -141,7 +141,7 @@ def test_schemas_with_phrases_have_them_in_their_place(name: str, count: int, ph
     for relation in schema.relations:
         if relation.name == schema.nota:
             continue
-        assert relation.scorer and relation.tail
+        assert relation.head and relation.tail
         assert len(relation.descriptions) == {"wikidata": 4, "conll04": 5}[name]
         assert "head" in relation.descriptions[0] and "tail" in relation.descriptions[0]
         for place, text in enumerate(relation.descriptions):

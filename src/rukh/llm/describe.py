@@ -121,7 +121,7 @@ def _question(schema: RelationSchema, relation: Relation, near: Sequence[Relatio
     inverse = schema.reverse(relation.name)
     lines = [
         f'The relation: "{relation.words}" (label {relation.name}).',
-        f"Head: {types(relation.scorer)}. Tail: {types(relation.tail)}.",
+        f"Head: {types(relation.head)}. Tail: {types(relation.tail)}.",
     ]
     if relation.symmetric:
         lines.append("It is symmetric: it holds both ways, so do not tell head and tail apart.")

@@ -200,7 +200,7 @@ class RelationSchema(Record):
             if relation.inverse is not None:
                 inverse_of.setdefault(relation.inverse, relation.name)
             if relation.name != self.nota:
-                signatures.setdefault((relation.scorer, relation.tail), relation)
+                signatures.setdefault((relation.head, relation.tail), relation)
         return _Lookup(relations, labels, inverse_of, tuple(signatures.values()))
 
     def model_copy(

@@ -1,0 +1,97 @@
+"""One cache on disk for all that is costly to compute: text embeddings, image features, and answers
+of a language model.
+
+A cache is one SQLite file of key-value pairs. SQLite commits whole or not at all and lets several
+processes read and write at once. A cache only saves time: a damaged file is started anew, and one
+that cannot be read or written is treated as empty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_TIMEOUT = 30.0  # seconds to wait for another process that is writing
+_KEYS_PER_QUERY = 500  # SQLite allows at least 999
+
+
+def content_key(*parts: str | bytes) -> str:
+    """SHA-256 of some content, as hexadecimal digits, for use as a cache key.
+
+    Example:
+        >>> content_key("a", "b") == content_key("ab")
+        False
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
+
+
+class DiskCache:
+    """Bytes by key, in one SQLite file.
+
+    Args:
+        path: The file; created when something is first stored. None: nothing is stored.
+        max_entries: How many entries to keep; the oldest are removed first.
+
+    Example:
+        >>> cache = DiskCache(Path(tempfile.mkdtemp()) / "cache.sqlite")
+        >>> cache.put_many({"a": b"1"})
+        >>> cache.get_many(["a", "b"])
+        {'a': b'1'}
+    """
+
+    def __init__(self, path: Path | None, max_entries: int = 1_000_000) -> None:
+        self.path, self.max_entries = path, max_entries
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """The entries that are stored, by key."""
+        found: dict[str, bytes] = {}
+        if self.path is None or not self.path.exists():
+            return found
+        try:
+            with self._open(self.path) as connection:
+                for first in range(0, len(keys), _KEYS_PER_QUERY):
+                    some = list(keys[first : first + _KEYS_PER_QUERY])
+                    marks = ",".join("?" * len(some))
+                    query = f"SELECT key, value FROM entries WHERE key IN ({marks})"
+                    found.update(connection.execute(query, some))
+        except (sqlite3.OperationalError, OSError) as error:
+            logger.debug("cannot read the cache %s: %s", self.path, error)
+        except sqlite3.DatabaseError as error:
+            logger.warning("the cache %s is damaged and is started anew: %s", self.path, error)
+            self.path.unlink(missing_ok=True)
+            return {}
+        return {key: value for key, value in found.items() if isinstance(value, bytes)}
+
+    def put_many(self, entries: Mapping[str, bytes]) -> None:
+        """Store entries; existing ones are replaced."""
+        if self.path is None or not entries:
+            return
+        try:
+            with self._open(self.path) as connection:
+                connection.executemany(
+                    "INSERT OR REPLACE INTO entries (key, value) VALUES (?, ?)", entries.items()
+                )
+                connection.execute(
+                    "DELETE FROM entries WHERE rowid <= (SELECT max(rowid) FROM entries) - ?",
+                    (self.max_entries,),
+                )
+        except (sqlite3.Error, OSError) as error:
+            logger.debug("cannot write the cache %s: %s", self.path, error)
+
+    @contextmanager
+    def _open(self, path: Path) -> Iterator[sqlite3.Connection]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=_TIMEOUT)) as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS entries (key TEXT UNIQUE, value BLOB)")
+            with connection:  # one transaction
+                yield connection

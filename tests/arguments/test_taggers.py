@@ -231,7 +231,7 @@ class Decided(HfTagger):
     said: list[str]
 
     def label_probabilities(self, texts: Any) -> Any:
-        pieces = self.encoder.pieces(texts[0])
+        pieces = self.encoder.tokenize(texts[0])
         rows = torch.zeros(len(pieces.ids), len(self.labels))
         for row, name in enumerate(self.said):
             rows[row, BILOU.index(name)] = 0.9

@@ -41,7 +41,7 @@ def test_pairs_know_their_kind_boxes_and_distance(
     assert torch.equal(inputs.tail_box, torch.stack([nowhere, nowhere, hat, nowhere, hat]))
     assert inputs.distance[0] == -inputs.distance[1] > 0
     assert inputs.distance[2:].tolist() == [0, 0, 0]
-    pieces = len(encoder.pieces("Ann Lee works at Acme of ").ids)
+    pieces = len(encoder.tokenize("Ann Lee works at Acme of ").ids)
     assert inputs.distance[0] >= pieces
     if scheme == "levitated":
         assert inputs.distance[0] == pieces

@@ -208,8 +208,8 @@ def test_a_cut_text_keeps_the_words_nearest_its_arguments(bert: TextEncoder) -> 
     (row,) = build_sequences(prepared, [("a", "r")], "post", bert, 64)
     kept = [i for i, role in zip(row.ids, row.roles, strict=True) if role == WORD][1:-1]
     assert len(kept) >= 50
-    wanted = bert.pieces("ann of rome").ids
-    assert wanted == [i for i in kept if i != bert.pieces("boat").ids[0]]
+    wanted = bert.tokenize("ann of rome").ids
+    assert wanted == [i for i in kept if i != bert.tokenize("boat").ids[0]]
 
 
 @pytest.mark.parametrize("scheme", ["post", "levitated"])
@@ -247,7 +247,7 @@ def test_nested_spans_nest_and_the_caption_stands_behind(bert: TextEncoder) -> N
     (row,) = build_sequences(tokenize_post(post, bert, 2), [("in", "out")], "post", bert, 64)
     assert row.roles == [0, START, START, 0, END, 0, 0, END, 0, 0, 0, 0]
     assert row.segments == [0] * 9 + [1] * 3
-    hat, boat = bert.pieces("hat boat").ids
+    hat, boat = bert.tokenize("hat boat").ids
     assert row.ids[9:] == [hat, boat, bert.end_id]
 
 

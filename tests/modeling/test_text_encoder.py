@@ -75,14 +75,14 @@ def test_a_matrix_of_who_sees_whom(encoder_folder: Callable[..., str], kind: str
     torch.testing.assert_close(one[:, :3], padded[:, :3], atol=1e-5, rtol=1e-4)
 
 
-def test_pieces_cover_the_text_by_characters(tiny_text: str) -> None:
+def test_tokens_cover_the_text_by_characters(tiny_text: str) -> None:
     encoder = TextEncoder.load(tiny_text)
     text = "Ann 🙂 wórks\r\nat\u200b Acme"
-    pieces = encoder.pieces(text)
+    pieces = encoder.tokenize(text)
     assert len(pieces.ids) == len(pieces.offsets)
     assert [text[a:b] for a, b in pieces.offsets][:2] == ["Ann", "🙂"]
     assert pieces.offsets == sorted(pieces.offsets)
-    assert encoder.pieces("") == encoder.pieces("\u200b") == ([], [])
+    assert encoder.tokenize("") == encoder.tokenize("\u200b") == ([], [])
 
 
 def test_sentences_are_the_mean_of_their_states_whatever_stands_beside_them(
@@ -92,7 +92,7 @@ def test_sentences_are_the_mean_of_their_states_whatever_stands_beside_them(
     texts = ["ann", "the head works at the tail", "a", "boat " * 400, "near"]
     with torch.no_grad():
         together = encoder.sentences(texts, batch_size=2)
-        ids = [encoder.start_id, *encoder.pieces(texts[1]).ids, encoder.end_id]
+        ids = [encoder.start_id, *encoder.tokenize(texts[1]).ids, encoder.end_id]
         mean = read(encoder, ids)[0].mean(0)
         alone = torch.cat([encoder.sentences([text]) for text in texts])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)

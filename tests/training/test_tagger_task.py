@@ -65,7 +65,7 @@ def test_labels_go_to_the_pieces_of_their_words(tmp_path: Path, tiny_text: str) 
     task = TaggerTask(config(tmp_path, tiny_text))
     text, spans = gold_spans(TaggedSentence(["Zed", "Lee", "x"], ["B-PER", "I-PER", "O"]))
     ids, labels = task._item(text, spans)
-    assert ids == task.model.encoder.pieces(text).ids and len(ids) == 7  # z ##e ##d l ##e ##e x
+    assert ids == task.model.encoder.tokenize(text).ids and len(ids) == 7  # z ##e ##d l ##e ##e x
     names = [task.model.labels[k] for k in labels]
     assert names == ["B-PER", "I-PER", "I-PER", "I-PER", "I-PER", "I-PER", "O"]
 

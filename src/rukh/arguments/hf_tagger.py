@@ -14,7 +14,7 @@ from rukh.arguments import sliding_window as windows
 from rukh.arguments.label_map import argument_type, fill_types, to_entities
 from rukh.errors import WeightsError
 from rukh.hub import find_weights
-from rukh.modeling.text_encoder import Pieces, TextEncoder
+from rukh.modeling.text_encoder import TextEncoder, TokenizedText
 from rukh.records import Post, TextEntity
 
 
@@ -102,7 +102,7 @@ class HfTagger:
             raise WeightsError(f"{folder} is not BERT-like, or its tokenizer knows no offsets")
         return cls(model, tokenizer, str(source))
 
-    def label_probabilities(self, texts: Sequence[str]) -> list[tuple[Pieces, Tensor]]:
+    def label_probabilities(self, texts: Sequence[str]) -> list[tuple[TokenizedText, Tensor]]:
         """Pieces of each text with their label probabilities, ``(pieces, labels)``."""
 
         def classify(ids: Tensor, mask: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ class HfTagger:
             mass = probabilities @ same
 
             def heaviest(
-                entity: TextEntity, pieces: Pieces = pieces, mass: Tensor = mass
+                entity: TextEntity, pieces: TokenizedText = pieces, mass: Tensor = mass
             ) -> tuple[str, float]:
                 touched = windows.inside(pieces, entity)
                 if not touched or not self.types:

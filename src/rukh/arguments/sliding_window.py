@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from rukh.modeling.text_encoder import Pieces, TextEncoder
+from rukh.modeling.text_encoder import TextEncoder, TokenizedText
 from rukh.records import TextEntity
 from rukh.utils.batching import length_buckets
 
@@ -18,7 +18,7 @@ def label_probabilities(
     encoder: TextEncoder,
     classify: Callable[[Tensor, Tensor], Tensor],
     labels: int,
-) -> list[tuple[Pieces, Tensor]]:
+) -> list[tuple[TokenizedText, Tensor]]:
     """Pieces of each text with their label probabilities, ``(pieces, labels)``.
 
     Texts longer than the encoder are read in windows that overlap by half; each piece takes its
@@ -31,7 +31,7 @@ def label_probabilities(
         labels: How many labels there are.
     """
     room = encoder.max_length - 2
-    pieces = [encoder.pieces(text) for text in texts]
+    pieces = [encoder.tokenize(text) for text in texts]
     windows = [
         (i, first)
         for i, piece in enumerate(pieces)
@@ -66,7 +66,7 @@ def pad(encoder: TextEncoder, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Ten
     return padded, mask
 
 
-def words_of(text: str, pieces: Pieces) -> list[list[int]]:
+def words_of(text: str, pieces: TokenizedText) -> list[list[int]]:
     """Pieces grouped into words: a piece goes on with its word if no white space or punctuation
     parts them, or if they share a character, as the bytes of an emoji do.
     """
@@ -84,7 +84,7 @@ def words_of(text: str, pieces: Pieces) -> list[list[int]]:
     return words
 
 
-def inside(pieces: Pieces, entity: TextEntity) -> list[int]:
+def inside(pieces: TokenizedText, entity: TextEntity) -> list[int]:
     """The pieces that an entity's span touches."""
     return [
         k

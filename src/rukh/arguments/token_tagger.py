@@ -13,7 +13,7 @@ from rukh.arguments.label_map import fill_types, to_entities
 from rukh.errors import WeightsError
 from rukh.hub import model_folder
 from rukh.modeling.adapters import load_trained_state, read_state
-from rukh.modeling.text_encoder import Pieces, TextEncoder
+from rukh.modeling.text_encoder import TextEncoder, TokenizedText
 from rukh.records import Post, TextEntity
 from rukh.utils.files import read_json
 
@@ -73,7 +73,7 @@ class TokenTagger(nn.Module):
         logits: Tensor = self.head(self.dropout(states))
         return logits
 
-    def label_probabilities(self, texts: Sequence[str]) -> list[tuple[Pieces, Tensor]]:
+    def label_probabilities(self, texts: Sequence[str]) -> list[tuple[TokenizedText, Tensor]]:
         """Pieces of each text with their label probabilities, ``(pieces, labels)``."""
         return windows.label_probabilities(texts, self.encoder, self, len(self.labels))
 
@@ -126,7 +126,7 @@ class TokenTagger(nn.Module):
             mass = probabilities[:, 1:].reshape(-1, len(self.types), 2).sum(2)
 
             def heaviest(
-                entity: TextEntity, pieces: Pieces = pieces, mass: Tensor = mass
+                entity: TextEntity, pieces: TokenizedText = pieces, mass: Tensor = mass
             ) -> tuple[str, float]:
                 over = mass[windows.inside(pieces, entity)].sum(0)
                 best = int(over.argmax())

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Literal, NamedTuple, TypeAlias
 
-from rukh.modeling.text_encoder import Pieces, TextEncoder
+from rukh.modeling.text_encoder import TextEncoder, TokenizedText
 from rukh.records import Post, TextEntity
 
 Markers: TypeAlias = Literal["post", "levitated", "pair"]
@@ -113,17 +113,17 @@ class MarkedSequence:
 class TokenizedPost(NamedTuple):
     """A post ready to be laid out: its pieces, its caption's, and where its arguments stand."""
 
-    pieces: Pieces
+    pieces: TokenizedText
     caption: list[int]
     arguments: dict[str, ArgumentSpan]
 
 
 def tokenize_post(post: Post, encoder: TextEncoder, caption_words: int) -> TokenizedPost:
     """Tokenize a post and locate its arguments; types are those the post carries."""
-    pieces = encoder.pieces(post.text)
+    pieces = encoder.tokenize(post.text)
     caption: list[int] = []
     if post.caption and caption_words:
-        caption = encoder.pieces(" ".join(post.caption.split()[:caption_words])).ids
+        caption = encoder.tokenize(" ".join(post.caption.split()[:caption_words])).ids
     arguments: dict[str, ArgumentSpan] = {}
     objects = 0
     for argument in post.arguments:

@@ -165,7 +165,7 @@ class PairEncoder(nn.Module):
         """Mean word embedding of each name, ``(K, d_text)``; zeros for an empty name."""
         out = torch.zeros(len(names), self.text.dim)
         for i, name in enumerate(names):
-            if ids := self.text.pieces(name).ids:
+            if ids := self.text.tokenize(name).ids:
                 out[i] = self.text.embed(torch.tensor(ids)).detach().mean(0)
         return out
 

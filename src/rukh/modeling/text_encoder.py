@@ -19,7 +19,7 @@ from rukh.hub import find_weights
 TAKES_POSITIONS = frozenset({"bert", "electra", "ernie", "distilbert"})
 
 
-class Pieces(NamedTuple):
+class TokenizedText(NamedTuple):
     """The word pieces of a text: ``ids``, and character ``offsets`` (end-exclusive) of each."""
 
     ids: list[int]
@@ -70,12 +70,12 @@ class TextEncoder(nn.Module):
             model.pooler = None  # never used; its weights would count as ours
         return cls(model, tokenizer, name)
 
-    def pieces(self, text: str) -> Pieces:
+    def tokenize(self, text: str) -> TokenizedText:
         """Word pieces of a text, without special tokens."""
         out = self.tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
-        return Pieces(list(out["input_ids"]), [(a, b) for a, b in out["offset_mapping"]])
+        return TokenizedText(list(out["input_ids"]), [(a, b) for a, b in out["offset_mapping"]])
 
     def embed(self, ids: Tensor) -> Tensor:
         """Word embeddings of piece ids: ``(...)`` to ``(..., d)``."""

@@ -47,7 +47,7 @@ class Embedder:
 
     def excess(self, text: str) -> int:
         """How many word pieces of a text the encoder does not read."""
-        pieces = len(self._encoder.pieces(str(text)).ids) + 2  # its two special tokens
+        pieces = len(self._encoder.tokenize(str(text)).ids) + 2  # its two special tokens
         return max(0, pieces - int(self._encoder.sentence_length))
 
 

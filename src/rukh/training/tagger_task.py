@@ -82,13 +82,13 @@ class TaggerTask:
                         where=str(path),
                         fix=suggestion(min(unknown), self.config.types),
                     )
-                if self.model.encoder.pieces(text).ids:
+                if self.model.encoder.tokenize(text).ids:
                     found.append((text, spans))
         return found
 
     def _item(self, text: str, spans: Sequence[TextEntity]) -> tuple[list[int], list[int]]:
         """Piece ids and label ids of a sentence, cut at the encoder's length."""
-        pieces = self.model.encoder.pieces(text)
+        pieces = self.model.encoder.tokenize(text)
         labels = [0] * len(pieces.ids)
         index = {label: i for i, label in enumerate(self.model.labels)}
         for entity in spans:

@@ -9,6 +9,8 @@ and the offending value, and which :func:`as_input_error` turns into one line.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -154,7 +156,7 @@ class Post(Record):
         caption: A machine's or a person's caption of the picture; a second text segment.
         entities, objects: The arguments; spans may nest or overlap.
         pairs: What to ask, in order, duplicates kept. None: every ordered pair that the schema's
-            types allow (see :func:`rukh.candidates.candidate_pairs`), of the entities that a tagger finds
+            types allow (see :func:`rukh.extractor.candidate_pairs`), of the entities that a tagger finds
             where none are given.
         tokens: Character offsets of the source's tokens, where its format has tokens.
         meta: Whatever else the source said of it.
@@ -232,79 +234,77 @@ class Post(Record):
         return argument.label or argument.type or argument.id
 
 
-class Scored(Record):
+class EntityMention(Record):
+    """A text entity as a triple reports it, readable without the post.
+
+    Attributes:
+        id: The argument's id.
+        text: The words it covers.
+        start, end: Character offsets into the post's text, end-exclusive.
+        type: Entity type, or None where unknown.
+    """
+
+    id: str
+    text: str
+    start: int
+    end: int
+    type: str | None = None
+
+
+class ObjectMention(Record):
+    """A visual object as a triple reports it, readable without the post.
+
+    Attributes:
+        id: The argument's id.
+        box: ``(x1, y1, x2, y2)`` as fractions of the image's width and height.
+        type: Object type, or None where unknown.
+        label: The detector's or annotator's label, or None.
+    """
+
+    id: str
+    box: Box
+    type: str | None = None
+    label: str | None = None
+
+
+Mention: TypeAlias = EntityMention | ObjectMention
+
+
+class RankedRelation(Record):
     """One relation of a ranking, with its probability."""
 
     relation: str | None
     score: float
 
 
-class FoundEntity(Record):
-    """An argument that the post did not give, but the tagger found in its text.
-
-    Attributes:
-        start, end: Character offsets into the post's text, end-exclusive.
-        type: Its type, as the tagger says.
-        text: Its words.
-    """
-
-    start: int
-    end: int
-    type: str | None
-    text: str
-
-
-class FoundObject(Record):
-    """An argument that the post did not give, but a detector found in its picture.
-
-    Attributes:
-        box: ``(x1, y1, x2, y2)`` as fractions of the picture.
-        label: What the detector calls it.
-        type: The schema's type for it, or None.
-        score: How sure the detector is, in [0, 1], or None.
-    """
-
-    box: Box
-    label: str | None
-    type: str | None
-    score: float | None = None
-
-
 class Triple(Record):
-    """One answer: the relation of one pair of one post.
+    """The predicted relation of one ordered pair of arguments.
 
     Attributes:
-        post_id, head, tail: The pair, by argument ids.
-        head_entity, tail_entity: What an id stands for where the tagger found the argument; else
-            None, and absent from whatever is written.
-        head_object, tail_object: The same, where a detector found the argument.
-        relation: The relation's name, the schema's NOTA name where none holds, or None where none
-            holds and the schema has no NOTA.
+        post_id: The post's id.
+        head, tail: The arguments, whether the post gave them or they were detected.
+        relation: The relation's name; where none holds, the schema's NOTA label, or None if the
+            schema has no NOTA label.
         score: Probability of ``relation``, in [0, 1].
         description: The description of the relation that matched best, or None.
-        gate: How far the picture was trusted, in [0, 1]; None where there was no picture.
-        ranking: All relations, best first, where asked for.
+        gate: Weight of the image in the encoding, in [0, 1]; None for a post without an image.
+        ranking: The best relations, best first; None, and not written, unless asked for.
     """
 
     post_id: str
-    head: str
-    tail: str
-    head_entity: FoundEntity | None = None
-    tail_entity: FoundEntity | None = None
-    head_object: FoundObject | None = None
-    tail_object: FoundObject | None = None
+    head: Mention
+    tail: Mention
     relation: str | None
     score: float
     description: str | None = None
     gate: float | None = None
-    ranking: tuple[Scored, ...] | None = None
+    ranking: tuple[RankedRelation, ...] | None = None
 
     @model_serializer(mode="wrap")
-    def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _omit_missing_ranking(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = write(self)
-        for name in ("head_entity", "tail_entity", "head_object", "tail_object"):
-            if data.get(name, 0) is None:
-                del data[name]
+        if data.get("ranking", ()) is None:
+            del data["ranking"]
         return data
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from rukh.data.readers import Problem, Source, check, load_posts, read, scan, write
+from rukh.data.readers import Problem, Source, check, read_posts, read, scan, write
 from rukh.errors import InputError
 from rukh.records import Post
 from rukh.registry import BUILTIN, resolve
@@ -324,10 +324,10 @@ def test_posts_come_with_their_captions_or_it_is_said(tmp_path: Path) -> None:
     write(posts, tmp_path / "posts.jsonl")
     captions = tmp_path / "captions.txt"
     captions.write_text("{'img_id': '1.jpg', 'text': 'a dog'}\n")
-    told = load_posts(tmp_path / "posts.jsonl", captions=captions)
+    told = read_posts(tmp_path / "posts.jsonl", captions=captions)
     assert [post.caption for post in told] == [None, "a dog"]
     captions.write_text("{'img_id': '7.jpg', 'text': 'a dog'}\n")
     with pytest.raises(InputError, match=r"captions.txt: none of its 1 captions is of a picture"):
-        load_posts(tmp_path / "posts.jsonl", captions=captions)
+        read_posts(tmp_path / "posts.jsonl", captions=captions)
     (tmp_path / "empty.jsonl").write_text("")
-    assert load_posts(tmp_path / "empty.jsonl", captions=captions) == []
+    assert read_posts(tmp_path / "empty.jsonl", captions=captions) == []

@@ -48,7 +48,7 @@ def evaluate(
 
     check_outputs((json, report, plot), data, captions, boxes, schema)
     warn_images(images)
-    posts = readers.load_posts(
+    posts = readers.read_posts(
         data, format, images=images, captions=captions, boxes=boxes, limit=limit
     )
     extractor = Extractor.from_pretrained(

@@ -237,7 +237,7 @@ def robustness(
     from research.robustness import study as study
 
     from rukh.cli.warnings import warn_captions, warn_images, warn_types
-    from rukh.data.readers import load_posts
+    from rukh.data.readers import read_posts
     from rukh.evaluation.evaluate import check_labels
     from rukh.extractor import Extractor
     from rukh.utils.files import check_outputs, write_json
@@ -247,7 +247,7 @@ def robustness(
         page.check_report(report)
     foreign = study.pictures_in(pictures) if pictures is not None else []
     warn_images(images)
-    posts = load_posts(data, format, images=images, captions=captions, boxes=boxes, limit=limit)
+    posts = read_posts(data, format, images=images, captions=captions, boxes=boxes, limit=limit)
     loaded = {
         name: Extractor.from_pretrained(name, tagger=tagger)
         for name in dict.fromkeys(model or ["mnre"])

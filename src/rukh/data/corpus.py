@@ -12,8 +12,8 @@ from pydantic import Field
 from rukh.arguments.label_map import normalize_types
 from rukh.arguments.tagger import load_tagger
 from rukh.candidates import both_orders
-from rukh.data.readers import load_posts
-from rukh.data.splits import split_fold
+from rukh.data.readers import read_posts
+from rukh.data.splits import split_dev
 from rukh.errors import InputError
 from rukh.evaluation.evaluate import check_labels
 from rukh.modeling.directions import DirectionMode, target_columns
@@ -133,19 +133,19 @@ def read_corpus(
     def spelt(posts: list[Post], number: int, file: Path) -> list[Post]:
         return [schemas[number].named(normalize_types(post, types), str(file)) for post in posts]
 
-    found = load_posts(data.train, data.format, images=data.images, captions=data.captions)
+    found = read_posts(data.train, data.format, images=data.images, captions=data.captions)
     posts = spelt(found, 0, data.train)
     if not posts:
         raise InputError("no posts to train on", where=str(data.train))
     source = [0] * len(posts)
     for number, other in enumerate(mix, 1):
-        found = _share(load_posts(other.train, other.format), other.fraction)
+        found = _share(read_posts(other.train, other.format), other.fraction)
         posts += spelt(found, number, other.train)
         source += [number] * len(found)
-    train, fold = split_fold(posts, data.dev_fraction)
+    train, fold = split_dev(posts, data.dev_fraction)
     train = _share(train, data.train_fraction)
     if tagger is not None:
-        posts = load_tagger(tagger).type_posts(posts)
+        posts = load_tagger(tagger).assign_types(posts)
     return Corpus(posts, train, fold, source)
 
 
@@ -178,7 +178,7 @@ def load_val(data: DataConfig, schema: RelationSchema) -> list[Post]:
         InputError: A model of the schema cannot be measured on them.
     """
     assert data.val is not None
-    posts = load_posts(data.val, data.format, images=data.val_images, captions=data.val_captions)
+    posts = read_posts(data.val, data.format, images=data.val_images, captions=data.val_captions)
     check_labels(posts, schema, str(data.val))
     return posts
 

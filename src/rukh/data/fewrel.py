@@ -15,7 +15,7 @@ from typing import IO, Any, ClassVar
 from rukh.data import tokens
 from rukh.data.documents import DocumentFormat, Walk
 from rukh.errors import InputError
-from rukh.records import Direction, Pair, Post, TextEntity
+from rukh.records import Pair, Post, TextEntity
 
 
 class FewRelFormat(DocumentFormat):
@@ -26,7 +26,7 @@ class FewRelFormat(DocumentFormat):
     are gathered by relation, in the order in which relations first come.
     """
 
-    direction: ClassVar[Direction] = "given"
+    directed: ClassVar[bool] = True
 
     def records(self, walk: Walk) -> Iterator[str]:
         """See :meth:`rukh.data.documents.DocumentFormat.records`."""

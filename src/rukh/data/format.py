@@ -51,7 +51,7 @@ class Format(Protocol):
     """One data format, made for one file. It owns the whole stream, so that formats whose records
     are not lines (JSON documents, CoNLL blocks) fit as well.
 
-    One whose pairs always stand from head to tail by their roles says ``direction = "given"``.
+    A class attribute ``directed = True`` declares that every pair names its head first.
     """
 
     def __init__(self, source: Source) -> None: ...

@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 from rukh.data.lines import from_json
 from rukh.data.pair_format import PairFormat
 from rukh.data.tokens import Offsets
-from rukh.records import Direction, Post
+from rukh.records import Post
 
 
 class OpenNreFormat(PairFormat):
     """JSON lines; a post without tokens is written in the ``text`` form, so nothing is cut."""
 
-    direction: ClassVar[Direction] = "given"
+    directed: ClassVar[bool] = True
 
     def loads(self, line: str) -> Any:
         """See :meth:`rukh.data.pair_format.PairFormat.loads`."""

@@ -15,7 +15,7 @@ from rukh.data.captions import read_captions
 from rukh.data.format import Format, Source
 from rukh.data.grouping import group_posts
 from rukh.errors import InputError
-from rukh.records import Direction, Post
+from rukh.records import Post
 from rukh.registry import resolve
 from rukh.utils.files import atomic_open
 
@@ -24,9 +24,9 @@ __all__ = [
     "Problem",
     "Source",
     "check",
-    "direction",
+    "is_directed",
     "group_posts",
-    "load_posts",
+    "read_posts",
     "read",
     "read_captions",
     "scan",
@@ -108,7 +108,7 @@ def read(
         yield result
 
 
-def load_posts(
+def read_posts(
     path: str | Path,
     format: str = "jsonl",
     *,
@@ -150,18 +150,17 @@ def check(
             yield Problem(line, result.field, result.problem, result.fix)
 
 
-def direction(format: str) -> Direction:
-    """What a format says of its pairs: ``given`` where they are named by their roles.
+def is_directed(format: str) -> bool:
+    """Whether the pairs of a format are ordered, so that only head to tail is to be predicted.
 
     Raises:
         InputError: The format is unknown.
 
     Example:
-        >>> direction("fewrel"), direction("mnre")
-        ('given', 'either')
+        >>> is_directed("fewrel"), is_directed("mnre")
+        (True, False)
     """
-    found: Direction = getattr(resolve("readers", format), "direction", "either")
-    return found
+    return bool(getattr(resolve("readers", format), "directed", False))
 
 
 def write(posts: Iterable[Post], path: str | Path, format: str = "jsonl") -> None:

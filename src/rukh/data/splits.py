@@ -1,49 +1,65 @@
-"""The held-out fold of the training posts, by which everything is decided."""
+"""Group posts that share a text or an image, and split off a dev set without parting a group."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
+from collections.abc import Hashable, Iterable, Sequence
 
 from rukh.records import Post
 
 
-def split_fold(posts: Sequence[Post], share: float, seed: int = 0) -> tuple[list[int], list[int]]:
-    """Indices of the posts to train on and of the held-out fold.
+def group_ids(texts: Iterable[Hashable], images: Iterable[Hashable | None]) -> list[int]:
+    """Assign one group id to all items that share a text or an image, directly or transitively.
 
-    Posts that share a picture or a sentence, however indirectly, fall on the same side.
+    Args:
+        texts: The text of each item.
+        images: The image of each item, in the same order; None is shared with no other item.
+
+    Returns:
+        A group id for each item. Ids are 0, 1, ... in the order of each group's first item.
+
+    Example:
+        >>> group_ids(["a", "b", "b", "c"], ["1.jpg", "1.jpg", None, None])
+        [0, 0, 0, 1]
     """
-    fold: list[int] = []
-    for members in _groups(posts, seed):
-        if len(fold) >= share * len(posts):
-            break
-        fold += members
-    held = set(fold)
-    return [i for i in range(len(posts)) if i not in held], sorted(fold)
+    parent: list[int] = []
 
+    def root(item: int) -> int:
+        while parent[item] != item:
+            parent[item] = parent[parent[item]]
+            item = parent[item]
+        return item
 
-def _groups(posts: Sequence[Post], seed: int) -> list[list[int]]:
-    """Indices of posts that must not be parted, in an order that the seed decides."""
-    parent = list(range(len(posts)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    first: dict[object, int] = {}
-    for i, post in enumerate(posts):
-        keys: list[object] = [("text", post.text)]
-        if post.image is not None:
-            keys.append(("image", post.image))
+    first: dict[Hashable, int] = {}
+    for item, (text, image) in enumerate(zip(texts, images, strict=True)):
+        parent.append(item)
+        keys = [("text", text)] if image is None else [("text", text), ("image", image)]
         for key in keys:
-            parent[root(i)] = root(first.setdefault(key, i))
+            parent[root(item)] = root(first.setdefault(key, item))
+    ids: dict[int, int] = {}
+    return [ids.setdefault(root(item), len(ids)) for item in range(len(parent))]
+
+
+def split_dev(
+    posts: Sequence[Post], fraction: float, seed: int = 0
+) -> tuple[list[int], list[int]]:
+    """Split posts into a training set and a dev set that share no text and no image.
+
+    Groups of posts (see :func:`group_ids`) are drawn at random until the dev set holds at least
+    ``fraction`` of the posts.
+
+    Returns:
+        The indices of the training posts and of the dev posts, both ascending.
+    """
+    import torch
+
     groups: dict[int, list[int]] = {}
-    for i in range(len(posts)):
-        groups.setdefault(root(i), []).append(i)
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(groups), generator=generator).tolist()
-    members = list(groups.values())
-    return [members[g] for g in order]
+    ids = group_ids((post.text for post in posts), (post.image for post in posts))
+    for index, group in enumerate(ids):
+        groups.setdefault(group, []).append(index)
+    order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed)).tolist()
+    dev: set[int] = set()
+    for group in order:
+        if len(dev) >= fraction * len(posts):
+            break
+        dev.update(groups[group])
+    return [i for i in range(len(posts)) if i not in dev], sorted(dev)

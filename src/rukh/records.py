@@ -145,6 +145,16 @@ class Pair(Record):
         return self
 
 
+def both_orders(pairs: Iterable[Pair]) -> list[tuple[str, str]]:
+    """List the argument ids of each pair in its own order, then in the reverse: ``2 Q`` for ``Q``.
+
+    Example:
+        >>> both_orders([Pair(head="a", tail="b")])
+        [('a', 'b'), ('b', 'a')]
+    """
+    return [ids for pair in pairs for ids in ((pair.head, pair.tail), (pair.tail, pair.head))]
+
+
 class Post(Record):
     """A text with an optional picture, its arguments, and the pairs to be asked.
 

@@ -185,15 +185,15 @@ def large_banks(text: TextEncoder, count: int, repeats: int, relations: int = 10
 
         def encode(model=model, inputs=inputs, order=order):
             with torch.inference_mode():
-                return model.pair(inputs, model.schema.types, back=order == "joint")
+                return model.pair_encoder(inputs, model.schema.types, back=order == "joint")
 
         once = encode()
 
         def rank(bank, model=model, encoded=once):
             with torch.inference_mode():
-                logits = model.head(encoded, bank).logits
+                logits = model.scorer(encoded, bank).logits
                 if encoded.back is not None:
-                    back = model.head(encoded.back._replace(back=encoded), bank)
+                    back = model.scorer(encoded.back._replace(back=encoded), bank)
                     logits = merge_directions(logits, back.logits, bank)
                 return model.probabilities(logits, bank).max(1)
 

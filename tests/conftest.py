@@ -255,7 +255,7 @@ def tiny_model(tiny_text: str, tiny_vision: str, tiny_schema: RelationSchema) ->
         model = RelationModel(config, schema).eval()
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                if not name.startswith("pair.text.") or "lora" in name:
+                if not name.startswith("pair_encoder.text_encoder.") or "lora" in name:
                     parameter.add_(torch.randn_like(parameter) * 0.1)
         return model
 

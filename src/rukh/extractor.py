@@ -24,7 +24,7 @@ from rukh.modeling.vision_encoder import PatchMap
 from rukh.records import Direction, Post, Triple
 from rukh.schema.schema import RelationSchema
 from rukh.triples import Answers, best_direction_only, triples_of
-from rukh.utils.batching import bounded
+from rukh.utils.batching import split_by_count
 
 CHUNK = 256
 """Posts that are read, encoded and answered together, and the unit of resuming."""
@@ -87,7 +87,7 @@ class Extractor:
         self.bank = model.bank(self.schema)
         # A head that cannot take these relations says so here, not at the first post.
         nothing = torch.zeros(0, model.config.pair.dim)
-        model.head(PairEncoding(nothing, nothing, nothing), self.bank)
+        model.scorer(PairEncoding(nothing, nothing, nothing), self.bank)
         self.threshold = model.config.threshold if threshold is None else threshold
         self.constraints, self.direction = constraints, direction
         self.detector, self.max_objects = detector, max_objects
@@ -164,7 +164,7 @@ class Extractor:
         out = list(posts)
         if not raw or (tagger := self.tagger) is None:
             return out
-        for i, found in zip(raw, tagger.find([posts[i].text for i in raw]), strict=True):
+        for i, found in zip(raw, tagger.detect_entities([posts[i].text for i in raw]), strict=True):
             post = posts[i]
             kept = found[
                 : max(
@@ -193,7 +193,7 @@ class Extractor:
             if entity.type is not None and entity.type_confidence is None
         )
         untyped = any(e.type is None for post in posts for e in post.entities)
-        return self.tagger.type_posts(posts) if untyped and self.tagger else posts
+        return self.tagger.assign_types(posts) if untyped and self.tagger else posts
 
     def answer(
         self, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
@@ -291,7 +291,7 @@ class Extractor:
         """
         out: list[list[Triple]] = [[] for _ in posts]
         most = max(1, CELLS // num_columns(self.bank, self.model.config.direction_mode))
-        for part in bounded([len(asks) for asks in pairs], most):
+        for part in split_by_count([len(asks) for asks in pairs], most):
             some = [posts[i] for i, _ in part]
             answered = self.answer(some, [pairs[i][which] for i, which in part])
             for (i, _), post, answers in zip(part, some, answered, strict=True):

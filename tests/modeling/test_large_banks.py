@@ -13,7 +13,6 @@ from rukh.extractor import Extractor
 from rukh.modeling.model import RelationModel
 from rukh.records import Pair, Post
 from rukh.schema.schema import RelationSchema
-from rukh.utils.batching import bounded
 
 Make = Callable[..., RelationModel]
 
@@ -61,19 +60,6 @@ def test_pairs_that_are_scored_some_at_a_time_get_the_same_answers(
     ]
     for a, b in zip(got, want, strict=True):
         assert a.score == pytest.approx(b.score, abs=2e-5)
-
-
-def test_bounded_parts_hold_everything_once_in_order() -> None:
-    for counts in ([], [0], [3, 0, 9, 2, 2], [1] * 9, [4, 4]):
-        for most in (1, 2, 4, 100):
-            parts = bounded(counts, most)
-            flat = [(i, k) for part in parts for i, s in part for k in range(counts[i])[s]]
-            assert flat == [(i, k) for i, n in enumerate(counts) for k in range(n)]
-            assert {i for part in parts for i, _ in part} == set(range(len(counts)))
-            for part in parts:
-                assert part and sum(s.stop - s.start for _, s in part) <= most
-            pieces = [i for part in parts for i, _ in part]
-            assert all(pieces.count(i) == max(1, -(-n // most)) for i, n in enumerate(counts))
 
 
 def test_three_thousand_relations_end_to_end(

@@ -42,8 +42,8 @@ def test_what_is_stored_is_read_again_but_for_rounding(tmp_path: Path) -> None:
     again = read_memory(tmp_path / "m", 8)
     assert again.labels == ["in", "near", "in", "none"]
     assert again.post.tolist() == [0, 1, 2, 3]
-    torch.testing.assert_close(again.there, memory.there, atol=0.5 / 127, rtol=0)
-    torch.testing.assert_close(again.back, memory.back, atol=0.5 / 127, rtol=0)
+    torch.testing.assert_close(again.forward, memory.forward, atol=0.5 / 127, rtol=0)
+    torch.testing.assert_close(again.backward, memory.backward, atol=0.5 / 127, rtol=0)
     torch.testing.assert_close(again.nota, memory.nota, atol=2e-3, rtol=2e-3)
     # 8 bits a number, and some 4 KB of the rest.
     large = memory_of(["in"] * 500, 384)
@@ -54,7 +54,7 @@ def test_memories_are_joined_by_name_and_parted() -> None:
     one, two = memory_of(["in", "near"]), memory_of(["near", "under"], seed=1)
     both = one.joined(two)
     assert both.labels == ["in", "near", "near", "under"]
-    torch.testing.assert_close(both.back[2:], two.back)
+    torch.testing.assert_close(both.backward[2:], two.backward)
     assert both.without(["near"]).labels == ["in", "under"]
     assert len(both.without(["in", "near", "under"])) == 0
 
@@ -96,7 +96,7 @@ def test_a_model_remembers_what_its_tower_makes_of_pairs(tiny_model: Any, tmp_pa
         for post in EXAMPLES
     ]
     other = remember(model, bank, turned, [None] * len(turned))
-    torch.testing.assert_close(other.there, memory.back, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(other.forward, memory.backward, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(other.nota, memory.nota.flip(1), atol=1e-5, rtol=1e-4)
     model.memory = memory
     model.save(tmp_path / "m", "# card\n")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from rukh.errors import RukhError, WeightsError
 from rukh.extractor import Extractor
 from rukh.modeling.inference import score_posts
-from rukh.modeling.model import RelationModel, initial_sha256, start_heads
+from rukh.modeling.model import RelationModel, init_from_sha256, start_heads
 from rukh.modeling.text_encoder import TextEncoder
 from rukh.records import Post
 
@@ -48,7 +48,7 @@ def test_round_trip(
     model = tiny_model(**options)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.requires_grad and name.startswith("pair.text."):
+            if parameter.requires_grad and name.startswith("pair_encoder.text_encoder."):
                 parameter.add_(torch.randn_like(parameter) * 0.05)
     changed(model, temperature=1.7, threshold=0.25, figures={"fold": {"score": 0.5}})
     model.save(tmp_path / "one", "# card\n")
@@ -79,10 +79,10 @@ def test_a_model_starts_from_a_relation_model_and_needs_it(
     second = tiny_model(initial=initial, residual=True, seed=4)
     assert not torch.equal(logits(second, posts), logits(first, posts))
     copied = start_heads(second)
-    assert "pair.out.weight" in copied and not any(n.startswith("pair.text.") for n in copied)
+    assert "pair_encoder.output.weight" in copied and not any(n.startswith("pair_encoder.text_encoder.") for n in copied)
     torch.testing.assert_close(logits(second, posts), logits(first, posts), atol=0, rtol=0)
 
-    changed(second, initial_sha256=initial_sha256(second.config.pair))
+    changed(second, init_from_sha256=init_from_sha256(second.config.pair))
     second.save(tmp_path / "second", "")
     again = RelationModel.from_pretrained(tmp_path / "second")
     torch.testing.assert_close(logits(again, posts), logits(second, posts), atol=1e-3, rtol=0.02)
@@ -99,7 +99,7 @@ def test_only_what_training_may_change_is_stored(tiny_model: Make, tmp_path: Pat
     model = tiny_model(trainable_layers=1)
     model.save(tmp_path / "m", "")
     state = load_file(tmp_path / "m/model.safetensors")
-    text = {name for name in state if name.startswith("pair.text.")}
+    text = {name for name in state if name.startswith("pair_encoder.text_encoder.")}
     assert text and all(".layer.1." in name for name in text)
     assert all(value.dtype == torch.float16 for value in state.values())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m"]
@@ -133,15 +133,15 @@ def cut(folder: Path) -> None:
         (cut, "cannot read weights from .*model.safetensors"),
         (lambda m: (m / "model.safetensors").unlink(), "cannot read weights from .*safetensors"),
         (lambda m: (m / "model.safetensors").write_bytes(b""), "cannot read weights"),
-        (lambda m: drop(m, "head."), "lacks the weights of 'head"),
-        (lambda m: drop(m, "pair.text."), "lacks the weights of 'pair.text"),
+        (lambda m: drop(m, "scorer."), "lacks the weights of 'scorer"),
+        (lambda m: drop(m, "pair_encoder.text_encoder."), "lacks the weights of 'pair_encoder.text_encoder"),
         (lambda m: (m / "config.json").unlink(), "no model .*not a folder with a config.json"),
         (lambda m: (m / "config.json").write_text("{"), "config.json:1: not JSON"),
         (lambda m: (m / "config.json").write_text("[]"), "holds no relation model"),
         (lambda m: break_config(m, task="tagger"), "holds no relation model"),
         (lambda m: break_config(m, colour="red"), "config.json: colour: "),
         (lambda m: break_config(m, temperature=-1), "config.json: temperature: "),
-        (lambda m: break_config(m, visual_dim=99), "do not fit the model at 'pair.patch_in"),
+        (lambda m: break_config(m, visual_dim=99), "do not fit the model at 'pair_encoder.patch_projection"),
         (lambda m: (m / "schema.yaml").unlink(), "schema.yaml: cannot read schema"),
         (lambda m: (m / "schema.yaml").write_text("name: x"), "schema.yaml: relations"),
     ],
@@ -181,14 +181,14 @@ def test_the_bank_follows_the_encoders_weights_not_its_place(
 def test_the_frozen_tower_is_the_base_encoder(tiny_model: Make, tiny_text: str) -> None:
     model = tiny_model(trainable_layers=2)
     with torch.no_grad():
-        for parameter in model.pair.text.parameters():
+        for parameter in model.pair_encoder.text_encoder.parameters():
             parameter.add_(0.1)
         bank = model.bank()
         base = TextEncoder.load(tiny_text).eval().sentences(list(bank.descriptions))
     torch.testing.assert_close(bank.vectors, base, atol=1e-6, rtol=1e-5)
     shared = tiny_model(relation={"encoder": "shared"})
     with torch.no_grad():
-        for parameter in shared.pair.text.parameters():
+        for parameter in shared.pair_encoder.text_encoder.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
     assert not torch.allclose(shared.bank().vectors, base, atol=1e-2)
 

@@ -61,7 +61,7 @@ def embed(
 ) -> dict[tuple[str, str, str], Tensor]:
     inputs, index = inputs_of(model, posts, pairs, pictures)
     with torch.inference_mode():
-        encoded = model.pair(inputs, model.schema.types)
+        encoded = model.pair_encoder(inputs, model.schema.types)
     return {
         (posts[i].id, *pairs[i][k]): vector
         for (i, k), vector in zip(index, encoded.embedding, strict=True)
@@ -124,8 +124,8 @@ def test_words_do_not_see_levitated_markers(tiny_model: Make, posts: list[Post])
         inputs, _ = inputs_of(model, [posts[0]], [pairs])
         table = torch.randn(len(inputs.type_names) + 1, 32)
         with torch.inference_mode():
-            read = model.pair._read(inputs, table, torch.zeros(1, 0, 32))
-            fused = model.pair.fusion(read, inputs.groups, torch.zeros(inputs.groups.shape))
+            read = model.pair_encoder._read(inputs, table, torch.zeros(1, 0, 32))
+            fused = model.pair_encoder.fusion(read, inputs.groups, torch.zeros(inputs.groups.shape))
         words = int((inputs.groups == 0).sum())
         states.append((read[:, :words], fused[:, :words]))
     for one, other in zip(*states, strict=True):
@@ -135,7 +135,7 @@ def test_words_do_not_see_levitated_markers(tiny_model: Make, posts: list[Post])
 def test_absent_pictures_have_no_gate(model: RelationModel, posts: list[Post]) -> None:
     inputs, _ = inputs_of(model, posts, [every(post) for post in posts], PICTURES)
     with torch.inference_mode():
-        gate = model.pair(inputs, model.schema.types).gate
+        gate = model.pair_encoder(inputs, model.schema.types).gate
     shown = inputs.has_patch.any(1)
     assert shown.any() and not shown.all()
     assert (gate.isnan() == ~shown).all()
@@ -165,7 +165,7 @@ def test_a_picture_that_is_not_trusted_is_absent(
 ) -> None:
     model = tiny_model(vision=True, markers=scheme, look=look)
     with torch.no_grad():
-        model.pair.gate.score[-1].bias.fill_(-1e4)
+        model.pair_encoder.gate.score[-1].bias.fill_(-1e4)
     for post in (posts[0], posts[1], posts[3]):
         distrusted = embed(model, [post], [every(post)], [picture()])
         same(distrusted, embed(model, [post], [every(post)], [None]))
@@ -200,8 +200,8 @@ def test_captions_are_read_where_the_model_reads_them(tiny_model: Make, posts: l
 
 # What has no gradient by design: only levitated markers start from an object's region.
 UNUSED = {
-    "post": {"pair.region_out.weight", "pair.region_out.bias"},
-    "pair": {"pair.region_out.weight", "pair.region_out.bias"},
+    "post": {"pair_encoder.region_out.weight", "pair_encoder.region_out.bias"},
+    "pair": {"pair_encoder.region_out.weight", "pair_encoder.region_out.bias"},
     "levitated": set(),
 }
 
@@ -221,8 +221,8 @@ def test_gradients_reach_every_trained_parameter(
     )
     inputs, _ = inputs_of(model, posts, [every(post) for post in posts], PICTURES)
     model.train()
-    encoded: PairEncoding = model.pair(inputs, model.schema.types)
-    scores = model.head(encoded, model.bank())
+    encoded: PairEncoding = model.pair_encoder(inputs, model.schema.types)
+    scores = model.scorer(encoded, model.bank())
     weights = torch.randn(scores.logits.shape, generator=torch.Generator().manual_seed(1))
     (scores.logits * weights).sum().backward()
     silent = {
@@ -235,7 +235,7 @@ def test_gradients_reach_every_trained_parameter(
 
 
 def test_distances_have_a_bucket_each_way(tiny_model: Make) -> None:
-    pair = tiny_model().pair
+    pair = tiny_model().pair_encoder
     distances = torch.tensor([0, 1, -1, 64, -64, 65, -65, 10_000, -10_000])
     text = torch.full((len(distances),), -1)
     relative = pair._relative(
@@ -264,7 +264,7 @@ def test_a_pair_read_backwards_is_the_pair_asked_backwards(
     pairs = [every(post) for post in posts]
     inputs, index = inputs_of(model, posts, pairs, PICTURES)
     with torch.inference_mode():
-        encoded = model.pair(inputs, model.schema.types, back=True)
+        encoded = model.pair_encoder(inputs, model.schema.types, back=True)
     assert encoded.back is not None
     asked = embed(model, posts, pairs, PICTURES)
     turned = {}
@@ -280,12 +280,12 @@ def test_a_residual_pair_starts_as_its_text(tiny_model: Make, posts: list[Post])
     post = next(post for post in posts if len(post.entities) > 1 and not post.objects)
     head, tail = post.entities[0].id, post.entities[1].id
     with torch.no_grad():  # as it is before training
-        model.pair.share.copy_(torch.tensor([1.0, 0.5, 0.5]))
-        model.pair.out.weight.zero_()
-        model.pair.out.bias.zero_()
+        model.pair_encoder.residual_weights.copy_(torch.tensor([1.0, 0.5, 0.5]))
+        model.pair_encoder.output.weight.zero_()
+        model.pair_encoder.output.bias.zero_()
     there, back = embed(model, [post], [[(head, tail), (tail, head)]], [None]).values()
     torch.testing.assert_close(there, back)  # the head that tells them apart adds nothing yet
-    torch.nn.init.normal_(model.pair.out.weight)
+    torch.nn.init.normal_(model.pair_encoder.output.weight)
     there, back = embed(model, [post], [[(head, tail), (tail, head)]], [None]).values()
     assert (there - back).norm() > 1e-3
 

@@ -112,7 +112,7 @@ def test_prototypes_are_kept_until_weights_or_bank_change(
     tiny_model: Callable[..., RelationModel],
 ) -> None:
     model = tiny_model()
-    head, bank, pairs = model.head, model.bank(), encoded(4)
+    head, bank, pairs = model.scorer, model.bank(), encoded(4)
     assert isinstance(head, RetrievalScorer)
     made = mock.Mock(wraps=head.prototypes)
 
@@ -126,7 +126,7 @@ def test_prototypes_are_kept_until_weights_or_bank_change(
 
     first = ask(bank, True)
     assert torch.equal(ask(bank, False), first)
-    weight, bias = head.project.weight, head.project.bias
+    weight, bias = head.projection.weight, head.projection.bias
     changes: list[Callable[[], object]] = [
         lambda: weight.data.mul_(1.5),  # which no version counter sees
         lambda: bias.data.add_(0.3),
@@ -157,9 +157,9 @@ def test_with_gradients_prototypes_are_made_anew(tiny_model: Callable[..., Relat
     model = tiny_model()
     bank, pairs = model.bank(), encoded(3)
     with torch.inference_mode():
-        model.head(pairs, bank)
-    model.head(pairs, bank).logits.sum().backward()
-    assert isinstance(model.head, RetrievalScorer) and model.head.project.weight.grad is not None
+        model.scorer(pairs, bank)
+    model.scorer(pairs, bank).logits.sum().backward()
+    assert isinstance(model.scorer, RetrievalScorer) and model.scorer.projection.weight.grad is not None
 
 
 @pytest.mark.parametrize("reduction", REDUCE)
@@ -178,16 +178,16 @@ def test_head_contract(
     model = tiny_model(relation={"head": head})
     bank = model.bank()
     for count in (0, 1, 5):
-        scores = model.head(encoded(count), bank)
+        scores = model.scorer(encoded(count), bank)
         assert scores.logits.shape == (count, 5) and scores.logits.isfinite().all()
         assert scores.match.shape == (count, 4)
         for q in range(count):
             for r, name in enumerate(tiny_schema.names):
                 text = bank.description(r, int(scores.match[q, r]))
                 assert text in tiny_schema.relation(name).descriptions
-    model.head(encoded(5), bank).logits.square().sum().backward()
-    assert isinstance(model.head, torch.nn.Module)
-    assert all(p.grad is not None and p.grad.any() for p in model.head.parameters())
+    model.scorer(encoded(5), bank).logits.square().sum().backward()
+    assert isinstance(model.scorer, torch.nn.Module)
+    assert all(p.grad is not None and p.grad.any() for p in model.scorer.parameters())
 
 
 def test_nota_is_the_first_column_and_asks_the_pair_alone(
@@ -196,12 +196,12 @@ def test_nota_is_the_first_column_and_asks_the_pair_alone(
     model = tiny_model()
     other = model.bank(schema_of(relations=[{"name": "x", "descriptions": ["a boat"]}], nota=None))
     pairs = encoded(4)
-    known, unseen = model.head(pairs, model.bank()).logits, model.head(pairs, other).logits
+    known, unseen = model.scorer(pairs, model.bank()).logits, model.scorer(pairs, other).logits
     assert unseen.shape == (4, 2)
     torch.testing.assert_close(known[:, 0], unseen[:, 0])
     with torch.no_grad():
-        model.head.nota.bias += 7  # type: ignore[attr-defined]
-    moved = model.head(pairs, model.bank()).logits - known
+        model.scorer.nota.bias += 7  # type: ignore[attr-defined]
+    moved = model.scorer(pairs, model.bank()).logits - known
     torch.testing.assert_close(moved[:, 0], torch.full((4,), 7.0))
     assert not moved[:, 1:].any()
 
@@ -209,8 +209,8 @@ def test_nota_is_the_first_column_and_asks_the_pair_alone(
 def test_the_temperature_is_bounded(tiny_model: Callable[..., RelationModel]) -> None:
     model = tiny_model(relation={"reduction": "max"})
     with torch.no_grad():
-        model.head.log_scale.fill_(50)  # type: ignore[attr-defined]
-    assert model.head(encoded(9), model.bank()).logits[:, 1:].abs().max() <= 100.01
+        model.scorer.log_scale.fill_(50)  # type: ignore[attr-defined]
+    assert model.scorer(encoded(9), model.bank()).logits[:, 1:].abs().max() <= 100.01
 
 
 def test_a_classifier_refuses_another_bank(tiny_model: Callable[..., RelationModel]) -> None:
@@ -218,7 +218,7 @@ def test_a_classifier_refuses_another_bank(tiny_model: Callable[..., RelationMod
     bank = model.bank()
     fewer = replace(bank, names=bank.names[:-1], prototypes=bank.prototypes[:-1])
     with pytest.raises(InputError, match="cannot take relations.*use a model whose head is"):
-        model.head(encoded(1), fewer)
+        model.scorer(encoded(1), fewer)
 
 
 def test_worded(tiny_schema: RelationSchema) -> None:

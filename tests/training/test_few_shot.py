@@ -87,21 +87,21 @@ def test_only_the_relations_of_the_examples_move(tiny_model: Any) -> None:
     schema = RelationSchema.parse(NEW)
     model = tiny_model(schema=schema_of())
     old = list(model.schema.names)
-    model.schema = RelationSchema.merged([model.schema, schema], ["never_shown"])
+    model.schema = RelationSchema.merge([model.schema, schema], ["never_shown"])
     before = logits(model, [*old, "mends"])
     plain = remembering(tiny_model(schema=schema_of()), OLD)
     adapted(plain, schema, EXAMPLES)
     after = logits(plain, [*old, "mends"])
     torch.testing.assert_close(after[: len(old)], before[: len(old)])
     assert after[-1] > before[-1]  # it is an example of this one
-    assert plain.config.anchored == ("mends", "rivals")
+    assert plain.config.anchored_relations == ("mends", "rivals")
     assert plain.schema.nota == "none" and "never_shown" not in plain.schema.names
     # More examples move their own relation alone, and join those that are remembered.
     first = plain.anchors.clone()
     assert plain.memory is not None and len(plain.memory) == len(OLD) + len(EXAMPLES)
     adapted(plain, schema, [post_of("Ann lives at Lima", "mends")])
-    assert set(plain.config.anchored) == {"mends", "rivals"}
-    again = dict(zip(plain.config.anchored, plain.anchors, strict=True))
+    assert set(plain.config.anchored_relations) == {"mends", "rivals"}
+    again = dict(zip(plain.config.anchored_relations, plain.anchors, strict=True))
     torch.testing.assert_close(again["rivals"], first[1])
     assert (again["mends"] - first[0]).norm() > 1e-4
 
@@ -178,7 +178,7 @@ def test_an_adapted_model_is_stored_beside_the_weights_it_came_from(
     assert done.exit_code == 0, done.output
     assert sha256(tmp_path / "source" / "model.safetensors") == before
     loaded = RelationModel.from_pretrained(tmp_path / "out")
-    assert loaded.config.anchored == ("mends", "rivals")
+    assert loaded.config.anchored_relations == ("mends", "rivals")
     assert "`mends`" in (tmp_path / "out" / "README.md").read_text()
     kept = RelationModel.from_pretrained(tmp_path / "source")
     adapted(kept, RelationSchema.parse(NEW), EXAMPLES)

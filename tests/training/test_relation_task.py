@@ -337,7 +337,7 @@ def test_a_model_remembers_pairs_of_its_training_and_none_of_the_fold(
     more = changed.model_copy(update={"memory": MemoryConfig(pairs=2)})
     assert train_relations(more, tmp_path / "model") == bare
     memory = RelationModel.from_pretrained(tmp_path / "model").memory
-    assert memory is not None and memory.there.norm(dim=1).min() > 0.9
+    assert memory is not None and memory.forward.norm(dim=1).min() > 0.9
     task = RelationTask(changed)
     labels = [task.posts[i].pairs[0].relation for i in memory.post.tolist()]  # type: ignore[index]
     assert labels == memory.labels and not set(memory.post.tolist()) & set(task.fold)

@@ -18,10 +18,11 @@ from rukh.modeling.model import RelationModel
 from rukh.modeling.relation_bank import RelationBank
 from rukh.modeling.vision_encoder import PatchMap
 from rukh.records import Post
-from rukh.utils.batching import length_buckets
+from rukh.utils.batching import batches_by_length
 
-POSITIONS_A_BATCH = 4096
-"""Bounds the padded positions of one forward pass, and so its memory."""
+MAX_ROWS = 64
+MAX_POSITIONS = 4096
+"""Maximum number of positions per forward pass, padding included; bounds its memory."""
 
 
 class PostScores(NamedTuple):
@@ -43,9 +44,9 @@ def tokenize_pairs(
 ) -> tuple[TokenizedPost, list[MarkedSequence]]:
     """Tokenize a post once and lay out the rows that ask its pairs."""
     config = model.config.pair
-    prepared = tokenize_post(post, model.pair.text, config.caption_words)
+    prepared = tokenize_post(post, model.pair_encoder.text_encoder, config.caption_words)
     return prepared, build_sequences(
-        prepared, pairs, config.markers, model.pair.text, model.pair.limit
+        prepared, pairs, config.markers, model.pair_encoder.text_encoder, model.pair_encoder.limit
     )
 
 
@@ -89,12 +90,8 @@ def score_posts(
         )
         for asked in pairs
     ]
-    batches = [
-        part
-        for batch in length_buckets([len(row) for _, row in rows], 64)
-        for part in _bounded(batch, [len(row) for _, row in rows])
-    ]
-    for batch in batches:
+    lengths = [len(row) for _, row in rows]
+    for batch in batches_by_length(lengths, MAX_ROWS, MAX_POSITIONS):
         where = [rows[b][0] for b in batch]
         inputs = batch_inputs(
             model,
@@ -134,36 +131,29 @@ def remember(
     chosen = [(i, p) for i, post in enumerate(posts) for p in post.pairs or () if p.relation]
     names = tuple(sorted({str(pair.relation) for _, pair in chosen}))
     rows = [tokenize_pairs(model, posts[i], [(pair.head, pair.tail)])[1][0] for i, pair in chosen]
-    there = torch.zeros(len(rows), model.config.pair.dim)
-    back, nota = torch.zeros_like(there), torch.zeros(len(rows), 2)
+    forward = torch.zeros(len(rows), model.config.pair.dim)
+    backward, nota = torch.zeros_like(forward), torch.zeros(len(rows), 2)
     lengths = [len(row) for row in rows]
     words = {**model.schema.types, **bank.types}
-    for batch in length_buckets(lengths, 64):
-        for part in _bounded(batch, lengths):
-            where = [chosen[b][0] for b in part]
-            inputs = batch_inputs(
-                model,
-                [rows[b] for b in part],
-                [posts[i] for i in where],
-                [pictures[i] for i in where],
-            )
-            encoded = model.pair(inputs, words, back=True)
-            assert encoded.back is not None
-            there[part], back[part] = encoded.embedding, encoded.back.embedding
-            for way, read in enumerate((encoded, encoded.back)):
-                nota[part, way] = model.head(read, bank).logits[:, 0]
+    for part in batches_by_length(lengths, MAX_ROWS, MAX_POSITIONS):
+        where = [chosen[b][0] for b in part]
+        inputs = batch_inputs(
+            model,
+            [rows[b] for b in part],
+            [posts[i] for i in where],
+            [pictures[i] for i in where],
+        )
+        encoded = model.pair_encoder(inputs, words, back=True)
+        assert encoded.back is not None
+        forward[part], backward[part] = encoded.embedding, encoded.back.embedding
+        for way, read in enumerate((encoded, encoded.back)):
+            nota[part, way] = model.scorer(read, bank).logits[:, 0]
     numbers = range(len(posts)) if numbers is None else numbers
     return Memory(
         names,
         torch.tensor([names.index(str(pair.relation)) for _, pair in chosen], dtype=torch.long),
-        there,
-        back,
+        forward,
+        backward,
         nota,
         torch.tensor([numbers[i] for i, _ in chosen], dtype=torch.long),
     )
-
-
-def _bounded(batch: Sequence[int], lengths: Sequence[int]) -> list[Sequence[int]]:
-    """A batch cut so that no part has more padded positions than allowed."""
-    size = max(1, POSITIONS_A_BATCH // max(lengths[b] for b in batch))
-    return [batch[i : i + size] for i in range(0, len(batch), size)]

@@ -42,21 +42,21 @@ class Memory:
     Attributes:
         names: The labels that occur; NOTA may be one of them.
         label: ``(M,)`` which of ``names`` each pair carries, from head to tail.
-        there, back: ``(M, dim)`` the pairs' embeddings, from head to tail and from tail to head.
-        nota: ``(M, 2)`` the logit of NOTA, there and back.
+        forward, backward: ``(M, dim)`` the pairs' embeddings, from head to tail and from tail to head.
+        nota: ``(M, 2)`` the logit of NOTA, forward and backward.
         post: ``(M,)`` the number of the post in the corpus.
 
     Example:
         >>> from rukh.modeling.model import RelationModel
         >>> memory = RelationModel.from_pretrained("open").memory
-        >>> memory.there.shape[1], memory.labels.count("composer")
+        >>> memory.forward.shape[1], memory.labels.count("composer")
         (384, 7)
     """
 
     names: tuple[str, ...]
     label: Tensor
-    there: Tensor
-    back: Tensor
+    forward: Tensor
+    backward: Tensor
     nota: Tensor
     post: Tensor
 
@@ -74,14 +74,14 @@ class Memory:
         labels = [names.index(name) for name in [*self.labels, *other.labels]]
         parts = {
             name: torch.cat([getattr(self, name), getattr(other, name)])
-            for name in ("there", "back", "nota", "post")
+            for name in ("forward", "backward", "nota", "post")
         }
         return Memory(names, torch.tensor(labels, dtype=torch.long), **parts)
 
     def without(self, names: Collection[str]) -> Memory:
         """The pairs that carry none of these labels."""
         kept = torch.tensor([name not in names for name in self.labels], dtype=torch.bool)
-        parts = ("label", "there", "back", "nota", "post")
+        parts = ("label", "forward", "backward", "nota", "post")
         return replace(self, **{name: getattr(self, name)[kept] for name in parts})
 
 
@@ -117,7 +117,7 @@ def stored(memory: Memory) -> bytes:
         "nota": memory.nota.half(),
         "post": memory.post.to(torch.int32),
     }
-    for name in ("there", "back"):
+    for name in ("forward", "backward"):
         vectors: Tensor = getattr(memory, name)
         scale = vectors.abs().amax(1, keepdim=True).clamp_min(1e-6) / 127
         tensors[name] = (vectors / scale).round().to(torch.int8)
@@ -142,19 +142,19 @@ def read_memory(file: Path, dim: int) -> Memory:
             found = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             names = [str(name) for name in json.loads((opened.metadata() or {})["names"])]
         count = len(found["label"])
-        there, back = (found[n].float() * found[f"{n}_scale"][:, None] for n in ("there", "back"))
+        forward, backward = (found[n].float() * found[f"{n}_scale"][:, None] for n in ("forward", "backward"))
         memory = Memory(
             tuple(names),
             found["label"].long(),
-            there,
-            back,
+            forward,
+            backward,
             found["nota"].float(),
             found["post"].long(),
         )
         outside = count and not 0 <= int(memory.label.min()) <= int(memory.label.max()) < len(names)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, IndexError) as error:
         raise WeightsError(f"cannot read the memory in {file}: {error}") from None
-    shapes = (memory.there.shape, memory.back.shape, memory.nota.shape, memory.post.shape)
+    shapes = (memory.forward.shape, memory.backward.shape, memory.nota.shape, memory.post.shape)
     if outside or shapes != ((count, dim), (count, dim), (count, 2), (count,)):
         raise WeightsError(f"{file} is no memory of this model; it is damaged or another's")
     return memory

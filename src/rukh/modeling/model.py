@@ -47,7 +47,7 @@ class ModelConfig(Record):
         pair, relation: Options of the two towers.
         tagger: Name or path of the tagger that types entities without a type; None types nothing.
         captions: The one caption source that it was trained for, or None.
-        initial_sha256: Hash of the weights that ``pair.init_from`` stands for; the layers below
+        init_from_sha256: Hash of the weights that ``pair.init_from`` stands for; the layers below
             the tuned ones are read from there.
         visual_dim: Width of the vision encoder's patch states.
         order: How its training showed pairs, and so what its logits stand for; see
@@ -59,9 +59,9 @@ class ModelConfig(Record):
         type_penalty: What a type that a relation does not allow takes off the relation's logit;
             see :mod:`rukh.modeling.type_constraints`.
         threshold: The least probability of the best relation at which it is told.
-        anchored: Relations that a few examples have moved, in the order of the stored ``anchors``;
+        anchored_relations: Relations that a few examples have moved, in the order of the stored ``anchors``;
             see :mod:`rukh.training.few_shot`.
-        remembered: How many pairs of its training stand in its memory; see :mod:`rukh.modeling.memory`.
+        memory_size: How many pairs of its training stand in its memory; see :mod:`rukh.modeling.memory`.
         figures: What training measured.
     """
 
@@ -70,7 +70,7 @@ class ModelConfig(Record):
     relation: RelationConfig = RelationConfig()
     tagger: str | None = "tagger"
     caption_source: str | None = None
-    initial_sha256: str | None = None
+    init_from_sha256: str | None = None
     visual_dim: int = Field(default=1, ge=1)
     direction_mode: DirectionMode = "both"
     temperature: float = Field(default=1.0, gt=0)
@@ -78,8 +78,8 @@ class ModelConfig(Record):
     unseen_shift: float = 0.0
     type_penalty: float = Field(default=0.0, ge=0)
     threshold: float = Field(default=0.5, ge=0, le=1)
-    anchored: tuple[str, ...] = ()
-    remembered: int = Field(default=0, ge=0)
+    anchored_relations: tuple[str, ...] = ()
+    memory_size: int = Field(default=0, ge=0)
     figures: dict[str, Any] = {}
 
 
@@ -89,7 +89,7 @@ def load_text_encoder(config: PairConfig) -> TextEncoder:
         return TextEncoder.load(config.text_encoder)
     before = _relations_before(config)
     if before is not None:
-        encoder = before.pair.text
+        encoder = before.pair_encoder.text_encoder
     else:
         encoder = TokenTagger.from_pretrained(config.init_from).encoder
     if encoder.name != config.text_encoder:
@@ -131,14 +131,14 @@ def start_heads(model: RelationModel) -> list[str]:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             old = known.get(name)
-            if old is None or name.startswith("pair.text.") or old.shape != parameter.shape:
+            if old is None or name.startswith("pair_encoder.text_encoder.") or old.shape != parameter.shape:
                 continue
             parameter.copy_(old)
             copied.append(name)
     return copied
 
 
-def initial_sha256(config: PairConfig) -> str | None:
+def init_from_sha256(config: PairConfig) -> str | None:
     """Hash of the weights that ``config.init_from`` stands for, or None."""
     if config.init_from is None:
         return None
@@ -154,7 +154,7 @@ class RelationModel(nn.Module):
         text: A text encoder; loaded by the config's name where None.
 
     Attributes:
-        anchors: ``(A, dim + 1)`` of the relations in ``config.anchored``.
+        anchors: ``(A, dim + 1)`` of the relations in ``config.anchored_relations``.
         memory: Some of its training pairs, or None.
 
     Example:
@@ -169,15 +169,15 @@ class RelationModel(nn.Module):
         super().__init__()
         self.config, self.schema = config, schema
         text = text or load_text_encoder(config.pair)
-        self.pair = PairEncoder(config.pair, text, config.visual_dim)
-        self.head: Scorer = resolve("scorers", config.relation.scorer)(
+        self.pair_encoder = PairEncoder(config.pair, text, config.visual_dim)
+        self.scorer: Scorer = resolve("scorers", config.relation.scorer)(
             config.pair.dim, text.dim, config.relation, schema
         )
         self.relation_text: TextEncoder | None = None
         if config.relation.encoder == "separate":
             self.relation_text = TextEncoder.load(config.pair.text_encoder)
             tune_top_layers(self.relation_text.model, config.relation.trainable_layers)
-        self.anchors = torch.zeros(len(config.anchored), config.pair.dim + 1)
+        self.anchors = torch.zeros(len(config.anchored_relations), config.pair.dim + 1)
         self.memory: Memory | None = None
 
     @cached_property
@@ -197,7 +197,7 @@ class RelationModel(nn.Module):
         seen = column_mask(known, bank, self.config.direction_mode)
         if not seen.all():
             bank = replace(bank, seen=seen)
-        own = dict(zip(self.config.anchored, self.anchors, strict=True))
+        own = dict(zip(self.config.anchored_relations, self.anchors, strict=True))
         if not known & own.keys():
             return bank
         none = torch.zeros(self.config.pair.dim + 1)
@@ -219,7 +219,7 @@ class RelationModel(nn.Module):
     def _embedded(self, schema: RelationSchema) -> RelationBank:
         name = self.config.pair.text_encoder
         if self.config.relation.encoder == "shared":
-            return RelationBank.build(schema, self.pair.text.sentences)
+            return RelationBank.build(schema, self.pair_encoder.text_encoder.sentences)
         if self.relation_text is not None:
             return RelationBank.build(schema, self.relation_text.sentences)
         # The tower's own encoder has been tuned; the base is loaded anew, and only if the cache
@@ -237,11 +237,11 @@ class RelationModel(nn.Module):
         A type reads as the bank's schema words it, else as the model's own schema does.
         """
         joint = self.config.direction_mode == "joint"
-        encoded: PairEncoding = self.pair(inputs, {**self.schema.types, **bank.types}, back=joint)
-        scores = self.head(encoded, bank)
+        encoded: PairEncoding = self.pair_encoder(inputs, {**self.schema.types, **bank.types}, back=joint)
+        scores = self.scorer(encoded, bank)
         if encoded.back is not None:
             # Each order knows the other, as an indexed bank is scored alike in both.
-            back = self.head(encoded.back._replace(back=encoded), bank)
+            back = self.scorer(encoded.back._replace(back=encoded), bank)
             scores = scores._replace(logits=merge_directions(scores.logits, back.logits, bank))
         return scores, encoded
 
@@ -286,7 +286,7 @@ class RelationModel(nn.Module):
         except ValidationError as error:
             raise as_input_error(error, str(folder / "config.json")) from None
         schema = RelationSchema.load(folder / "schema.yaml")
-        if config.initial_sha256 not in (None, initial_sha256(config.pair)):
+        if config.init_from_sha256 not in (None, init_from_sha256(config.pair)):
             raise WeightsError(
                 f"{folder} was trained from another {config.pair.init_from!r} than the one that "
                 "is here"
@@ -296,16 +296,16 @@ class RelationModel(nn.Module):
         model = cls(plain, schema)
         model.config = config
         state = read_state(folder / "model.safetensors")
-        if config.anchored:
+        if config.anchored_relations:
             anchors = state.pop(ANCHORS, model.anchors[:0]).float()
             if anchors.shape != model.anchors.shape:
                 raise WeightsError(f"{folder} lacks the anchors that its config names")
             model.anchors = anchors
-        if config.remembered or (folder / MEMORY).exists():
+        if config.memory_size or (folder / MEMORY).exists():
             model.memory = read_memory(folder / MEMORY, config.pair.dim)
         load_trained_state(model, state)
         stored = trained_state(model).keys() - state.keys()
-        merged = "pair.text." if config.pair.lora_rank else "nothing."
+        merged = "pair_encoder.text_encoder." if config.pair.lora_rank else "nothing."
         if lacking := sorted(n for n in stored if not n.startswith(merged)):
             raise WeightsError(f"{folder} lacks the weights of {lacking[0]!r}; it is damaged")
         return model.eval()
@@ -322,7 +322,7 @@ def write_model(
     """Write the files of a model folder, as a whole or not at all."""
     from safetensors.torch import save
 
-    config = config.model_copy(update={"remembered": 0 if memory is None else len(memory)})
+    config = config.model_copy(update={"memory_size": 0 if memory is None else len(memory)})
     with atomic_folder(folder) as part:
         with atomic_open(part / "model.safetensors", "wb") as stream:
             stream.write(save(state))

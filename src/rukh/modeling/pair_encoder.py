@@ -9,7 +9,7 @@ paper leaves open (markers, gate, geometry, the form of the head) is an option o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
@@ -72,7 +72,7 @@ class PairConfig(Record):
     fusion_layers: int = Field(default=1, ge=0, le=12)
     fusion_heads: int = Field(default=6, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    look: bool = False
+    image_fusion: Literal["concat", "region_pooling"] = "concat"
     dim: int = Field(default=384, ge=8)
     distance_embedding: bool = True
     residual: bool = False
@@ -111,62 +111,62 @@ class PairEncoder(nn.Module):
         visual_dim: Width of the vision encoder's patch states.
     """
 
-    edges: Tensor
+    distance_edges: Tensor
 
     def __init__(self, config: PairConfig, text: TextEncoder, visual_dim: int) -> None:
         super().__init__()
-        self.config, self.text, self.visual_dim = config, text, visual_dim
+        self.config, self.text_encoder, self.visual_dim = config, text, visual_dim
         self.limit = min(config.max_length, text.max_length)
         if config.lora_rank:
             add_lora(text.model, config.lora_rank)
         else:
             tune_top_layers(text.model, config.trainable_layers)
         dim = config.dim
-        self.role = nn.Parameter(self._word_vectors(list(ROLE_WORDS)).clone())
+        self.role_embedding = nn.Parameter(self._word_vectors(list(ROLE_WORDS)).clone())
         same = text.dim == dim
-        self.text_in: nn.Module = nn.Identity() if same else nn.Linear(text.dim, dim)
-        self.type_in = nn.Linear(text.dim, dim)
-        self.region_out: nn.Module = nn.Identity() if same else nn.Linear(dim, text.dim)
-        self.look = RegionPooling(dim, visual_dim) if config.look else None
-        self.patch_in = (
+        self.text_projection: nn.Module = nn.Identity() if same else nn.Linear(text.dim, dim)
+        self.type_projection = nn.Linear(text.dim, dim)
+        pooling = config.image_fusion == "region_pooling"
+        self.region_pooling = RegionPooling(dim, visual_dim) if pooling else None
+        self.patch_projection = (
             None
-            if config.look
+            if pooling
             else nn.Sequential(nn.LayerNorm(visual_dim), nn.Linear(visual_dim, dim))
         )
-        self.geometry = BoxGeometry(dim)
-        self.absent = nn.Parameter(torch.randn(dim) * 0.02)
-        self.modality = nn.Parameter(torch.randn(dim) * 0.02)
+        self.box_embedding = BoxGeometry(dim)
+        self.missing_image = nn.Parameter(torch.randn(dim) * 0.02)
+        self.image_embedding = nn.Parameter(torch.randn(dim) * 0.02)
         self.gate = VisualGate(dim)
         self.fusion = Fusion(dim, config.fusion_layers, config.fusion_heads, config.dropout)
         side = 32
-        self.distance = nn.Embedding(2 * len(DISTANCES) + 3, side)
-        self.kind = nn.Embedding(4, side)
+        self.distance_embedding = nn.Embedding(2 * len(DISTANCES) + 3, side)
+        self.kind_embedding = nn.Embedding(4, side)
         relation_width = box_relation(torch.zeros(1, 4), torch.zeros(1, 4)).shape[-1]
-        self.box = nn.Linear(relation_width, side)
+        self.box_relation = nn.Linear(relation_width, side)
         with torch.no_grad():
             # Offsets are a few tenths: as large as the other two, or the head hardly hears them.
-            self.box.weight.mul_(8)
-        wide = (6 if config.look else 3) * dim + 3 * side
-        self.head = nn.Sequential(
+            self.box_relation.weight.mul_(8)
+        wide = (6 if pooling else 3) * dim + 3 * side
+        self.mlp = nn.Sequential(
             nn.LayerNorm(wide), nn.Linear(wide, dim), nn.GELU(), nn.Dropout(config.dropout)
         )
-        self.out = nn.Linear(dim, dim)
+        self.output = nn.Linear(dim, dim)
         if config.residual:
             if not same:
                 raise InputError(
                     f"needs dim {text.dim}, the width of {text.name!r}", field="pair.residual"
                 )
-            nn.init.zeros_(self.out.weight)
-            nn.init.zeros_(self.out.bias)
-            self.share = nn.Parameter(torch.tensor([1.0, 0.5, 0.5]))
-        self.register_buffer("edges", torch.tensor(DISTANCES), persistent=False)
+            nn.init.zeros_(self.output.weight)
+            nn.init.zeros_(self.output.bias)
+            self.residual_weights = nn.Parameter(torch.tensor([1.0, 0.5, 0.5]))
+        self.register_buffer("distance_edges", torch.tensor(DISTANCES), persistent=False)
 
     def _word_vectors(self, names: Sequence[str]) -> Tensor:
         """Mean word embedding of each name, ``(K, d_text)``; zeros for an empty name."""
-        out = torch.zeros(len(names), self.text.dim)
+        out = torch.zeros(len(names), self.text_encoder.dim)
         for i, name in enumerate(names):
-            if ids := self.text.tokenize(name).ids:
-                out[i] = self.text.embed(torch.tensor(ids)).detach().mean(0)
+            if ids := self.text_encoder.tokenize(name).ids:
+                out[i] = self.text_encoder.embed(torch.tensor(ids)).detach().mean(0)
         return out
 
     def forward(
@@ -180,29 +180,29 @@ class PairEncoder(nn.Module):
             back: Whether to read each pair from tail to head as well.
         """
         words = [type_words.get(n, n.replace("_", " ").lower()) for n in inputs.type_names]
-        table = torch.cat([self._word_vectors(words), torch.zeros(1, self.text.dim)])
+        table = torch.cat([self._word_vectors(words), torch.zeros(1, self.text_encoder.dim)])
         if not self.config.type_hints:
             table = torch.zeros_like(table)
         content, place, patches = self._see(inputs, table)
         states = self._read(inputs, table, content + place)
         found = None
-        if self.look is None:
+        if self.region_pooling is None:
             seen = mean(patches, inputs.has_patch)
         else:
             shown = inputs.patches, inputs.patch_boxes, inputs.has_patch, inputs.boxes
-            found = self.look(*shown)
+            found = self.region_pooling(*shown)
             seen = nn.functional.layer_norm(found[:, 0], found.shape[2:])
         logit = self.gate(mean(states, inputs.groups == 0), seen)
         pictured = inputs.has_patch.any(1)
         trust = torch.where(pictured, logit.sigmoid(), 0.0)[:, None]
-        regions = self.absent + trust[..., None] * (content - self.absent) + place + self.modality
+        regions = self.missing_image + trust[..., None] * (content - self.missing_image) + place + self.image_embedding
         read = torch.cat([states, regions], 1)
         groups = torch.cat([inputs.groups, torch.where(inputs.has_object, 0, -1)], 1)
         heard = torch.zeros_like(groups, dtype=states.dtype)
         if found is None:
             # The picture's gated mean, in the place of an absent one, then its patches.
-            gated = self.absent + trust * (seen - self.absent)
-            visual = torch.cat([gated[:, None], patches], 1) + self.modality
+            gated = self.missing_image + trust * (seen - self.missing_image)
+            visual = torch.cat([gated[:, None], patches], 1) + self.image_embedding
             there = torch.where(inputs.has_patch, 0, -1)
             groups = torch.cat([groups, torch.zeros_like(groups[:, :1]), there], 1)
             nothing = heard.new_zeros(len(heard), 1)
@@ -238,56 +238,51 @@ class PairEncoder(nn.Module):
         if found is not None:
             told.append(found[inputs.row, 0])
             told += [inputs.of(found[:, 1:], o) for o in (inputs.head_object, inputs.tail_object)]
-        hidden = self.head(torch.cat([*told, self._relative(inputs)], -1))
-        pair = self.out(hidden)
+        hidden = self.mlp(torch.cat([*told, self._relative(inputs)], -1))
+        pair = self.output(hidden)
         if self.config.residual:
             word = (inputs.groups == 0)[..., None]
             text = (read[:, : word.shape[1]] * word).sum(1)[inputs.row]  # its mean's direction
             ends = (read[inputs.row[:, None], ends].mean(1) for ends in (inputs.head, inputs.tail))
             start = torch.stack([nn.functional.normalize(v, dim=-1) for v in (text, *ends)])
-            pair = pair + (self.share[:, None, None] * start).sum(0)
+            pair = pair + (self.residual_weights[:, None, None] * start).sum(0)
         return PairEncoding(nn.functional.normalize(pair, dim=-1), hidden, gate)
 
     def _see(self, inputs: PairBatch, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What each object's region shows ``(B, R, d)``, where it stands and of what type it is
         ``(B, R, d)``, and the patches ``(B, P, d)``. With a look only that tells what is shown.
         """
-        place = self.geometry(inputs.boxes) + self.type_in(table[inputs.object_types])
-        content = self.absent.expand(*inputs.boxes.shape[:2], -1)
-        if self.patch_in is None:
+        place = self.box_embedding(inputs.boxes) + self.type_projection(table[inputs.object_types])
+        content = self.missing_image.expand(*inputs.boxes.shape[:2], -1)
+        if self.patch_projection is None:
             return content, place, content.new_zeros(len(content), 0, content.shape[2])
-        shown = self.patch_in(inputs.patches)
+        shown = self.patch_projection(inputs.patches)
         if inputs.patches.shape[1] and inputs.boxes.shape[1]:
             pooled = pool_regions(shown, inputs.patch_boxes, inputs.has_patch, inputs.boxes)
             content = torch.where(inputs.has_patch.any(1)[:, None, None], pooled, content)
-        return content, place, shown + self.geometry(inputs.patch_boxes)
+        return content, place, shown + self.box_embedding(inputs.patch_boxes)
 
     def _read(self, inputs: PairBatch, table: Tensor, regions: Tensor) -> Tensor:
         """Text states ``(B, T, d)``."""
         marker = inputs.roles > 0
-        embeds = self.text.embed(inputs.ids)
-        hints = self.role[inputs.roles] + table[inputs.types]
-        if (inputs.objects >= 0).any():
-            # A levitated marker of an object starts from what its region shows.
-            index = inputs.objects.clamp_min(0)[..., None].expand(-1, -1, regions.shape[-1])
-            shown = self.region_out(regions.gather(1, index))
-            hints = hints + torch.where(inputs.objects[..., None] >= 0, shown, 0.0)
+        embeds = self.text_encoder.embed(inputs.ids)
+        hints = self.role_embedding[inputs.roles] + table[inputs.types]
         embeds = torch.where(marker[..., None], hints, embeds)
         mask = inputs.groups >= 0
         if (inputs.groups > 0).any():
             mask = visibility(inputs.groups)
             mask = mask | torch.eye(mask.shape[1], dtype=torch.bool)
-        states: Tensor = self.text_in(self.text(embeds, mask, inputs.positions, inputs.segments))
+        states: Tensor = self.text_projection(self.text_encoder(embeds, mask, inputs.positions, inputs.segments))
         return states
 
     def _relative(self, inputs: PairBatch) -> Tensor:
         """How the two arguments stand to each other, ``(Q, 3 * 32)``."""
-        size = torch.bucketize(inputs.distance.abs(), self.edges) + 1
+        size = torch.bucketize(inputs.distance.abs(), self.distance_edges) + 1
         middle = len(DISTANCES) + 1
         bucket = torch.where(inputs.distance == 0, middle, middle + inputs.distance.sign() * size)
-        distance = self.distance(bucket.clamp(0, 2 * middle))
+        distance = self.distance_embedding(bucket.clamp(0, 2 * middle))
         if not self.config.distance_embedding:
             distance = torch.zeros_like(distance)
         visual = (inputs.kind == 3)[:, None]
-        box = torch.where(visual, self.box(box_relation(inputs.head_box, inputs.tail_box)), 0.0)
-        return torch.cat([distance, self.kind(inputs.kind), box], -1)
+        box = torch.where(visual, self.box_relation(box_relation(inputs.head_box, inputs.tail_box)), 0.0)
+        return torch.cat([distance, self.kind_embedding(inputs.kind), box], -1)

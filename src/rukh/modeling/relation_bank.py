@@ -75,7 +75,7 @@ class RelationBank:
         vectors = embedded(descriptions, embed, file)
         names = schema.names
         place = {name: i for i, name in enumerate(names)}
-        turned = [schema.reverse(name) for name in names]
+        turned = [schema.inverse_of(name) for name in names]
         reverse = torch.tensor([-1 if t is None else place[t] for t in turned])
         return cls(names, tuple(descriptions), vectors, torch.tensor(table), reverse, schema.types)
 

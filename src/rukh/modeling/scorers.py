@@ -49,8 +49,7 @@ class RelationConfig(Record):
     """
 
     scorer: str = "retrieval"
-    encoder: Literal["frozen", "shared", "separate"] = "frozen"
-    trainable_layers: int = Field(default=2, ge=0)
+    encoder: Literal["frozen", "shared"] = "frozen"
     reduction: Literal["mean", "max", "logsumexp"] = "logsumexp"
     temperature: float = Field(default=0.07, gt=0)
     refresh_steps: int = Field(default=50, ge=1)
@@ -197,11 +196,11 @@ class RetrievalScorer(nn.Module):
     ) -> None:
         super().__init__()
         self.reduction = config.reduction
-        self.project = nn.Linear(text_dim, dim)
+        self.projection = nn.Linear(text_dim, dim)
         if text_dim == dim:
             # Begin in the sentence encoder's own space, where like descriptions already lie close.
-            nn.init.eye_(self.project.weight)
-            nn.init.zeros_(self.project.bias)
+            nn.init.eye_(self.projection.weight)
+            nn.init.zeros_(self.projection.bias)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
         self.nota = nn.Linear(dim, 1)
         self._kept: _Kept | None = None
@@ -214,7 +213,7 @@ class RetrievalScorer(nn.Module):
 
     def prototypes(self, bank: RelationBank) -> Tensor:
         """The bank's descriptions in the pairs' space, ``(M, dim)``, normalised."""
-        return nn.functional.normalize(self.project(bank.vectors), dim=-1)
+        return nn.functional.normalize(self.projection(bank.vectors), dim=-1)
 
     def _known(self, bank: RelationBank) -> _Kept:
         """The prototypes of the bank that was asked last are kept as long as the weights stand.
@@ -222,7 +221,7 @@ class RetrievalScorer(nn.Module):
         The weights themselves are compared: they are few, and nothing that changes them, by
         whatever way, goes unseen.
         """
-        kept, weight, bias = self._kept, self.project.weight, self.project.bias
+        kept, weight, bias = self._kept, self.projection.weight, self.projection.bias
         if (
             kept is None
             or kept.bank is not bank
@@ -257,7 +256,7 @@ class ClassificationScorer(nn.Module):
     ) -> None:
         super().__init__()
         self.names = schema.names
-        self.labels = nn.Linear(dim, 1 + len(self.names))
+        self.output = nn.Linear(dim, 1 + len(self.names))
 
     def forward(self, pairs: PairEncoding, bank: RelationBank) -> PairScores:
         """See :class:`Head`. Raises InputError for another schema's bank."""
@@ -266,7 +265,7 @@ class ClassificationScorer(nn.Module):
                 "a classifier cannot take relations that it was not trained on",
                 fix="use a model whose head is retrieval",
             )
-        logits = self.labels(pairs.hidden)
+        logits = self.output(pairs.hidden)
         return PairScores(logits, torch.zeros_like(logits[:, 1:], dtype=torch.int16))
 
 

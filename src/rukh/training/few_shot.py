@@ -57,7 +57,7 @@ def adapted(model: RelationModel, schema: RelationSchema, posts: Sequence[Post])
             relation has the name of another one that the model knows, or the model's head is not
             retrieval or it remembers nothing, so that new relations would take the place of all.
     """
-    if not isinstance(model.head, RetrievalScorer):
+    if not isinstance(model.scorer, RetrievalScorer):
         raise InputError(
             "only a model that retrieves relations by their descriptions takes new ones",
             fix="use a model whose head is retrieval",
@@ -76,10 +76,10 @@ def adapted(model: RelationModel, schema: RelationSchema, posts: Sequence[Post])
     examples = _examples(model, schema, posts)
     found = examples.names
     kept = {
-        name: model.anchors[k] for k, name in enumerate(model.config.anchored) if name not in found
+        name: model.anchors[k] for k, name in enumerate(model.config.anchored_relations) if name not in found
     }
     unshown = {*schema.names} - {*found, *model.schema.names}
-    model.schema = RelationSchema.merged([model.schema, schema], unshown)
+    model.schema = RelationSchema.merge([model.schema, schema], unshown)
     _anchor(model, kept)
     memory = model.memory.joined(examples)
     fitted = _fitted(model, model.bank(), memory, len(model.memory), found)
@@ -92,7 +92,7 @@ def _examples(model: RelationModel, schema: RelationSchema, posts: Sequence[Post
     """The labelled pairs of the examples."""
     extractor = Extractor(model, schema=schema)
     shown = []
-    for post in (schema.named(post) for post in posts):
+    for post in (schema.resolve_labels(post) for post in posts):
         told = tuple(p for p in post.pairs or () if p.relation not in (None, schema.nota))
         if told:
             shown.append(post.model_copy(update={"pairs": told}))
@@ -104,7 +104,7 @@ def _examples(model: RelationModel, schema: RelationSchema, posts: Sequence[Post
 
 def _anchor(model: RelationModel, anchors: dict[str, Tensor]) -> None:
     """Make these the model's anchors, and no others."""
-    model.config = model.config.model_copy(update={"anchored": tuple(anchors)})
+    model.config = model.config.model_copy(update={"anchored_relations": tuple(anchors)})
     none = model.anchors[:0]
     model.anchors = torch.stack(list(anchors.values())) if anchors else none
 
@@ -118,23 +118,23 @@ def _fitted(
         memory: Pairs of all relations, of which the first ``old`` are no examples of now.
     """
     schema, order = model.schema, model.config.direction_mode
-    nothing = torch.zeros_like(memory.there)
+    nothing = torch.zeros_like(memory.forward)
     gate = torch.zeros(0)
     with torch.no_grad():
-        assert isinstance(model.head, RetrievalScorer)
-        scale = model.head.scale
+        assert isinstance(model.scorer, RetrievalScorer)
+        scale = model.scorer.scale
         ways = [
             torch.cat(
-                [nota[:, None], model.head(PairEncoding(x, nothing, gate), bank).logits[:, 1:]], 1
+                [nota[:, None], model.scorer(PairEncoding(x, nothing, gate), bank).logits[:, 1:]], 1
             )
-            for x, nota in zip((memory.there, memory.back), memory.nota.T, strict=True)
+            for x, nota in zip((memory.forward, memory.backward), memory.nota.T, strict=True)
         ]
     target = torch.tensor(
         [target_columns(name, bank, schema.nota, order)[0] for name in memory.labels]
     )
     weights = _weights(memory, old, found, schema.nota)
     rows = torch.tensor([bank.names.index(name) for name in found])
-    anchors = torch.zeros(len(found), memory.there.shape[1] + 1, requires_grad=True)
+    anchors = torch.zeros(len(found), memory.forward.shape[1] + 1, requires_grad=True)
     solver = torch.optim.LBFGS([anchors], max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def logits(x: Tensor, base: Tensor) -> Tensor:
@@ -142,9 +142,9 @@ def _fitted(
 
     def step() -> Tensor:
         solver.zero_grad()
-        told = logits(memory.there, ways[0])
+        told = logits(memory.forward, ways[0])
         if order == "joint":
-            told = merge_directions(told, logits(memory.back, ways[1]), bank)
+            told = merge_directions(told, logits(memory.backward, ways[1]), bank)
         losses = cross_entropy(told / model.config.temperature, target, reduction="none")
         loss = (weights * losses).sum() + DECAY * (anchors[:, :-1] ** 2).sum()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -190,7 +190,7 @@ def adapt(
     state = read_state(folder / "model.safetensors")
     state[ANCHORS] = model.anchors.half().contiguous()
     card = (folder / "README.md").read_text(encoding="utf-8")
-    names = ", ".join(f"`{name}`" for name in model.config.anchored)
+    names = ", ".join(f"`{name}`" for name in model.config.anchored_relations)
     card = card.partition(ADAPTED)[0] + (
         f"{ADAPTED}Relations that a few examples were given for: {names}. The memory holds the "
         "vectors of these examples; the figures above are those of the model before.\n"

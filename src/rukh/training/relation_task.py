@@ -12,7 +12,6 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
-from rukh.candidates import both_orders
 from rukh.data.corpus import (
     DataConfig,
     ExtraCorpusConfig,
@@ -35,14 +34,14 @@ from rukh.modeling.model import (
     ModelConfig,
     RelationModel,
     configured_vision,
-    initial_sha256,
+    init_from_sha256,
     start_heads,
 )
 from rukh.modeling.pair_encoder import PairConfig
 from rukh.modeling.relation_bank import RelationBank
 from rukh.modeling.scorers import RelationConfig
 from rukh.modeling.type_constraints import violations
-from rukh.records import Post, Record
+from rukh.records import Post, Record, both_orders
 from rukh.schema.schema import RelationSchema
 from rukh.training.augmentation import AugmentedView, augment
 from rukh.training.calibration import Calibration, calibrate
@@ -50,7 +49,7 @@ from rukh.training.losses import gate_loss, info_nce
 from rukh.training.model_card import relation_card
 from rukh.training.trainer import TrainingConfig, fit
 from rukh.training.training_banks import TrainingBanks
-from rukh.utils.batching import length_buckets
+from rukh.utils.batching import batches_by_length
 
 
 class LossConfig(Record):
@@ -116,7 +115,7 @@ class RelationTask:
         own = config.schemas()
         schema = own[0]
         if config.extra_corpora or config.exclude_relations:
-            schema = RelationSchema.merged(own, config.exclude_relations)
+            schema = RelationSchema.merge(own, config.exclude_relations)
         # What is not there is told before hours of work.
         check_weights((config.pair.text_encoder, "text"), (config.pair.vision_encoder, "vision"))
         corpus = read_corpus(config.data, config.tagger, own, config.extra_corpora)
@@ -135,7 +134,7 @@ class RelationTask:
                 relation=config.relation,
                 tagger=config.tagger,
                 caption_source=config.caption_source,
-                initial_sha256=initial_sha256(config.pair),
+                init_from_sha256=init_from_sha256(config.pair),
                 visual_dim=1 if vision is None else vision.dim,
                 direction_mode=config.direction_mode,
             ),
@@ -184,7 +183,7 @@ class RelationTask:
 
     def pretrained(self) -> set[str]:
         """See :class:`rukh.training.trainer.TrainingTask`."""
-        pretrained = ("pair.text.", "relation_text.")
+        pretrained = ("pair_encoder.text_encoder.", "relation_text.")
         return {n for n, _ in self.model.named_parameters() if n.startswith(pretrained)}
 
     def batches(self, epoch: int) -> list[list[int]]:
@@ -194,7 +193,7 @@ class RelationTask:
         seed = self.config.training.seed * 1000 + epoch
         chosen = [i for i, _, _ in self.rows]
         self._shown = augment(self.posts, chosen, self.config.data, seed)
-        return length_buckets(lengths, self.config.training.batch_size, seed)
+        return batches_by_length(lengths, self.config.training.batch_size, seed=seed)
 
     def loss(self, batch: list[int]) -> Tensor:
         """See :class:`rukh.training.trainer.TrainingTask`."""
@@ -213,7 +212,7 @@ class RelationTask:
         logits, weights = scores.logits + self.bias[source], self.weights
         target = torch.cat([targets for _, _, targets in chosen])
         if contrasts is not None:
-            apart = self.model.head(encoded, contrasts).logits[:, 1:]
+            apart = self.model.scorer(encoded, contrasts).logits[:, 1:]
             logits, more = torch.cat([logits, apart], 1), apart.shape[1]
             target, weights = pad(target, (0, more)), pad(weights, (0, more), value=1.0)
         loss = info_nce(logits, target, weights, self.config.loss.label_smoothing)

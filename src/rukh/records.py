@@ -318,6 +318,18 @@ class Triple(Record):
         return data
 
 
+def free_ids(prefix: str, taken: Iterable[str]) -> Iterator[str]:
+    """Yield ``prefix0``, ``prefix1``, ..., without those that are taken.
+
+    Example:
+        >>> ids = free_ids("e", {"e0", "o1"})
+        >>> next(ids), next(ids)
+        ('e1', 'e2')
+    """
+    used = set(taken)
+    return (name for name in (f"{prefix}{number}" for number in count()) if name not in used)
+
+
 def as_input_error(error: ValidationError, where: str | None = None) -> InputError:
     """One line for the first problem that pydantic found, with its field's path."""
     first = error.errors(include_url=False)[0]

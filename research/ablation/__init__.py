@@ -1,1 +1,1 @@
-"""Studies behind the claims."""
+"""Ablation: one configuration trained again and again, each time with one thing changed."""

@@ -30,7 +30,7 @@ from rukh.records import Record
 from rukh.registry import resolve
 from rukh.schema.schema import RelationSchema
 from rukh.training.relation_task import RelationTrainingConfig, train_relations
-from rukh.utils.files import check_output, write_json
+from rukh.utils.files import check_outputs, write_json
 
 
 class AblationConfig(Record):
@@ -151,7 +151,7 @@ def _check(
         if on not in measured:  # most cells of a grid are measured on the same posts
             load_val(data, RelationSchema.load(told.relations))
             measured.add(on)
-        check_output(_file(config, cell, seed))
+        check_outputs([_file(config, cell, seed)])
 
 
 def _measure(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:

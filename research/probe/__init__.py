@@ -1,1 +1,1 @@
-"""Studies behind the claims."""
+"""The visual probe: posts that only their images decide, made anew for every test."""

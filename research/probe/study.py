@@ -27,9 +27,8 @@ from research.probe.posts import (
     TRACKS,
     Probe,
 )
-from rukh.candidates import both_orders
 from rukh.extractor import Extractor
-from rukh.records import Box, Pair, Post
+from rukh.records import Box, Pair, Post, both_orders
 from rukh.schema.schema import RelationSchema
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
@@ -74,7 +73,7 @@ def ask(extractor: Extractor, posts: Sequence[Post]) -> Asked:
 
 def _both(pair: Pair, schema: RelationSchema) -> tuple[str | None, str | None]:
     """The right answers for a pair, and for the same pair turned round."""
-    back = schema.reverse(pair.relation)
+    back = schema.inverse_of(pair.relation)
     return pair.relation, schema.nota if back is None else back
 
 

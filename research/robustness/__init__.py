@@ -1,1 +1,1 @@
-"""Studies behind the claims."""
+"""Robustness: figures under noise in words, types, captions, images, boxes and argument order."""

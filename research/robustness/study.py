@@ -194,7 +194,7 @@ def count(extractor: Extractor, posts: Sequence[Post]) -> Counts:
         right_free, right_given = [], []
         for pair, label in zip(labelled, judged.gold[at:], strict=False):
             if TURNED in pair.meta and label != nota:
-                back = schema.reverse(label)
+                back = schema.inverse_of(label)
                 right_free.append(back or f"{label}{REVERSED}")
                 right_given.append(back or nota or "")
             else:

@@ -1,1 +1,1 @@
-"""Studies behind the claims."""
+"""Seeds: the mean and deviation of models that were trained alike with different seeds."""

@@ -91,7 +91,7 @@ def test_turned_pairs_leave_the_order_free_figure(
     swapped = perturbed("reversed-pairs", 3, labelled, labelled, Others(labelled), 0)
     counts = count(extractor, swapped)
     schema = extractor.schema
-    positive = [schema.reverse(p.relation) for post in labelled for p in post.pairs or ()]
+    positive = [schema.inverse_of(p.relation) for post in labelled for p in post.pairs or ()]
     assert counts[:, 1, 2].sum() == sum(label is not None for label in positive)
 
 

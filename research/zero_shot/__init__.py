@@ -1,1 +1,1 @@
-"""Studies behind the claims."""
+"""Zero-shot: how well does a model predict relations that its training never showed?"""

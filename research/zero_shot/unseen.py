@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rukh.candidates import both_orders
 from rukh.evaluation.metrics import OrderedDecision, confusion, macro_f1, per_relation, take_better
 from rukh.evaluation.reliability import auroc, calibration_error
 from rukh.extractor import Extractor
 from rukh.modeling.directions import column_mask, target_columns
 from rukh.modeling.model import RelationModel
 from rukh.modeling.text_encoder import TextEncoder
-from rukh.records import Direction, Post
+from rukh.records import Direction, Post, both_orders
 from rukh.schema.schema import RelationSchema
 from rukh.training.calibration import fit_unseen
 from rukh.training.few_shot import adapted

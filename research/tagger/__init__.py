@@ -1,0 +1,1 @@
+"""Tagger: span F1 and typing accuracy on tagged sentences."""

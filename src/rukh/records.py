@@ -166,8 +166,8 @@ class Post(Record):
         caption: A machine's or a person's caption of the picture; a second text segment.
         entities, objects: The arguments; spans may nest or overlap.
         pairs: What to ask, in order, duplicates kept. None: every ordered pair that the schema's
-            types allow (see :func:`rukh.extractor.candidate_pairs`), of the entities that a tagger finds
-            where none are given.
+            types allow (see :func:`rukh.extractor.candidate_pairs`), of the entities that a
+            tagger finds where none are given.
         tokens: Character offsets of the source's tokens, where its format has tokens.
         meta: Whatever else the source said of it.
 
@@ -278,6 +278,18 @@ class ObjectMention(Record):
 
 
 Mention: TypeAlias = EntityMention | ObjectMention
+
+
+def to_mention(argument: Argument, text: str) -> Mention:
+    """An argument of a post with this text, as a triple reports it."""
+    if isinstance(argument, TextEntity):
+        start, end = argument.start, argument.end
+        return EntityMention(
+            id=argument.id, text=text[start:end], start=start, end=end, type=argument.type
+        )
+    return ObjectMention(
+        id=argument.id, box=argument.box, type=argument.type, label=argument.label
+    )
 
 
 class RankedRelation(Record):

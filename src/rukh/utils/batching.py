@@ -1,4 +1,4 @@
-"""Batches of like lengths, in an order that a seed decides."""
+"""Batches of bounded size: items of similar length, and parts of items that are too large."""
 
 from __future__ import annotations
 
@@ -6,62 +6,78 @@ from collections.abc import Sequence
 
 import torch
 
+_WINDOW = 50  # batches among which items are sorted by length when the order is random
 
-def length_buckets(
-    lengths: Sequence[int], batch_size: int, seed: int | None = None
+
+def batches_by_length(
+    lengths: Sequence[int],
+    max_items: int,
+    max_positions: int | None = None,
+    seed: int | None = None,
 ) -> list[list[int]]:
-    """Indices in batches whose members are of similar length, so that little is padding.
+    """Group item indices into batches of similar length, so that little is padding.
 
     Args:
-        lengths: One length an item.
-        batch_size: The most items a batch.
-        seed: Shuffles items within windows of 50 batches, and the batches. None: longest first,
-            for inference.
+        lengths: The length of each item.
+        max_items: Maximum number of items per batch.
+        max_positions: Maximum number of positions per batch, padding included; an item longer than
+            that is a batch of its own. None: no limit.
+        seed: Shuffle items, and then batches; lengths are similar within windows of 50 batches.
+            None: longest first, for inference.
 
     Example:
-        >>> length_buckets([3, 9, 4, 8], 2)
+        >>> batches_by_length([3, 9, 4, 8], 2)
         [[1, 3], [2, 0]]
+        >>> batches_by_length([3, 9, 4, 8], 2, max_positions=10)
+        [[1], [3], [2, 0]]
     """
     if seed is None:
         order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-        return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(lengths), generator=generator).tolist()
-    window = batch_size * 50
-    batches = []
-    for first in range(0, len(order), window):
-        near = sorted(order[first : first + window], key=lambda i: lengths[i])
-        batches += [near[i : i + batch_size] for i in range(0, len(near), batch_size)]
-    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+        batches = _chunks(order, max_items)
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(lengths), generator=generator).tolist()
+        batches = []
+        for window in _chunks(order, max_items * _WINDOW):
+            batches += _chunks(sorted(window, key=lambda i: lengths[i]), max_items)
+        batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+    if max_positions is None:
+        return batches
+    return [
+        part
+        for batch in batches
+        for part in _chunks(batch, max(1, max_positions // max(1, *(lengths[i] for i in batch))))
+    ]
 
 
-def bounded(counts: Sequence[int], most: int) -> list[list[tuple[int, slice]]]:
-    """Items of several things each, as parts of at most so many things.
+def _chunks(items: list[int], size: int) -> list[list[int]]:
+    return [items[i : i + size] for i in range(0, len(items), size)]
 
-    Only an item that is larger than a part is cut; an item of nothing stands in a part as well.
+
+def split_by_count(counts: Sequence[int], max_count: int) -> list[list[tuple[int, slice]]]:
+    """Divide items that have several elements each into parts of a bounded number of elements.
+
+    Only an item larger than a part is split; an item without elements belongs to a part as well.
 
     Args:
-        counts: How many things each item has.
-        most: The most things a part, at least 1.
+        counts: The number of elements of each item.
+        max_count: Maximum number of elements per part, at least 1.
 
     Returns:
-        Parts of ``(item, which of its things)``, in order.
+        Parts, in order, as lists of ``(item, slice of its elements)``.
 
     Example:
-        >>> bounded([2, 2, 5], 4)[1:]
+        >>> split_by_count([2, 2, 5], 4)[1:]
         [[(2, slice(0, 4, None))], [(2, slice(4, 5, None))]]
     """
     parts: list[list[tuple[int, slice]]] = []
     room = 0
     for item, count in enumerate(counts):
-        first = 0
-        while True:
-            taken = min(count - first, most)
-            if taken > room or not parts:
+        for first in range(0, max(count, 1), max_count):
+            size = min(count - first, max_count)
+            if size > room or not parts:
                 parts.append([])
-                room = most
-            parts[-1].append((item, slice(first, first + taken)))
-            first, room = first + taken, room - taken
-            if first >= count:
-                break
+                room = max_count
+            parts[-1].append((item, slice(first, first + size)))
+            room -= size
     return parts

@@ -1,4 +1,4 @@
-"""Files that are never half-written, by renaming what was written beside; and data in them."""
+"""Files and folders that are written completely or not at all; JSON, YAML; checks of outputs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from rukh.errors import InputError
 
 @contextmanager
 def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a file for writing; it appears under its name, whole, only if the block succeeds."""
+    """Open a file for writing; it takes its name, complete, only if the block succeeds."""
     path = Path(path)
     if path.is_dir():
         raise InputError("cannot write: it is a folder", where=str(path))
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
         stream = open(part, mode, **text)  # type: ignore[call-overload]
     except OSError as error:
         raise InputError(f"cannot write: {error.strerror}", where=str(path)) from None
@@ -43,7 +43,7 @@ def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Fill a fresh folder; it replaces ``path`` only if the block succeeds."""
+    """Fill a temporary folder; it replaces ``path`` only if the block succeeds."""
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -55,7 +55,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield part
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         if path.exists():
-            shutil.rmtree(old, ignore_errors=True)  # of a killed process that had our number
+            # A killed process with the same id may have left one.
+            shutil.rmtree(old, ignore_errors=True)
             os.replace(path, old)
         os.replace(part, path)
         shutil.rmtree(old, ignore_errors=True)
@@ -64,31 +65,37 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise
 
 
-@contextmanager
-def sole_user(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process within the block; a killed process lets go by itself.
-
-    Raises:
-        InputError: Another process holds it.
-    """
+def try_lock(stream: IO[Any]) -> bool:
+    """Lock an open file; False if another process holds the lock, which ends with the process."""
     try:
         import fcntl
-    except ImportError:  # no such locks on Windows
-        yield
-        return
+    except ImportError:  # Windows has no such locks
+        return True
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder for this process.
+
+    Raises:
+        InputError: Another process holds the lock.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not try_lock(stream):
             raise InputError(
-                "another process is at work in this folder", where=str(folder), fix="let it finish"
-            ) from None
+                "another process is using this folder", where=str(folder), fix="wait until it ends"
+            )
         yield
 
 
 def write_json(data: Any, path: str | Path) -> None:
-    """Write JSON to a path, or to standard output for ``-``; an existing file is replaced."""
+    """Write JSON to a file, replacing an existing one, or to standard output for ``-``."""
     text = json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     if str(path) == "-":
         sys.stdout.write(text)
@@ -98,7 +105,7 @@ def write_json(data: Any, path: str | Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON. Raises InputError, with the line, where it is missing or broken."""
+    """Read a JSON file. Raises InputError, with the line, if it is missing or malformed."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -116,14 +123,14 @@ def sha256(path: Path) -> str:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Plain data from YAML, where ``1e-4`` is a number (in YAML 1.1 it is not) and a key that
-    stands twice is a mistake (in PyYAML the last one holds).
+    """Parse YAML into plain data. ``1e-4`` is a number, and a repeated key is an error.
 
     Args:
-        where: What errors name, beside the line.
+        text: The YAML.
+        where: The name of the source, for error messages.
 
     Raises:
-        InputError: It is none, or a key stands twice.
+        InputError: The text is not YAML, or a key is repeated.
 
     Example:
         >>> parse_yaml("rate: 1e-4", "a file")
@@ -131,7 +138,7 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     import yaml
 
-    # libyaml's parser, where PyYAML was built with it, is three times as fast and as safe.
+    # The parser of libyaml, if PyYAML was built with it, is three times as fast.
     safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(safe):  # type: ignore[misc]
@@ -142,7 +149,7 @@ def parse_yaml(text: str, where: str) -> Any:
                     continue
                 if key.value in seen:
                     raise yaml.MarkedYAMLError(
-                        problem=f"key {key.value!r} stands twice", problem_mark=key.start_mark
+                        problem=f"key {key.value!r} is repeated", problem_mark=key.start_mark
                     )
                 seen.add(key.value)
             return super().construct_mapping(node, deep)
@@ -153,60 +160,56 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark  # libyaml counts a line more behind the end
+        mark = error.problem_mark  # for libyaml it may be one line past the end
         line = f":{min(mark.line, text.count(chr(10))) + 1}" if mark else ""
         raise InputError(f"not YAML: {error.problem}", where=where + line) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"not YAML: {' '.join(str(error).split())}", where=where) from None
 
 
-def check_output(path: str | Path | None, *inputs: str | Path | None) -> None:
-    """Say before any work that an output could not be written, or would replace an input.
-
-    Args:
-        path: None and ``-`` are no files, and always good.
-
-    Raises:
-        InputError: It is a folder, one of the inputs, or nothing can be written there.
-    """
-    if path is None or str(path) == "-":
-        return
-    path = Path(path)
-    if path.is_dir():
-        raise InputError("cannot write: it is a folder", where=str(path))
-    there = [Path(one) for one in inputs if one is not None and os.path.exists(one)]
-    if path.exists() and any(path.samefile(one) for one in there):
-        raise InputError("it is the input", where=str(path), fix="name another file to write")
-    folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
-    try:
-        # Tried, as no rights tell of a file system that takes no files, such as /proc.
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".rukh."):
-            pass
-    except OSError as error:
-        raise InputError(f"cannot write there: {error.strerror}", where=str(path)) from None
-
-
 def check_outputs(outputs: Sequence[str | Path | None], *inputs: str | Path | None) -> None:
-    """See :func:`check_output`; and that no two outputs are one file."""
-    told = [Path(path) for path in outputs if path is not None]
-    for i, path in enumerate(told):
-        check_output(path, *inputs)
-        if any(os.path.realpath(path) == os.path.realpath(other) for other in told[:i]):
-            raise InputError(
-                "two outputs are the same", where=str(path), fix="name another file for one"
-            )
-
-
-def check_folder(path: Path, holds: Collection[str]) -> None:
-    """Say before any work that a folder to be replaced is none, or holds other things.
+    """Check before any work that outputs can be written and replace neither inputs nor each other.
 
     Args:
-        holds: The names of what it may hold, as a run before left them.
+        outputs: Files to be written. None and ``-`` (standard output) are skipped.
+        inputs: Files that are read; None and missing ones are skipped.
 
     Raises:
-        InputError: See above.
+        InputError: An output is a folder, an input, another output, or cannot be written.
+    """
+    paths = [Path(path) for path in outputs if path is not None and str(path) != "-"]
+    existing = [Path(path) for path in inputs if path is not None and os.path.exists(path)]
+    for i, path in enumerate(paths):
+        if path.is_dir():
+            raise InputError("cannot write: it is a folder", where=str(path))
+        if path.exists() and any(path.samefile(other) for other in existing):
+            raise InputError(
+                "is an input and would be replaced", where=str(path), fix="name another output"
+            )
+        if any(os.path.realpath(path) == os.path.realpath(other) for other in paths[:i]):
+            raise InputError(
+                "two outputs are the same file", where=str(path), fix="name another output"
+            )
+        folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
+        try:
+            # Permissions do not tell: a file system such as /proc takes no files at all.
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=".rukh."):
+                pass
+        except OSError as error:
+            raise InputError(f"cannot write: {error.strerror}", where=str(path)) from None
+
+
+def check_output_folder(path: Path, expected: Collection[str]) -> None:
+    """Check before any work that a folder can be replaced without loss.
+
+    Args:
+        path: The folder; it may be missing.
+        expected: The names that it may contain, as an earlier run wrote them.
+
+    Raises:
+        InputError: It is a file, or contains other names.
     """
     if path.exists() and not path.is_dir():
-        raise InputError("is no folder", where=str(path), fix="give --out a new folder")
-    if path.exists() and {one.name for one in path.iterdir()} - {*holds}:
-        raise InputError("holds other files", where=str(path), fix="give --out a new folder")
+        raise InputError("is not a folder", where=str(path), fix="name a new folder")
+    if path.exists() and {entry.name for entry in path.iterdir()} - {*expected}:
+        raise InputError("contains other files", where=str(path), fix="name a new folder")

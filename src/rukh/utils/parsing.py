@@ -1,0 +1,109 @@
+"""Strict parsing of JSON and Python literals: no repeated keys, NaN or half surrogate pairs."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import reprlib
+from typing import Any
+
+from rukh.errors import InputError
+
+
+def decode_utf8(data: bytes) -> str:
+    """Decode UTF-8. Raises InputError with the position of the first invalid byte."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"not UTF-8: byte 0x{data[error.start]:02x} at {error.start}",
+            fix="save the file as UTF-8",
+        ) from None
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON; repeated keys, NaN, infinities and half surrogate pairs are errors.
+
+    Raises:
+        InputError: The text is invalid. The message has the position or the key, but no file.
+
+    Example:
+        >>> parse_json('{"a": [1, 2.5]}')
+        {'a': [1, 2.5]}
+    """
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite
+        )
+    except InputError:
+        raise
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if "\n" in text else ""
+        raise InputError(f"not JSON: {error.msg} at {line}column {error.colno}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not readable JSON: {error}") from None
+    if "\\u" in text:  # UTF-8 itself cannot hold half a surrogate pair; an escape can
+        _check_encodable(value)
+    return value
+
+
+def parse_literal(text: str) -> Any:
+    """Parse a Python literal of JSON's types, without evaluating it.
+
+    Raises:
+        InputError: The text is invalid. The message has the column or the key, but no file.
+
+    Example:
+        >>> parse_literal("{'pos': (0, 2)}")
+        {'pos': (0, 2)}
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+        value = ast.literal_eval(tree)
+        _check_encodable(value)
+    except SyntaxError as error:
+        raise InputError(f"not a Python literal: {error.msg} at column {error.offset}") from None
+    except InputError:
+        raise
+    except (ValueError, TypeError, RecursionError, MemoryError):
+        # Python's own messages contain addresses of syntax tree objects.
+        raise InputError(
+            "not a Python literal of strings, finite numbers, lists and dicts only"
+        ) from None
+    _check_keys(tree.body)
+    return value
+
+
+def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"the key {reprlib.repr(repeated)} occurs twice in one object")
+    return record
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise InputError(f"{number} is not a finite number")
+    return value
+
+
+def _check_keys(node: ast.expr) -> None:
+    if isinstance(node, ast.Dict):
+        _unique([(key.value, None) for key in node.keys if isinstance(key, ast.Constant)])
+        for value in node.values:
+            _check_keys(value)
+
+
+def _check_encodable(value: Any) -> None:
+    """Check that a file can hold a value. Raises ValueError or TypeError for what JSON lacks."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        before = error.object[max(0, error.start - 20) : error.start]
+        raise InputError(
+            f"half of a UTF-16 surrogate pair after {before!r}, which no file can hold"
+        ) from None

@@ -147,9 +147,9 @@ def draw_answers(
     for triple in triples:
         if triple.relation in (None, nota):
             continue
-        end = page.chip(x, y, drawable(post.surface(triple.head)), colours[triple.head])
+        end = page.chip(x, y, drawable(post.surface(triple.head.id)), colours[triple.head.id])
         end = page.text(end + 6, y, f"— {triple.relation} →", 12, INK, "-Bold")
-        end = page.chip(end + 6, y, drawable(post.surface(triple.tail)), colours[triple.tail])
+        end = page.chip(end + 6, y, drawable(post.surface(triple.tail.id)), colours[triple.tail.id])
         page.text(end + 8, y, f"{triple.score:.2f}", 12, GREY)
         if triple.description:
             why = shorten(f"“{triple.description}”", room - 12, 11)
@@ -160,7 +160,8 @@ def draw_answers(
     if silent:
         line = page.text(x, y, "no relation: ", 11, GREY)
     for triple in silent:
-        words = f"{post.surface(triple.head)} → {post.surface(triple.tail)} {triple.score:.2f}"
+        head, tail = (post.surface(one.id) for one in (triple.head, triple.tail))
+        words = f"{head} → {tail} {triple.score:.2f}"
         if line + width(words, 11) > x + room:
             line, y = x, y + 17
         line = page.text(line, y, drawable(words), 11, GREY) + 14
@@ -195,7 +196,7 @@ def main() -> None:
     if unknown := [name for name in options.posts if name not in known]:
         parser.error(f"no post {unknown[0]!r}; there are: {', '.join(known)}")
     extractor = Extractor.from_pretrained(options.model)
-    chosen = extractor.typed(extractor.found([known[name] for name in options.posts]))
+    chosen = [query.post for query in extractor.prepare([known[name] for name in options.posts])]
     page, end = Page(600 * len(chosen) + 40), MARGIN - 8
     for post, triples in zip(chosen, extractor.stream(chosen), strict=True):
         end = draw_card(page, post, triples, extractor.schema.nota, end) + 14

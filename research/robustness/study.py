@@ -98,7 +98,7 @@ def _measure(
 ) -> dict[str, Any]:
     """``unread``, ``untouched`` and ``rows`` of one model."""
     given = [_read_by(extractor, post) for post in posts]
-    typed = extractor.typed(given)
+    typed = extractor.assign_types(given)
     others = Others(typed, foreign if extractor.model.config.pair.vision_encoder else ())
     clean = count(extractor, given)
     rows: list[dict[str, Any]] = []

@@ -63,7 +63,7 @@ def test_rows_hold_what_evaluation_says(extractor: Extractor, labelled: list[Pos
     result = robustness({"m": extractor}, labelled, only=("typos", "blur", "entity-swap"))
     (model,) = result["models"]
     assert result["pairs"] == 40 and [r["severity"] for r in model["rows"]] == [0, 1, 2, 3] * 3
-    typed = extractor.typed(labelled)
+    typed = extractor.assign_types(labelled)
     others = Others(typed)
     for row in model["rows"]:
         posts = perturbed(row["perturbation"], row["severity"], labelled, typed, others, 0)

@@ -220,16 +220,16 @@ def _both_ways(extractor: Extractor, schema: RelationSchema, posts: Sequence[Pos
 def _logits(
     asking: Extractor, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
 ) -> Tensor:
-    return torch.cat([scored.logits for scored in asking.scores(asking.typed(posts), pairs)])
+    return torch.cat([scored.logits for scored in asking.scores(asking.assign_types(posts), pairs)])
 
 
 def _cosines(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -> Tensor:
     """The baseline ``(Q, R)``: what the untrained sentence encoder finds alike."""
     encoder = TextEncoder.load(extractor.model.config.pair.text_encoder).eval()
     with torch.inference_mode():
-        texts = encoder.sentences([post.text for post in posts for _ in post.pairs or ()])
+        texts = encoder.embed_sentences([post.text for post in posts for _ in post.pairs or ()])
         relations = [
-            encoder.sentences([f"{r.name}: {text}" for text in r.descriptions]).mean(0)
+            encoder.embed_sentences([f"{r.name}: {text}" for text in r.descriptions]).mean(0)
             for r in schema.relations
         ]
     return texts @ torch.nn.functional.normalize(torch.stack(relations), dim=-1).T

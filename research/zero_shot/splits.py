@@ -94,7 +94,9 @@ def run(config: ZeroShotConfig, work: Path, finished: bool = False) -> Iterator[
     posts: list[Post] = []
     if not finished:
         for file in config.test:
-            posts += [schema.resolve_labels(p, str(file)) for p in group_posts(read(file, config.format))]
+            posts += [
+                schema.resolve_labels(p, str(file)) for p in group_posts(read(file, config.format))
+            ]
     known: dict[str, float] = {}
     for split in (config.calibration, *config.splits):
         path = config.results / f"{split.name}.json"

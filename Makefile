@@ -25,8 +25,8 @@ STAMP := .venv/made-from-$(PINS)
 # Where make test-llm puts the language model and what serves it.
 LLM := $(or $(RUKH_CACHE),$(HOME)/.cache/rukh)/llm
 
-.PHONY: help demo test test-slow test-llm lint bench mnre-teachers mnre-language train-mnre train-mnre-base \
-	train-open train-probe train-tagger zero-shot probe-assets clean
+.PHONY: help demo test test-slow test-research test-llm lint bench train-mnre train-mnre-base train-open \
+	train-probe train-tagger zero-shot probe-assets clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -49,6 +49,9 @@ test: $(STAMP) ## Run the tests, with coverage
 test-slow: $(STAMP) ## Run the tests that take longer
 	$(BIN)/python -m pytest -m slow
 
+test-research: $(STAMP) ## Run the tests of the studies in research/
+	$(BIN)/python -m pytest research/tests --numprocesses 2 --dist loadfile
+
 test-llm: $(STAMP) ## Draft descriptions with a real language model; downloads 1.1 GB once
 	$(PYTHON) tests/llm/setup.py $(LLM)
 	RUKH_LLM_FOLDER=$(LLM) $(BIN)/python -m pytest -m llm -s tests/test_llm.py
@@ -61,31 +64,15 @@ lint: $(STAMP) ## Check style, format and types
 bench: $(STAMP) ## Measure speed and memory
 	$(BIN)/python -m benchmarks
 
-MNRE := $(RUKH_DATA)/mnre/train.txt $(RUKH_DATA)/mnre/captions/llavanext_train.txt \
-	$(RUKH_DATA)/twitter_ner/twitter2015_train.txt
+MNRE := $(RUKH_DATA)/mnre/train.txt $(RUKH_DATA)/mnre/captions/llavanext_train.txt
 SEED ?= 13
 
-TEACHERS := runs/mnre-teacher-0,runs/mnre-teacher-1,runs/mnre-teacher-2
+train-mnre: $(MNRE) $(STAMP) ## Train the shipped model `mnre`
+	$(BIN)/rukh train configs/mnre.yaml training.seed=$(SEED) --out runs/mnre-$(SEED)
 
-mnre-teachers: $(MNRE) $(STAMP)
-	for part in 0 1 2; do \
-		$(BIN)/rukh train configs/mnre.yaml data.val=null data.part=[$$part,3] \
-			training.seed=1$$part --out runs/mnre-teacher-$$part; \
-	done
-
-mnre-language: $(MNRE) $(STAMP) ## Make a language model's answers about MNRE; downloads 1.1 GB once
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[language]'
-	$(PYTHON) tests/llm/setup.py $(LLM)
-	RUKH_LLM_FOLDER=$(LLM) $(BIN)/rukh train configs/mnre-language.yaml
-
-train-mnre: mnre-teachers ## Train the shipped model `mnre`, and before it its three teachers
-	$(BIN)/rukh train configs/mnre.yaml training.seed=$(SEED) --out runs/mnre-$(SEED) \
-		distillation.teachers=[$(TEACHERS)]
-
-train-mnre-base: mnre-teachers ## Train the shipped model `mnre-base`, which has the same teachers
+train-mnre-base: $(MNRE) $(STAMP) ## Train the model `mnre-base`: hours on two cores
 	$(BIN)/rukh weights install all-mpnet-base-v2
-	$(BIN)/rukh train configs/mnre-base.yaml training.seed=$(SEED) --out runs/mnre-base-$(SEED) \
-		distillation.teachers=[$(TEACHERS)]
+	$(BIN)/rukh train configs/mnre-base.yaml training.seed=$(SEED) --out runs/mnre-base-$(SEED)
 
 OPEN := $(RUKH_DATA)/wikidata_re/wiki80_train.jsonl $(RUKH_DATA)/mnre/train.txt \
 	$(RUKH_DATA)/conll04/train.txt
@@ -97,15 +84,15 @@ out/templates: corpora/relation-templates.yaml $(STAMP)
 train-open: $(OPEN) out/templates ## Train the shipped model `open`
 	$(BIN)/rukh train configs/open.yaml
 
-zero-shot: $(OPEN) out/templates ## Train without some relations, and ask for these
-	$(BIN)/rukh study zero-shot configs/zero-shot.yaml
+zero-shot: $(OPEN) out/templates ## Train without some relations, and test on just these
+	$(BIN)/python -m research.zero_shot research/zero_shot/splits.yaml
 
 train-tagger: $(RUKH_DATA)/twitter_ner/twitter2015_train.txt $(STAMP) ## Train the shipped `tagger`
 	$(BIN)/rukh train configs/tagger.yaml
 
 STAMPS := $(or $(RUKH_CACHE),$(HOME)/.cache/rukh)/stamps
 
-probe-assets: ## Fetch the probe's pictures from Debian, without root, into ~/.cache/rukh/stamps
+probe-assets: ## Fetch the probe's images from Debian, without root, into ~/.cache/rukh/stamps
 	rm -rf $(STAMPS).part
 	mkdir -p $(STAMPS).part
 	cd $(STAMPS).part; apt-get download tuxpaint-stamps-default fonts-noto-color-emoji; \
@@ -114,12 +101,12 @@ probe-assets: ## Fetch the probe's pictures from Debian, without root, into ~/.c
 	mv $(STAMPS).part $(STAMPS)
 
 train-probe: $(STAMP) ## Make the probe's posts and train the shipped model `probe` on them
-	$(BIN)/rukh data probe --out runs/probe-data --seed 13
+	$(BIN)/python -m research.probe.make --out runs/probe-data --seed 13
 	$(BIN)/rukh train configs/probe.yaml
 
 # make itself exits with 2 where a recipe fails.
 $(RUKH_DATA)/mnre/captions/%:
-	@echo "error: $@ is not there: put the caption files of MNRE's pictures, from" \
+	@echo "error: $@ is not there: put the caption files of MNRE's images, from" \
 	"github.com/zefanZhang-cn/CAMIM, into $(@D), or set RUKH_DATA" >&2; exit 2
 
 $(RUKH_DATA)/mnre/%:

@@ -1,8 +1,8 @@
-"""What of a pretrained encoder is trained, and what of it is stored.
+"""Which weights of a pretrained encoder are trained, stored and loaded.
 
-An encoder is frozen, tuned in its top layers, or given low-rank adapters (LoRA, Hu et al., 2022,
-through ``peft``). Only what differs from the base is stored; loading adds the low-rank products
-to the base weights, so that a shipped model needs neither ``peft`` nor a slower forward pass.
+An encoder is frozen, trained in its top layers, or given low-rank adapters (LoRA, Hu et al., 2022,
+by ``peft``). Only weights that differ from the pretrained ones are stored. Loading merges the
+low-rank products into the pretrained weights, so using a model needs no ``peft`` and is no slower.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from torch import Tensor, nn
 
 from rukh.errors import InputError, MissingDependency, WeightsError
 
-_LAYER = re.compile(r"(?:^|\.)(?:layers?|blocks|_blocks)\.(\d+)\.")
+_LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 _LORA = re.compile(r"^(?P<module>.*)\.lora_(?P<side>[AB])\.default\.weight$")
 
 
 def tune_top_layers(model: nn.Module, layers: int) -> None:
-    """Freeze a transformer, or a network of blocks, but for its last ``layers`` layers.
+    """Freeze a transformer except for its top ``layers`` layers, in place.
 
     Raises:
-        InputError: It has no numbered layers, and some are to be tuned.
+        InputError: The model has no numbered layers, and ``layers`` is not 0.
     """
-    found = [(_LAYER.search(name), parameter) for name, parameter in model.named_parameters()]
-    depth = 1 + max((int(match[1]) for match, _ in found if match), default=-1)
+    parameters = [(_LAYER.search(name), parameter) for name, parameter in model.named_parameters()]
+    depth = 1 + max((int(match[1]) for match, _ in parameters if match), default=-1)
     if layers and not depth:
-        raise InputError("this encoder has no numbered layers, so that none can be tuned")
-    for match, parameter in found:
+        raise InputError("this text encoder has no numbered layers to train")
+    for match, parameter in parameters:
         parameter.requires_grad = match is not None and int(match[1]) >= depth - layers
 
 
@@ -43,15 +43,13 @@ def add_lora(model: Any, rank: int) -> None:
     for parameter in model.parameters():
         parameter.requires_grad = False
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    peft.inject_adapter_in_model(
-        # Scale 1, so that a stored product can be added to the base as it is.
-        peft.LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=linear),
-        model,
-    )
+    # With alpha = rank the scale is 1, and loading can add the product to the weight as it is.
+    config = peft.LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=linear)
+    peft.inject_adapter_in_model(config, model)
 
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters that training may have changed: what has to be stored beside the base."""
+    """Return the trainable parameters by name: those to store."""
     return {
         name: parameter.detach()
         for name, parameter in module.named_parameters()
@@ -60,7 +58,11 @@ def trained_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def read_state(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file. Raises WeightsError where it is missing or damaged."""
+    """Read the tensors of a safetensors file.
+
+    Raises:
+        WeightsError: The file is missing or damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -71,33 +73,34 @@ def read_state(file: Path) -> dict[str, Tensor]:
 
 
 def load_trained_state(module: nn.Module, state: dict[str, Tensor]) -> None:
-    """Put a stored state into a freshly built module whose base weights are already in place.
+    """Load stored parameters into a module that already holds the pretrained weights.
 
-    Low-rank pairs are multiplied out and added to the base, unless the module itself has adapters.
+    Low-rank factors are multiplied and added to the weight they belong to, unless the module has
+    adapters itself.
 
     Raises:
-        WeightsError: A name is unknown or a shape differs: the state is another model's.
+        WeightsError: A name is unknown or a shape differs, as in the state of another model.
     """
     own = dict(module.named_parameters())
-    pairs: dict[str, dict[str, Tensor]] = {}
+    factors: dict[str, dict[str, Tensor]] = {}
     with torch.no_grad():
         for name, value in state.items():
             match = _LORA.match(name)
             if match and name not in own:
-                pairs.setdefault(match["module"], {})[match["side"]] = value.float()
+                factors.setdefault(match["module"], {})[match["side"]] = value.float()
             elif name not in own or own[name].shape != value.shape:
                 raise WeightsError(
-                    f"weights do not fit the model at {name!r}, {tuple(value.shape)}: "
+                    f"the weights {name!r} of shape {tuple(value.shape)} do not fit the model; "
                     "they belong to another configuration"
                 )
             else:
                 own[name].copy_(value)
-        for name, pair in pairs.items():
+        for name, pair in factors.items():
             weight = own.get(f"{name}.weight")
             try:
                 product = pair["B"] @ pair["A"]
-            except (KeyError, RuntimeError):  # one half, or of different ranks
+            except (KeyError, RuntimeError):  # one factor is missing, or the ranks differ
                 product = None
             if weight is None or product is None or product.shape != weight.shape:
-                raise WeightsError(f"low-rank weights for {name!r} fit no layer of the model")
+                raise WeightsError(f"the low-rank weights of {name!r} do not fit the model")
             weight.add_(product)

@@ -1,7 +1,8 @@
-"""EfficientNet-Lite: a small convolutional network without squeeze-and-excitation.
+"""EfficientNet-Lite: a small convolutional network, used as a frozen vision encoder.
 
-Tan and Le, "EfficientNet" (ICML 2019); the Lite variants are TensorFlow's for mobile processors.
-Attributes bear the names of the published PyTorch state dict, so that it loads as it stands.
+Tan and Le, "EfficientNet" (ICML 2019); the Lite variants are TensorFlow's for mobile processors and
+have no squeeze-and-excitation. Attributes are named as in the published PyTorch state dict, so that
+it can be loaded without changes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _STEM, _HEAD = 32, 1280
 
 
 class Variant(NamedTuple):
-    """How far a variant widens and deepens Lite0, and the side of its pictures in pixels."""
+    """Factors of width and depth relative to Lite0, and the input size in pixels."""
 
     width: float
     depth: float
@@ -44,37 +45,34 @@ VARIANTS = {
 
 
 class _Conv(nn.Conv2d):
-    """A convolution padded as TensorFlow's "SAME": the odd pixel goes right and below."""
+    """A convolution with TensorFlow's "SAME" padding: an odd pixel goes to the right and bottom."""
 
     def __init__(self, ins: int, outs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(ins, outs, kernel, stride, groups=groups, bias=False)
 
-    def padded(self, x: Tensor) -> Tensor:
+    def pad(self, x: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
-        high, wide = (
+        rows, cols = (
             max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:]
         )
-        if not (high or wide):
+        if not (rows or cols):
             return x
-        return functional.pad(x, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(self.padded(x))
+        return functional.pad(x, (cols // 2, cols - cols // 2, rows // 2, rows - rows // 2))
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+    return nn.BatchNorm2d(channels, eps=1e-3)
 
 
-def _normed(conv: _Conv, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """A convolution and its normalisation; by fixed statistics the two are one convolution, which
-    saves a pass over maps that are far larger than the weights.
+def _conv_norm(conv: _Conv, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """Apply a convolution and its normalization as one convolution.
+
+    This saves a pass over feature maps, which are far larger than the weights.
     """
-    if norm.training or norm.running_var is None or norm.running_mean is None:
-        return norm(conv(x))  # type: ignore[no-any-return]
+    assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
-    return functional.conv2d(conv.padded(x), weight, bias, conv.stride, groups=conv.groups)
+    return functional.conv2d(conv.pad(x), weight, bias, conv.stride, groups=conv.groups)
 
 
 def _relu6(x: Tensor) -> Tensor:
@@ -82,133 +80,127 @@ def _relu6(x: Tensor) -> Tensor:
 
 
 class _Expansion(nn.Module):
-    """The first third of a block: it widens the map, and reads one cell at a time."""
+    """The first layer of a block, which widens the feature map."""
 
     def __init__(self, ins: int, expansion: int) -> None:
         super().__init__()
-        self.wide, self.expands = ins * expansion, expansion > 1
+        self.width, self.expands = ins * expansion, expansion > 1
         if self.expands:
-            self._expand_conv, self._bn0 = _Conv(ins, self.wide, 1), _norm(self.wide)
+            self._expand_conv, self._bn0 = _Conv(ins, self.width, 1), _norm(self.width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return _relu6(_normed(self._expand_conv, self._bn0, x)) if self.expands else x
+    def expand(self, x: Tensor) -> Tensor:
+        return _relu6(_conv_norm(self._expand_conv, self._bn0, x)) if self.expands else x
 
 
 class _Block(_Expansion):
-    """Expand, filter each channel in space, project back; added to its input where shapes allow."""
+    """An inverted residual block: expand, convolve each channel by itself, project."""
 
     def __init__(self, ins: int, outs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__(ins, expansion)
-        self._depthwise_conv = _Conv(self.wide, self.wide, kernel, stride, groups=self.wide)
-        self._bn1 = _norm(self.wide)
-        self._project_conv, self._bn2 = _Conv(self.wide, outs, 1), _norm(outs)
-        self.adds = stride == 1 and ins == outs
+        self._depthwise_conv = _Conv(self.width, self.width, kernel, stride, groups=self.width)
+        self._bn1 = _norm(self.width)
+        self._project_conv, self._bn2 = _Conv(self.width, outs, 1), _norm(outs)
+        self.residual = stride == 1 and ins == outs
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.narrowed(x, super().forward(x))
-
-    def narrowed(self, x: Tensor, wide: Tensor) -> Tensor:
-        """What comes of its input and of what that was widened to."""
-        y = _relu6(_normed(self._depthwise_conv, self._bn1, wide))
-        y = _normed(self._project_conv, self._bn2, y)
-        return x + y if self.adds else y
+    def project(self, x: Tensor, expanded: Tensor) -> Tensor:
+        y = _relu6(_conv_norm(self._depthwise_conv, self._bn1, expanded))
+        y = _conv_norm(self._project_conv, self._bn2, y)
+        return x + y if self.residual else y
 
 
 class EfficientNetLite(nn.Module):
-    """The network up to its last feature map, or to its middle one; it classifies nothing.
-
-    The middle map is as coarse as the last one and further from the classes that the network was
-    trained on. It is three side by side: what the block widens that halves the map for the last
-    time, as root mean square of two by two cells, and what the next block and the last one widen.
+    """The network without its classifier, for inference only.
 
     Args:
-        middle: Whether it ends at the middle map.
+        variant: Its size.
+        intermediate_features: Give the concatenation of three inner maps instead of the last map:
+            the expansions of the block that halves the map for the last time (pooled 2 x 2 by root
+            mean square), of the next block, and of the last block. They have the same grid and
+            depend less on the classes of ImageNet.
 
     Attributes:
-        size: Side of the pictures it was trained on, in pixels.
-        dim: Channels of its map.
+        size: Input size in pixels that it was trained with.
+        dim: Channels of its feature map.
     """
 
     stride = 32
-    """Pixels from one cell of its map to the next."""
+    """Pixels from one cell of the feature map to the next."""
 
-    def __init__(self, variant: Variant, middle: bool = False) -> None:
+    def __init__(self, variant: Variant, intermediate_features: bool = False) -> None:
         super().__init__()
         self.size = variant.size
         self._conv_stem, self._bn0 = _Conv(3, _STEM, 3, 2), _norm(_STEM)
         shapes, ins = [], _STEM
         for kernel, stride, expansion, channels, repeats in _STAGES:
-            outs = _round_eight(channels * variant.width)
-            # The first and the last stage, like stem and head, are as deep in every variant.
-            deep = repeats if channels in (16, 320) else math.ceil(repeats * variant.depth)
-            for index in range(deep):
+            outs = _round_to_eight(channels * variant.width)
+            # The first and last stages, like stem and head, have the same depth in all variants.
+            depth = repeats if channels in (16, 320) else math.ceil(repeats * variant.depth)
+            for index in range(depth):
                 shapes.append((ins, outs, kernel, 1 if index else stride, expansion))
                 ins = outs
-        self.kept: tuple[int, ...] = ()
-        if middle:
+        blocks: list[_Expansion] = [_Block(*shape) for shape in shapes]
+        self.intermediate: tuple[int, ...] = ()
+        if intermediate_features:
             halving = max(i for i, (*_, stride, _) in enumerate(shapes) if stride > 1)
-            self.kept = halving, halving + 1, len(shapes) - 1
-            last = _Expansion(shapes[-1][0], shapes[-1][-1])
-            blocks = [*(_Block(*shape) for shape in shapes[:-1]), last]
-            self._blocks = nn.ModuleList(blocks)
-            self.dim = sum(blocks[index].wide for index in self.kept)
+            self.intermediate = halving, halving + 1, len(shapes) - 1
+            blocks[-1] = _Expansion(shapes[-1][0], shapes[-1][-1])
+            self.dim = sum(blocks[index].width for index in self.intermediate)
         else:
-            self._blocks = nn.ModuleList(_Block(*shape) for shape in shapes)
             self._conv_head, self._bn1 = _Conv(ins, _HEAD, 1), _norm(_HEAD)
             self.dim = _HEAD
-        # Channels last: depthwise convolutions on a processor take a fifth less so.
+        self._blocks = nn.ModuleList(blocks)
+        # Depthwise convolutions on a CPU are 20 % faster with the channels last.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Feature map ``(B, dim, H/stride, W/stride)`` of pixels ``(B, 3, H, W)``, rounded up."""
+        """Map pixels ``(B, 3, H, W)`` to features ``(B, dim, H/stride, W/stride)``, rounded up."""
         x = pixels.contiguous(memory_format=torch.channels_last)
-        x = _relu6(_normed(self._conv_stem, self._bn0, x))
-        if not self.kept:
-            for block in self._blocks:
-                x = block(x)
-            return _relu6(_normed(self._conv_head, self._bn1, x))
+        x = _relu6(_conv_norm(self._conv_stem, self._bn0, x))
         maps = []
         for index, block in enumerate(self._blocks):
-            wide = _Expansion.forward(block, x)  # type: ignore[arg-type]
-            if index in self.kept:
-                maps.append(wide)
+            assert isinstance(block, _Expansion)
+            expanded = block.expand(x)
+            if index in self.intermediate:
+                maps.append(expanded)
             if isinstance(block, _Block):
-                x = block.narrowed(x, wide)
+                x = block.project(x, expanded)
+        if not maps:
+            return _relu6(_conv_norm(self._conv_head, self._bn1, x))
         fine, coarse, last = maps
-        power = functional.avg_pool2d(fine.square(), 2, ceil_mode=True)
-        # The smallest keeps the root's gradient finite.
-        return torch.cat([(power + 1e-6).sqrt(), coarse, last], 1)
+        mean_square = functional.avg_pool2d(fine.square(), 2, ceil_mode=True)
+        # Shipped models were trained with this constant.
+        return torch.cat([(mean_square + 1e-6).sqrt(), coarse, last], 1)
 
     @classmethod
-    def load(cls, path: Path, middle: bool = False) -> EfficientNetLite:
-        """The network of a published state dict (``.pth``), which is read without unpickling.
+    def load(cls, path: Path, intermediate_features: bool = False) -> EfficientNetLite:
+        """Load a published state dict (``.pth``), without unpickling code.
 
         Raises:
-            WeightsError: Not such a state dict; names the first key that does not fit.
+            WeightsError: The file is not such a state dict, or does not fit a known variant.
         """
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             state = {key: value for key, value in state.items() if not key.startswith("_fc.")}
             last = state["_conv_head.weight"].shape[1]
-        except Exception as error:  # not a file of torch, a pickle of code, another network
+        except Exception as error:  # not a torch file, pickled code, another network
             reason = " ".join(str(error).split())[:200]
             raise WeightsError(f"{path} is no state dict of EfficientNet-Lite: {reason}") from None
         for variant in VARIANTS.values():
-            if _round_eight(_STAGES[-1][3] * variant.width) == last:
-                network = cls(variant, middle)
-                if middle:  # what comes after it is left out
-                    known = network.state_dict()
-                    state = {key: value for key, value in state.items() if key in known}
+            if _round_to_eight(_STAGES[-1][3] * variant.width) == last:
+                network = cls(variant, intermediate_features)
+                if intermediate_features:  # the layers behind the last expansion are not needed
+                    needed = network.state_dict().keys()
+                    state = {key: value for key, value in state.items() if key in needed}
                 try:
                     network.load_state_dict(state)
                 except RuntimeError as error:
                     reason = " ".join(str(error).split())[:200]
-                    raise WeightsError(f"{path} does not fit: {reason}") from None
+                    raise WeightsError(f"{path} does not fit EfficientNet-Lite: {reason}") from None
                 return network.eval()
-        raise WeightsError(f"{path} is a variant that rukh does not know; known: {[*VARIANTS]}")
+        raise WeightsError(f"{path} is an unknown variant; known: {', '.join(VARIANTS)}")
 
 
-def _round_eight(channels: float) -> int:
-    """Nearest multiple of 8, at least 8, and no less than 90 % of what was asked."""
+def _round_to_eight(channels: float) -> int:
+    """Round to a multiple of 8, at least 8 and at least 90 % of ``channels``."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded

@@ -1,9 +1,8 @@
-"""Fusion of words and picture: N transformer layers over ``[X_T; X_I]``, and the visual gate.
+"""Fusion of text and image: transformer layers over both, a visual gate, and region pooling.
 
-ROC concatenates text and image states and runs N transformer encoder layers over them. rukh adds
-a gate, which says how far this picture is to be trusted for this text, a visibility under which
-levitated markers see the words, the picture and their own pair, and are seen by no other, and,
-where asked for, a look of each pair's own at the picture, in place of patches in the fusion.
+ROC concatenates the states of text and image and applies N transformer encoder layers to them. rukh
+adds a gate, which weights the image by how well it fits the text, and, as an alternative to
+concatenation, region pooling.
 """
 
 from __future__ import annotations
@@ -14,57 +13,40 @@ from torch import Tensor, nn
 from rukh.modeling.regions import pool_regions, quarters
 
 
-def visibility(groups: Tensor) -> Tensor:
-    """Who sees whom.
+class VisualGate(nn.Module):
+    """Scores how far to trust an image, given the text of its post.
+
+    The trust is the sigmoid of the score. An image with a trust of 0 has the same effect as none.
 
     Args:
-        groups: ``(B, S)``: -1 nothing there, 0 seen by all, k > 0 a marker of the k-th pair.
-
-    Returns:
-        ``(B, S, S)`` bool; ``[b, i, j]`` says whether position i sees position j. Where all
-        groups are 0 or -1 every row of a matrix is the same.
-
-    Example:
-        >>> visibility(torch.tensor([[0, 1, 2]]))[0].int().tolist()
-        [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
-    """
-    seen = groups[:, None, :]
-    return (seen == 0) | ((seen > 0) & (seen == groups[:, :, None]))
-
-
-class VisualGate(nn.Module):
-    """How far a picture is trusted for a text: the logit of one number in (0, 1) a post.
-
-    At a trust of 0 the picture's states become the learned one of an absent picture and its
-    patches are seen by nothing, so that distrust and absence are the same to all that follows.
+        dim: Width ``d``.
     """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.score = nn.Sequential(nn.Linear(3 * dim, dim // 4), nn.GELU(), nn.Linear(dim // 4, 1))
 
-    def forward(self, text: Tensor, picture: Tensor) -> Tensor:
-        """Mean states of words and patches, ``(B, d)`` each, to logits ``(B,)``."""
-        both = torch.cat([text, picture, text * picture], -1)
-        logit: Tensor = self.score(both).squeeze(-1)
-        return logit
+    def forward(self, text: Tensor, image: Tensor) -> Tensor:
+        """Map mean states of text and image, ``(B, d)`` each, to logits ``(B,)``."""
+        logits: Tensor = self.score(torch.cat([text, image, text * image], -1)).squeeze(-1)
+        return logits
 
 
 class Fusion(nn.Module):
-    """N pre-norm transformer encoder layers that begin as the identity.
+    """N pre-norm transformer encoder layers (ROC: the fusion of ``[X_T; X_I]``).
 
-    The output projections start at zero: at the first step the pretrained states pass through
-    unchanged, and the layers grow as training needs them.
+    Their output projections are initialized to zero, so that the layers start as the identity and
+    the pretrained states pass through unchanged.
 
     Args:
         dim: Width ``d``.
-        layers: N; 0 leaves the states as they are.
+        layers: N; with 0 the states stay as they are.
         heads: Attention heads.
+        dropout: Dropout probability.
     """
 
     def __init__(self, dim: int, layers: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads = heads
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 dim, heads, 4 * dim, dropout, "gelu", batch_first=True, norm_first=True
@@ -76,44 +58,39 @@ class Fusion(nn.Module):
                 nn.init.zeros_(last.weight)  # type: ignore[union-attr, arg-type]
                 nn.init.zeros_(last.bias)  # type: ignore[union-attr, arg-type]
 
-    def forward(self, states: Tensor, groups: Tensor, trust: Tensor) -> Tensor:
-        """Fused states.
+    def forward(self, states: Tensor, mask: Tensor, log_trust: Tensor) -> Tensor:
+        """Fuse states.
 
         Args:
             states: ``(B, S, d)``.
-            groups: ``(B, S)``, see :func:`visibility`; somewhere 0 in every row.
-            trust: ``(B, S)`` logarithm of how far each position is trusted, 0 for fully; it is
-                added to the logits of all attention paid to that position.
+            mask: ``(B, S)`` bool, False for padding; at least one True per row.
+            log_trust: ``(B, S)`` logarithm of the trust in each position, 0 for full trust. It is
+                added to the logits of all attention to that position.
 
         Returns:
             ``(B, S, d)``.
         """
-        bias = trust.masked_fill(groups < 0, float("-inf"))
-        mask: Tensor | None = None
-        if (groups > 0).any():
-            mask = bias[:, None].masked_fill(~visibility(groups), float("-inf"))
-            mask = mask.repeat_interleave(self.heads, 0)
+        bias = log_trust.masked_fill(~mask, float("-inf"))
         for layer in self.layers:
-            states = layer(
-                states, src_mask=mask, src_key_padding_mask=bias if mask is None else None
-            )
+            states = layer(states, src_key_padding_mask=bias)
         return states
 
 
 class RegionPooling(nn.Module):
-    """What is to be found in a picture: what all of it shows, and what each box does.
+    """Pools the patches of the whole image and of each box, for every pair to read directly.
 
-    Both are the patches as the encoder made them, root mean square over an area, by a linear map:
-    generalised-mean pooling (Radenovic et al., TPAMI 2019) of degree 2. A plain mean drowns things
-    in their ground, and a maximum hears the loudest patch alone. To normalise each patch would make
-    plain ground as loud as things, and attention over patches fits the very things that training
-    showed. A box holds one thing, so its quarters are told apart (as by RoI pooling: Girshick,
-    ICCV 2015); what all of a picture shows may stand anywhere in it. All areas share their first
-    map, which narrows them: what is learned of one serves the others, and the model stays small.
+    The pooling is the root mean square (RMS) over an area, generalized-mean pooling of degree 2
+    (Radenovic et al., TPAMI 2019), followed by linear layers. RMS pooling keeps small objects that
+    mean pooling averages out; max pooling keeps a single patch. The patches are not normalized,
+    because that would give empty background the weight of objects. There is no attention, because
+    attention over patches overfits to the objects seen in training.
+
+    A box is pooled by quarters, as in RoI pooling (Girshick, ICCV 2015), so that the layout of the
+    object in it is kept. All areas share the first linear layer, which keeps the model small.
 
     Args:
         dim: Width ``d``.
-        visual_dim: Width ``v`` of the vision encoder's patch states.
+        visual_dim: Width ``v`` of the vision encoder's states.
     """
 
     def __init__(self, dim: int, visual_dim: int) -> None:
@@ -122,26 +99,33 @@ class RegionPooling(nn.Module):
         self.whole = nn.Linear(dim, dim, bias=False)
         self.quarters = nn.Linear(4 * dim, dim, bias=False)
 
-    def forward(self, patches: Tensor, patch_boxes: Tensor, there: Tensor, boxes: Tensor) -> Tensor:
-        """What each of ``B`` pictures shows, ``(B, 1 + R, d)``: the whole, then each box; zeros
-        where there is no picture.
+    def forward(self, patches: Tensor, patch_boxes: Tensor, mask: Tensor, boxes: Tensor) -> Tensor:
+        """Pool the whole of each image and each of its boxes.
 
         Args:
             patches: ``(B, P, v)``.
             patch_boxes: ``(B, P, 4)``.
-            there: ``(B, P)`` bool, which patches exist.
+            mask: ``(B, P)`` bool, False for padding.
             boxes: ``(B, R, 4)``.
+
+        Returns:
+            ``(B, 1 + R, d)``, the whole image first; zeros where there is no image.
         """
         whole = boxes.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(len(boxes), 1, 4)
         areas = torch.cat([whole, quarters(boxes).flatten(1, 2)], 1)
-        power = pool_regions(patches.square(), patch_boxes, there, areas)
-        # The smallest keeps the root's gradient finite where nothing is seen.
-        loud = (power + 1e-6).sqrt() * there.any(1)[:, None, None]
-        told = self.narrow(loud)
-        parts = told[:, 1:].reshape(*boxes.shape[:2], 4 * told.shape[-1])
-        return torch.cat([self.whole(told[:, :1]), self.quarters(parts)], 1)
+        mean_square = pool_regions(patches.square(), patch_boxes, mask, areas)
+        # The constant keeps the gradient of the root finite at 0.
+        rms = (mean_square + 1e-6).sqrt() * mask.any(1)[:, None, None]
+        pooled = self.narrow(rms)
+        box_quarters = pooled[:, 1:].reshape(*boxes.shape[:2], 4 * pooled.shape[-1])
+        return torch.cat([self.whole(pooled[:, :1]), self.quarters(box_quarters)], 1)
 
 
-def mean(states: Tensor, there: Tensor) -> Tensor:
-    """``(B, d)``, the mean of those of ``(B, P, d)`` that are there; zeros where none is."""
-    return (states * there[..., None]).sum(1) / there.sum(1, keepdim=True).clamp_min(1)
+def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of the unmasked ``(B, P, d)`` states, ``(B, d)``; zeros where there is none.
+
+    Example:
+        >>> masked_mean(torch.tensor([[[1.0], [2.0], [6.0]]]), torch.tensor([[True, True, False]]))
+        tensor([[1.5000]])
+    """
+    return (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp_min(1)

@@ -1,17 +1,16 @@
-"""Patch maps of pictures: of a frozen encoder, computed once for each picture and kept on disk; of
-one that is trained, computed whenever they are asked for.
+"""A cache of image features: what the frozen vision encoder computes for each image.
 
-A map's file is named after the picture's bytes and lies in a folder named after the encoder, so
-a cache is never stale: another encoder or other bytes are another file. Files appear whole or not
-at all; work that was killed goes on where it stopped, and processes may share a folder.
+Features are stored by the content of the image and the fingerprint of the encoder, so they are
+never stale, and interrupted work resumes.
 """
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -20,35 +19,39 @@ from safetensors.torch import load, save
 from tqdm import tqdm
 
 from rukh.errors import InputError
-from rukh.modeling.image_io import PreparedImage, load_image, read_image
-from rukh.modeling.vision_encoder import BATCH, PatchMap, VisionEncoder, encode_prepared
+from rukh.modeling.image_io import load_image, read_image
+from rukh.modeling.vision_encoder import BATCH_SIZE, PatchMap, VisionEncoder, encode_images
 from rukh.records import Post
-from rukh.utils.files import atomic_open
+from rukh.utils.cache import DiskCache, content_key
 
-PREPROCESSING = 1
-"""Raised whenever :mod:`rukh.modeling.image_io` comes to make other pixels of the same bytes."""
+logger = logging.getLogger(__name__)
 
-QUIET = 8
-"""Pictures up to which no progress is shown."""
+PREPROCESSING_VERSION = 1
+"""To be increased when :mod:`rukh.modeling.image_io` is changed to give other pixels."""
+MAX_WARNINGS = 10
+"""Unreadable images that are logged as warnings; further ones are logged at level INFO."""
 
+_READ_TOGETHER = 32  # images whose encoded bytes are in memory at once
 _HALF_MAX = torch.finfo(torch.float16).max
 
 Source = Path | bytes
 
 
 class FeatureCache:
-    """Patch maps by picture.
+    """Image features, computed once for each image.
+
+    Safe to use from several threads and processes.
 
     Args:
-        folder: Where to keep them; None keeps the last ``limit`` of them in memory.
-        encoder: What makes them; its weights must not change while the cache is in use.
-        batch_size: Pictures of one pass.
-        limit: The most maps kept in memory where there is no folder.
+        folder: Folder to store the features in, one file per encoder. None keeps them in memory.
+        encoder: The vision encoder; its weights must not change while the cache is in use.
+        batch_size: Images per forward pass.
+        max_in_memory: Maximum number of images whose features are kept in memory where there is no
+            folder.
 
     Attributes:
-        folder: Where this encoder's maps are kept, inside the given folder, or None.
-        missing: Pictures that are not there, with the reason.
-        broken: Pictures that are there but cannot be read, with the reason.
+        missing: Images that do not exist, by path, with the reason.
+        broken: Images that exist but cannot be read, by path, with the reason.
     """
 
     def __init__(
@@ -56,137 +59,125 @@ class FeatureCache:
         folder: Path | None,
         encoder: VisionEncoder,
         *,
-        batch_size: int = BATCH,
-        limit: int = 2048,
+        batch_size: int = BATCH_SIZE,
+        max_in_memory: int = 2048,
     ) -> None:
-        self.encoder, self.batch_size, self.limit = encoder, batch_size, limit
+        self.folder, self.encoder, self.batch_size = folder, encoder, batch_size
         self.missing: dict[str, str] = {}
         self.broken: dict[str, str] = {}
-        maker = f"{encoder.fingerprint} {PREPROCESSING}"
-        self.folder = folder and Path(folder) / hashlib.sha256(maker.encode()).hexdigest()[:16]
-        self._memory: dict[str, bytes] = {}
+        self._stored: DiskCache | _MemoryCache = _MemoryCache(max_in_memory)
+        if folder is not None:
+            version = content_key(encoder.fingerprint, str(PREPROCESSING_VERSION))
+            self._stored = DiskCache(folder / f"{version[:16]}.sqlite")
         self._lock = threading.Lock()
 
     def get(self, sources: Sequence[Source]) -> list[PatchMap | None]:
-        """The map of each picture, states in float32; None for one that cannot be had.
+        """Return the features of each image, computed unless they are stored; states in float32.
 
-        What is not there yet is computed; pictures that fail are noted, never raised.
+        An image that cannot be read gives None: it is logged once, and listed in :attr:`missing` or
+        :attr:`broken` until it can be read.
         """
-        with self._lock:
-            keys = [self._key(source) for source in sources]
-            found = {key: self._load(key) for key in keys if key is not None}
-            todo = {
-                key: source
-                for key, source in zip(keys, sources, strict=True)
-                if key is not None and found[key] is None
-            }
-            found.update(self._compute(todo))
-            return [None if key is None else found[key] for key in keys]
+        return [features for some, _ in self._process(sources) for features in some]
 
-    def fill(self, sources: Iterable[Source]) -> int:
-        """Compute what is not there yet, and hold none of it in memory if there is a folder.
+    def fill(self, sources: Sequence[Source]) -> int:
+        """Compute and store the features that are not stored yet.
 
         Returns:
-            How many maps were computed; of pictures with the same bytes, one is.
+            How many were computed; images with the same content count once.
         """
-        with self._lock:
-            todo: dict[str, Source] = {}
-            for source in sources:
-                key = self._key(source)
-                if key is not None and key not in todo and self._load(key) is None:
-                    todo[key] = source
-            return sum(1 for _ in self._compute(todo))
+        return sum(computed for _, computed in self._process(sources))
 
-    def _key(self, source: Source) -> str | None:
-        """SHA-256 of the picture's bytes; None, and noted, where they cannot be read."""
-        name = _name(source)
-        self.missing.pop(name, None)
-        self.broken.pop(name, None)
-        try:
-            return hashlib.sha256(read_image(source, name)).hexdigest()
-        except InputError as error:
-            self._note(source, error)
-            return None
+    def _process(self, sources: Sequence[Source]) -> Iterator[tuple[list[PatchMap | None], int]]:
+        """Yield the features of some images at a time, and how many of them were just computed."""
+        progress = tqdm(
+            total=len(sources), desc="images", unit="image", delay=2, leave=False, disable=None
+        )
+        with self._lock, progress:
+            for first in range(0, len(sources), _READ_TOGETHER):
+                some = sources[first : first + _READ_TOGETHER]
+                yield self._process_some(some)
+                progress.update(len(some))
 
-    def _compute(self, todo: dict[str, Source]) -> Iterator[tuple[str, PatchMap]]:
-        items = list(todo.items())
-        quiet = True if len(items) <= QUIET else None  # None: only where one can see it
-        with tqdm(total=len(items), desc="pictures", leave=False, disable=quiet) as bar:
-            for first in range(0, len(items), self.batch_size):
-                batch = items[first : first + self.batch_size]
-                pictures = {key: self._prepare(key, source) for key, source in batch}
-                ready = {key: one for key, one in pictures.items() if one is not None}
-                with torch.no_grad():
-                    maps = encode_prepared(self.encoder, list(ready.values()))
-                for key, one in zip(ready, maps, strict=True):
-                    blob = _pack(one)
-                    self._store(key, blob)
-                    yield key, _unpack(blob)  # what a later run will read, to the bit
-                bar.update(len(batch))
+    def _process_some(self, sources: Sequence[Source]) -> tuple[list[PatchMap | None], int]:
+        contents: dict[Source, bytes] = {}
+        errors: dict[Source, InputError] = {}
+        for source in sources:
+            try:
+                contents[source] = read_image(source)
+            except InputError as error:
+                errors[source] = error
+        keys = {source: content_key(data) for source, data in contents.items()}
+        stored = self._stored.get_many(list(dict.fromkeys(keys.values())))
+        features = _unpack(stored)
+        images = {}
+        for source, key in keys.items():
+            if key not in features and key not in images:
+                try:
+                    images[key] = load_image(contents[source])
+                except InputError as error:
+                    errors[source] = error
+        maps = encode_images(self.encoder, list(images.values()), self.batch_size)
+        packed = {key: _pack(one) for key, one in zip(images, maps, strict=True)}
+        self._stored.put_many(packed)
+        features |= _unpack(packed)  # in the precision in which they are stored
+        for source in sources:
+            self._record(source, errors.get(source))
+        return [features.get(keys.get(source, "")) for source in sources], len(packed)
 
-    def _prepare(self, key: str, source: Source) -> PreparedImage | None:
-        name = _name(source)
-        try:
-            data = read_image(source, name)
-            if hashlib.sha256(data).hexdigest() != key:
-                raise InputError("changed while it was read", where=name)
-            image = load_image(data, name)
-        except InputError as error:
-            self._note(source, error)
-            return None
-        return self.encoder.prepared(image)
-
-    def _note(self, source: Source, error: InputError) -> None:
-        gone = isinstance(source, Path) and not os.path.exists(source)
-        (self.missing if gone else self.broken)[_name(source)] = error.problem
-
-    def _path(self, folder: Path, key: str) -> Path:
-        return folder / key[:2] / f"{key}.safetensors"
-
-    def _load(self, key: str) -> PatchMap | None:
-        try:
-            if self.folder is None:
-                return _unpack(self._memory[key])
-            return _unpack(self._path(self.folder, key).read_bytes())
-        except (KeyError, OSError, SafetensorError):  # absent, or damaged on the disk
-            return None
-
-    def _store(self, key: str, blob: bytes) -> None:
-        if self.folder is not None:
-            with atomic_open(self._path(self.folder, key), "wb") as stream:
-                stream.write(blob)
+    def _record(self, source: Source, error: InputError | None) -> None:
+        """Note whether an image could be read."""
+        name = str(source) if isinstance(source, Path) else f"bytes {content_key(source)[:16]}"
+        if error is None:
+            self.missing.pop(name, None)
+            self.broken.pop(name, None)
             return
-        self._memory[key] = blob
-        while len(self._memory) > self.limit:
-            del self._memory[next(iter(self._memory))]
+        problems = (
+            self.broken if isinstance(source, bytes) or os.path.exists(source) else self.missing
+        )
+        if name not in problems:
+            known = len(self.missing) + len(self.broken)
+            level = logging.WARNING if known < MAX_WARNINGS else logging.INFO
+            logger.log(level, "cannot use the image %s: %s", name, error.problem)
+        problems[name] = error.problem
 
 
-def image_features(
-    posts: Sequence[Post | None], features: FeatureCache | None
-) -> list[PatchMap | None]:
-    """The patch map of each post's picture; None where it has none, it cannot be read, or there is
-    no post.
+class _MemoryCache:
+    """A cache like :class:`~rukh.utils.cache.DiskCache` that lives in memory."""
+
+    def __init__(self, max_entries: int) -> None:
+        self.max_entries, self.entries = max_entries, dict[str, bytes]()
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        return {key: self.entries[key] for key in keys if key in self.entries}
+
+    def put_many(self, entries: Mapping[str, bytes]) -> None:
+        self.entries |= entries
+        while len(self.entries) > self.max_entries:
+            del self.entries[next(iter(self.entries))]  # the oldest
+
+
+def features_of(posts: Sequence[Post | None], cache: FeatureCache | None) -> list[PatchMap | None]:
+    """Return the features of each post's image.
+
+    None where there is no cache, no post, no image, or the image cannot be read.
     """
-    out: list[PatchMap | None] = [None] * len(posts)
-    images = [None if post is None else post.image for post in posts]
-    sources = {i: image for i, image in enumerate(images) if image is not None}
-    if features is not None and sources:
-        for i, found in zip(sources, features.get(list(sources.values())), strict=True):
-            out[i] = found
-    return out
+    sources = [post.image for post in posts if post is not None and post.image is not None]
+    if cache is None or not sources:
+        return [None] * len(posts)
+    features = iter(cache.get(sources))
+    return [None if post is None or post.image is None else next(features) for post in posts]
 
 
-def _name(source: Source) -> str:
-    if isinstance(source, Path):
-        return str(source)
-    return f"bytes {hashlib.sha256(source).hexdigest()[:16]}"
+def _pack(features: PatchMap) -> bytes:
+    half = features.states.clamp(-_HALF_MAX, _HALF_MAX).half()
+    return save({"states": half.contiguous(), "boxes": features.boxes.contiguous()})
 
 
-def _pack(one: PatchMap) -> bytes:
-    half = one.states.clamp(-_HALF_MAX, _HALF_MAX).half()
-    return save({"states": half.contiguous(), "boxes": one.boxes.contiguous()})
-
-
-def _unpack(blob: bytes) -> PatchMap:
-    tensors = load(blob)
-    return PatchMap(tensors["states"].float(), tensors["boxes"])
+def _unpack(packed: Mapping[str, bytes]) -> dict[str, PatchMap]:
+    """The features by key, without those that are damaged."""
+    features = {}
+    for key, data in packed.items():
+        with suppress(SafetensorError, KeyError):
+            tensors = load(data)
+            features[key] = PatchMap(tensors["states"].float(), tensors["boxes"])
+    return features

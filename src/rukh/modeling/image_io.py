@@ -1,8 +1,7 @@
-"""Pictures from strangers: read within bounds, turned upright, made RGB, and fitted to a square.
+"""Load images from untrusted files: within size limits, upright, as RGB; and preprocess them.
 
-Whatever the file says of itself is checked before a pixel is decoded, and only common formats are
-decoded at all. Boxes are fractions everywhere, so nothing is lost by keeping no more pixels of a
-picture than an encoder could use.
+The size that a file declares is checked before any pixel is decoded, and only common formats are
+decoded at all.
 """
 
 from __future__ import annotations
@@ -22,26 +21,22 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_BYTES = 50_000_000
-"""The largest file, in bytes."""
+"""Maximum size of a file."""
 MAX_PIXELS = 50_000_000
-"""The largest picture, in pixels, as its header declares it; decoding one takes under 0.9 GB."""
+"""Maximum number of pixels of an image; decoding one takes less than 0.9 GB of memory. (Pillow's
+own limit is a setting of the whole process, and raises an error only beyond twice its value.)"""
 MAX_SIDE = 1024
-"""The longest side of a loaded picture; larger ones are shrunk while they are decoded."""
+"""Maximum width and height of a loaded image; a larger one is scaled down while it is decoded."""
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-"""What is decoded. A decoder that is never called cannot be attacked."""
-
-# Grey levels wider than 8 bits say nowhere what white is: the first of these that holds all of
-# them. Floats are by habit in [0, 1].
-_WHITES = (255.0, 65_535.0)
-_KINDS = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+"""Formats that are decoded; a decoder that is never called cannot be exploited."""
 
 
-class PreparedImage(NamedTuple):
-    """A picture as an encoder takes it.
+class PreprocessedImage(NamedTuple):
+    """An image as a vision encoder takes it.
 
     Attributes:
-        pixels: ``(3, S, S)`` float32, normalised; 0, the mean colour, where the picture is not.
-        frame: The part of the square that the picture fills, as fractions ``(x1, y1, x2, y2)``.
+        pixels: ``(3, S, S)`` float32, normalized; 0 in the padding.
+        frame: The part of the square that the image covers, as fractions ``(x1, y1, x2, y2)``.
     """
 
     pixels: NDArray[np.float32]
@@ -49,43 +44,48 @@ class PreparedImage(NamedTuple):
 
 
 def read_image(source: Path | bytes, where: str | None = None) -> bytes:
-    """The encoded bytes of a picture, unread where there are too many.
+    """Read the encoded bytes of an image.
+
+    Args:
+        source: A path, or the bytes themselves.
+        where: The name for error messages. None: the path.
 
     Raises:
-        InputError: No such file, no plain file, empty, or larger than :data:`MAX_BYTES`.
+        InputError: The file does not exist, is not a regular file, is empty, or is larger than
+            :data:`MAX_BYTES`.
     """
     if isinstance(source, bytes):
-        where, data = where or "picture", source[: MAX_BYTES + 1]
+        where, data = where or "image", source
     else:
         where = where or str(source)
         try:
-            if not source.is_file():  # a pipe or a device would never end
-                problem = "is not a plain file" if source.exists() else "no such picture"
+            if not source.is_file():  # reading a pipe or a device might never end
+                problem = "not a regular file" if source.exists() else "no such image"
                 raise InputError(problem, where=where)
             with open(source, "rb") as stream:
                 data = stream.read(MAX_BYTES + 1)
         except OSError as error:
             raise InputError(f"cannot read: {error.strerror}", where=where) from None
     if not data:
-        raise InputError("picture is empty (0 bytes)", where=where, fix="fetch it again")
+        raise InputError("the image is empty (0 bytes)", where=where, fix="download it again")
     if len(data) > MAX_BYTES:
-        raise InputError(
-            f"picture is larger than {MAX_BYTES:,} bytes", where=where, fix="scale it down"
-        )
+        raise InputError(f"more than {MAX_BYTES:,} bytes", where=where, fix="scale the image down")
     return data
 
 
 def load_image(source: Path | bytes, where: str | None = None) -> Image.Image:
-    """A picture as upright RGB, its longest side at most :data:`MAX_SIDE`.
+    """Load an image as upright RGB, with no side longer than :data:`MAX_SIDE`.
 
-    Of an animation, the first frame; transparency on white; 16-bit and float greys scaled.
+    Of an animation, the first frame is taken. Transparent pixels are blended with white, and
+    grayscale images of 16 or 32 bits are scaled to 8 bits.
 
     Args:
         source: A path, or the encoded bytes.
-        where: What to call it in errors; the path by default.
+        where: The name for error messages. None: the path.
 
     Raises:
-        InputError: Not a picture of :data:`FORMATS`, truncated, or too large.
+        InputError: The file cannot be read, is not in one of :data:`FORMATS`, is damaged, or has
+            more than :data:`MAX_PIXELS` pixels.
 
     Example:
         >>> from PIL import Image
@@ -97,42 +97,40 @@ def load_image(source: Path | bytes, where: str | None = None) -> Image.Image:
     from PIL import Image, UnidentifiedImageError
 
     data = read_image(source, where)
-    where = where or (str(source) if isinstance(source, Path) else "picture")
+    where = where or (str(source) if isinstance(source, Path) else "image")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(image, where)
-            return _upright_rgb(image)
-    except InputError:
-        raise
-    except UnidentifiedImageError:
-        raise InputError(
-            "not a picture that rukh reads", where=where, fix=f"give {_KINDS}"
-        ) from None
+            # A TIFF may declare tiles larger than the image, and they are decoded as a whole.
+            tags = getattr(image, "tag_v2", {})
+            tile = int(tags.get(322, 0)) * int(tags.get(323, 0))
+            if max(image.width * image.height, tile) > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            return _to_rgb(image)
     except Image.DecompressionBombError:
-        raise _too_large(where) from None
-    except Exception as error:  # a decoder fails in more ways than can be listed here
+        problem, fix = f"more than {MAX_PIXELS:,} pixels", "scale the image down"
+    except UnidentifiedImageError:
+        problem, fix = "not an image of a supported format", f"use one of {', '.join(FORMATS)}"
+    except Exception as error:  # decoders raise errors of many types
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"picture is truncated or damaged: {reason}", where=where, fix="fetch it again"
-        ) from None
+        problem, fix = f"the image is truncated or damaged: {reason}", "download it again"
+    raise InputError(problem, where=where, fix=fix)
 
 
-def prepare(
+def preprocess(
     image: Image.Image,
     size: int,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
-) -> PreparedImage:
-    """Fit an RGB picture into the middle of a square, aspect kept, and normalise it.
+) -> PreprocessedImage:
+    """Scale an RGB image to fit into a square, centre it there, and normalize it.
 
     Args:
-        image: RGB, of any size.
         size: Side ``S`` of the square, in pixels.
         mean, std: Of each channel, for values in [0, 1].
 
     Example:
         >>> from PIL import Image
-        >>> prepare(Image.new("RGB", (200, 100)), 8, (0.5,) * 3, (0.5,) * 3).frame
+        >>> preprocess(Image.new("RGB", (200, 100)), 8, (0.5,) * 3, (0.5,) * 3).frame
         (0.0, 0.25, 1.0, 0.75)
     """
     from PIL import Image
@@ -140,74 +138,54 @@ def prepare(
     scale = size / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     left, top = (size - width) // 2, (size - height) // 2
-    fitted = image.resize((width, height), Image.Resampling.BICUBIC)
-    values = np.asarray(fitted, dtype=np.float32) / 255
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    values = np.asarray(resized, dtype=np.float32) / 255
     values = (values - np.array(mean, np.float32)) / np.array(std, np.float32)
     pixels = np.zeros((3, size, size), dtype=np.float32)
     pixels[:, top : top + height, left : left + width] = values.transpose(2, 0, 1)
     frame = (left / size, top / size, (left + width) / size, (top + height) / size)
-    return PreparedImage(pixels, frame)
+    return PreprocessedImage(pixels, frame)
 
 
-def _check_size(image: Image.Image, where: str) -> None:
-    """Refuse by what the header declares; nothing is decoded yet."""
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise _too_large(where, f"{width} x {height} pixels, ")
-    # A TIFF may declare tiles that are larger than the picture, and they are decoded whole.
-    tags = getattr(image, "tag_v2", {})
-    if int(tags.get(322, 0)) * int(tags.get(323, 0)) > MAX_PIXELS:
-        raise _too_large(where, "its tiles have ")
-
-
-def _too_large(where: str, problem: str = "") -> InputError:
-    return InputError(
-        f"{problem}more than {MAX_PIXELS:,} pixels", where=where, fix="scale the picture down"
-    )
-
-
-def _upright_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Decode an opened image; see :func:`load_image`."""
     from PIL import Image, ImageOps
 
-    # What cannot be shrunk as it is becomes something that can; all else is shrunk first, because
-    # the copies that follow are then small. A JPEG is shrunk while it is decoded.
+    # Convert first only the modes that cannot be resized well: later copies are then small.
     if image.mode.startswith("I") or image.mode == "F":
-        image = _eight_bits(image)
+        image = _to_8_bits(image)
     elif image.has_transparency_data and image.mode not in ("LA", "RGBA"):
         image = image.convert("RGBA")
     elif image.mode in ("1", "P"):
         image = image.convert("RGB")
     image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BICUBIC)
-    with suppress(Exception):  # broken EXIF is no reason to lose the picture
+    with suppress(Exception):  # an image with broken EXIF data is still usable
         image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    # A copy, for the file behind the picture is about to be closed.
-    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    # Copy, because the file behind the image is about to be closed.
+    return image.copy() if image.mode == "RGB" else image.convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """A grey picture of 16 or 32 bits or of floats, as 8 bits."""
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Scale a grayscale image of integers of 16 or 32 bits, or of floats, to 8 bits.
+
+    These formats do not say which value is white. It is taken to be the smallest of the usual
+    values that no pixel exceeds; failing that, the range of the pixels is stretched.
+    """
     from PIL import Image
 
-    # In place throughout: at MAX_PIXELS each copy is 200 MB.
-    floats = image.mode == "F"
+    # In place, because each copy of the largest allowed image takes 200 MB.
     values = np.array(image, dtype=np.float32)
-    if floats:
-        np.nan_to_num(values, copy=False, posinf=0.0, neginf=0.0)
+    np.nan_to_num(values, copy=False, posinf=0, neginf=0)
+    np.clip(values, -1e38, 1e38, out=values)  # so that their range is a float32
     low, high = float(values.min()), float(values.max())
-    if image.mode.startswith("I;16"):
-        black, white = 0.0, _WHITES[1]
-    else:
-        known = ((1.0,) if floats else ()) + _WHITES
-        fitting = [white for white in known if low >= 0 and high <= white]
-        black, white = (0.0, fitting[0]) if fitting else (low, high)
-    if white - black > float(np.finfo(np.float32).max):  # the difference of halves is a float32
-        values *= 0.5
-        black, white = black / 2, white / 2
-    values -= black
-    values *= 255 / max(white - black, 1e-30)
+    usual = {"F": (1, 255, 65_535), "I": (255, 65_535)}.get(image.mode, (65_535,))
+    white = next((float(value) for value in usual if low >= 0 and high <= value), 0.0)
+    if not white:
+        values -= low
+        white = max(high - low, 1e-30)
+    values *= 255 / white
     np.rint(values, out=values).clip(0, 255, out=values)
     return Image.fromarray(values.astype(np.uint8))

@@ -115,7 +115,9 @@ def configured_vision(config: PairConfig) -> VisionEncoder | None:
     name = config.vision_encoder
     if name is None:
         return None
-    return load_vision_encoder(name, size=config.image_size, middle=config.intermediate_features)
+    return load_vision_encoder(
+        name, size=config.image_size, intermediate_features=config.intermediate_features
+    )
 
 
 def start_heads(model: RelationModel) -> list[str]:
@@ -131,7 +133,11 @@ def start_heads(model: RelationModel) -> list[str]:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             old = known.get(name)
-            if old is None or name.startswith("pair_encoder.text_encoder.") or old.shape != parameter.shape:
+            if (
+                old is None
+                or name.startswith("pair_encoder.text_encoder.")
+                or old.shape != parameter.shape
+            ):
                 continue
             parameter.copy_(old)
             copied.append(name)
@@ -219,15 +225,15 @@ class RelationModel(nn.Module):
     def _embedded(self, schema: RelationSchema) -> RelationBank:
         name = self.config.pair.text_encoder
         if self.config.relation.encoder == "shared":
-            return RelationBank.build(schema, self.pair_encoder.text_encoder.sentences)
+            return RelationBank.build(schema, self.pair_encoder.text_encoder.embed_sentences)
         if self.relation_text is not None:
-            return RelationBank.build(schema, self.relation_text.sentences)
+            return RelationBank.build(schema, self.relation_text.embed_sentences)
         # The tower's own encoder has been tuned; the base is loaded anew, and only if the cache
         # lacks one of these descriptions.
         base = lru_cache(maxsize=1)(lambda: TextEncoder.load(name).eval())
         with torch.no_grad():
             return RelationBank.build(
-                schema, lambda texts: base().sentences(texts), key=_content(name)
+                schema, lambda texts: base().embed_sentences(texts), key=_content(name)
             )
 
     def forward(self, inputs: PairBatch, bank: RelationBank) -> tuple[PairScores, PairEncoding]:
@@ -237,7 +243,9 @@ class RelationModel(nn.Module):
         A type reads as the bank's schema words it, else as the model's own schema does.
         """
         joint = self.config.direction_mode == "joint"
-        encoded: PairEncoding = self.pair_encoder(inputs, {**self.schema.types, **bank.types}, back=joint)
+        encoded: PairEncoding = self.pair_encoder(
+            inputs, {**self.schema.types, **bank.types}, back=joint
+        )
         scores = self.scorer(encoded, bank)
         if encoded.back is not None:
             # Each order knows the other, as an indexed bank is scored alike in both.

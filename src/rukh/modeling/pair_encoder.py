@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rukh.errors import InputError
 from rukh.modeling.adapters import add_lora, tune_top_layers
 from rukh.modeling.batch import PairBatch
-from rukh.modeling.fusion import Fusion, RegionPooling, VisualGate, mean, visibility
+from rukh.modeling.fusion import Fusion, RegionPooling, VisualGate, masked_mean
 from rukh.modeling.markers import ROLE_WORDS, Markers
 from rukh.modeling.regions import BoxGeometry, box_relation, pool_regions
 from rukh.modeling.text_encoder import TextEncoder
@@ -129,9 +129,7 @@ class PairEncoder(nn.Module):
         pooling = config.image_fusion == "region_pooling"
         self.region_pooling = RegionPooling(dim, visual_dim) if pooling else None
         self.patch_projection = (
-            None
-            if pooling
-            else nn.Sequential(nn.LayerNorm(visual_dim), nn.Linear(visual_dim, dim))
+            None if pooling else nn.Sequential(nn.LayerNorm(visual_dim), nn.Linear(visual_dim, dim))
         )
         self.box_embedding = BoxGeometry(dim)
         self.missing_image = nn.Parameter(torch.randn(dim) * 0.02)
@@ -166,7 +164,7 @@ class PairEncoder(nn.Module):
         out = torch.zeros(len(names), self.text_encoder.dim)
         for i, name in enumerate(names):
             if ids := self.text_encoder.tokenize(name).ids:
-                out[i] = self.text_encoder.embed(torch.tensor(ids)).detach().mean(0)
+                out[i] = self.text_encoder.embed_tokens(torch.tensor(ids)).detach().mean(0)
         return out
 
     def forward(
@@ -187,15 +185,20 @@ class PairEncoder(nn.Module):
         states = self._read(inputs, table, content + place)
         found = None
         if self.region_pooling is None:
-            seen = mean(patches, inputs.has_patch)
+            seen = masked_mean(patches, inputs.has_patch)
         else:
             shown = inputs.patches, inputs.patch_boxes, inputs.has_patch, inputs.boxes
             found = self.region_pooling(*shown)
             seen = nn.functional.layer_norm(found[:, 0], found.shape[2:])
-        logit = self.gate(mean(states, inputs.groups == 0), seen)
+        logit = self.gate(masked_mean(states, inputs.groups == 0), seen)
         pictured = inputs.has_patch.any(1)
         trust = torch.where(pictured, logit.sigmoid(), 0.0)[:, None]
-        regions = self.missing_image + trust[..., None] * (content - self.missing_image) + place + self.image_embedding
+        regions = (
+            self.missing_image
+            + trust[..., None] * (content - self.missing_image)
+            + place
+            + self.image_embedding
+        )
         read = torch.cat([states, regions], 1)
         groups = torch.cat([inputs.groups, torch.where(inputs.has_object, 0, -1)], 1)
         heard = torch.zeros_like(groups, dtype=states.dtype)
@@ -212,7 +215,7 @@ class PairEncoder(nn.Module):
             # Patches that are looked at are not fused: what a fusion makes of them fits the very
             # things that training showed.
             found = trust[..., None] * found
-        fused = self.fusion(read, groups, heard)
+        fused = self.fusion(read, groups >= 0, heard)
         gate = torch.where(pictured, trust[:, 0], float("nan"))
         forth = self._form(fused, read, inputs, gate, found)
         return (
@@ -265,14 +268,12 @@ class PairEncoder(nn.Module):
     def _read(self, inputs: PairBatch, table: Tensor, regions: Tensor) -> Tensor:
         """Text states ``(B, T, d)``."""
         marker = inputs.roles > 0
-        embeds = self.text_encoder.embed(inputs.ids)
+        embeds = self.text_encoder.embed_tokens(inputs.ids)
         hints = self.role_embedding[inputs.roles] + table[inputs.types]
         embeds = torch.where(marker[..., None], hints, embeds)
-        mask = inputs.groups >= 0
-        if (inputs.groups > 0).any():
-            mask = visibility(inputs.groups)
-            mask = mask | torch.eye(mask.shape[1], dtype=torch.bool)
-        states: Tensor = self.text_projection(self.text_encoder(embeds, mask, inputs.positions, inputs.segments))
+        states: Tensor = self.text_projection(
+            self.text_encoder(embeds, inputs.groups >= 0, inputs.segments)
+        )
         return states
 
     def _relative(self, inputs: PairBatch) -> Tensor:
@@ -284,5 +285,7 @@ class PairEncoder(nn.Module):
         if not self.config.distance_embedding:
             distance = torch.zeros_like(distance)
         visual = (inputs.kind == 3)[:, None]
-        box = torch.where(visual, self.box_relation(box_relation(inputs.head_box, inputs.tail_box)), 0.0)
+        box = torch.where(
+            visual, self.box_relation(box_relation(inputs.head_box, inputs.tail_box)), 0.0
+        )
         return torch.cat([distance, self.kind_embedding(inputs.kind), box], -1)

@@ -1,6 +1,6 @@
-"""Regions of a picture: what lies under a box, where the box is, and how two boxes stand.
+"""Geometry of boxes, and pooling of the patches under them.
 
-All boxes are ``(x1, y1, x2, y2)`` as fractions of the picture.
+A box is ``(x1, y1, x2, y2)``, as fractions of the image.
 """
 
 from __future__ import annotations
@@ -10,47 +10,46 @@ import math
 import torch
 from torch import Tensor, nn
 
-_SMALLEST = 1e-4
-"""Sides below this count as this: a ten-thousandth of the picture is less than a pixel."""
+_MIN_SIDE = 1e-4  # shorter sides count as this; less than a pixel, but the logarithm stays finite
 
 
-def pool_regions(states: Tensor, patch_boxes: Tensor, patch_mask: Tensor, boxes: Tensor) -> Tensor:
-    """The mean state under each box, patches weighted by how much of them the box covers.
+def pool_regions(states: Tensor, patch_boxes: Tensor, mask: Tensor, boxes: Tensor) -> Tensor:
+    """Average the states under each box, weighted by the area of each patch that the box covers.
 
-    A box smaller than a patch takes that patch's state; one that touches no patch takes the
-    nearest patch's, by centres.
+    A box smaller than a patch takes the state of that patch. A box that touches no patch takes the
+    state of the patch with the nearest centre.
 
     Args:
-        states: ``(B, P, D)`` patch states.
+        states: ``(B, P, D)`` states of the patches.
         patch_boxes: ``(B, P, 4)``.
-        patch_mask: ``(B, P)`` bool, which patches exist; where none does, the result is 0.
+        mask: ``(B, P)`` bool, False for padding; a row without patches gives zeros.
         boxes: ``(B, R, 4)``.
 
     Returns:
-        ``(B, R, D)``; gradients reach the states, and the boxes where they touch a patch.
+        ``(B, R, D)``, differentiable with respect to the states.
     """
     if not states.shape[1]:
         return states.new_zeros(*boxes.shape[:2], states.shape[2])
-    areas = _intersection(boxes[:, :, None], patch_boxes[:, None]) * patch_mask[:, None]
+    areas = _intersection(boxes[:, :, None], patch_boxes[:, None]) * mask[:, None]
     total = areas.sum(-1, keepdim=True)
     touches = total > 0
-    gaps = (_centre(boxes)[:, :, None] - _centre(patch_boxes)[:, None]).square().sum(-1)
-    nearest = gaps.masked_fill(~patch_mask[:, None], torch.inf).argmin(-1)
-    fallback = nn.functional.one_hot(nearest, states.shape[1]) * patch_mask[:, None]
-    # The inner choice keeps 0/0, and with it NaN gradients, out of the branch not taken.
+    distances = (_centre(boxes)[:, :, None] - _centre(patch_boxes)[:, None]).square().sum(-1)
+    nearest = distances.masked_fill(~mask[:, None], torch.inf).argmin(-1)
+    fallback = nn.functional.one_hot(nearest, states.shape[1]) * mask[:, None]
+    # The inner `where` avoids 0 / 0, whose NaN gradient would pass through the outer one.
     weights = torch.where(touches, areas / torch.where(touches, total, 1.0), fallback)
     return weights.to(states.dtype) @ states
 
 
 class BoxGeometry(nn.Module):
-    """Embeds boxes ``(..., 4)`` as ``(..., dim)``: corners, centre, sides and area.
+    """Embeds boxes by their corners, centre, sides and area.
 
-    Each number goes in as it is and through sines and cosines of doubling frequency, so that a
-    linear layer can tell places apart as finely as patches lie.
+    Each number is used directly and through sines and cosines of doubling frequencies, so that a
+    linear layer can resolve positions as finely as the patches.
 
     Args:
         dim: Width of the embedding.
-        bands: Number of frequencies; the finest tells ``2 ** -bands`` of the picture apart.
+        bands: Number of frequencies; the finest resolves ``2 ** -bands`` of the image.
     """
 
     frequencies: Tensor
@@ -61,7 +60,7 @@ class BoxGeometry(nn.Module):
         self.project = nn.Linear(9 * (1 + 2 * bands), dim)
 
     def forward(self, boxes: Tensor) -> Tensor:
-        """Embeddings ``(..., dim)`` of boxes ``(..., 4)``."""
+        """Embed boxes ``(..., 4)`` as ``(..., dim)``."""
         sides = boxes[..., 2:] - boxes[..., :2]
         area = sides.prod(-1, keepdim=True)
         numbers = torch.cat([boxes, _centre(boxes), sides, area], -1)
@@ -71,29 +70,29 @@ class BoxGeometry(nn.Module):
 
 
 def box_relation(head: Tensor, tail: Tensor) -> Tensor:
-    """How two boxes stand to each other.
+    """Describe how two boxes lie relative to each other.
 
     Args:
-        head, tail: ``(..., 4)``.
+        head, tail: Boxes ``(..., 4)``.
 
     Returns:
-        ``(..., 7)``: how far the tail's centre lies right of and below the head's, log ratios of
-        their widths and heights (these four change sign when head and tail are swapped),
-        intersection over union (unchanged), and the shares of the head and of the tail that the
-        other covers (swapped).
+        ``(..., 7)``: the offset of the tail's centre from the head's (x, y), the log ratios of
+        width and height, the intersection over union, and the fractions of the head and of the
+        tail that the other one covers. Swapping head and tail negates the first four, keeps the
+        fifth, and swaps the last two.
     """
-    head_sides, tail_sides = ((b[..., 2:] - b[..., :2]).clamp_min(_SMALLEST) for b in (head, tail))
-    shared = _intersection(head, tail)
+    head_sides, tail_sides = ((b[..., 2:] - b[..., :2]).clamp_min(_MIN_SIDE) for b in (head, tail))
     head_area, tail_area = head_sides.prod(-1), tail_sides.prod(-1)
-    shares = torch.stack(
+    shared = _intersection(head, tail)
+    overlaps = torch.stack(
         [shared / (head_area + tail_area - shared), shared / head_area, shared / tail_area], -1
     )
     offset = _centre(tail) - _centre(head)
-    return torch.cat([offset, tail_sides.log() - head_sides.log(), shares], -1)
+    return torch.cat([offset, tail_sides.log() - head_sides.log(), overlaps], -1)
 
 
 def quarters(boxes: Tensor) -> Tensor:
-    """The four quarters of each box, ``(..., 4, 4)`` of ``(..., 4)``: row by row, left to right.
+    """Split boxes ``(..., 4)`` into quarters ``(..., 4, 4)``, row by row, left to right.
 
     Example:
         >>> quarters(torch.tensor([0.0, 0.0, 1.0, 1.0]))[1].tolist()
@@ -111,6 +110,6 @@ def _centre(boxes: Tensor) -> Tensor:
 
 def _intersection(a: Tensor, b: Tensor) -> Tensor:
     """Area that two boxes share; their leading dimensions broadcast."""
-    low = torch.maximum(a[..., :2], b[..., :2])
-    high = torch.minimum(a[..., 2:], b[..., 2:])
-    return (high - low).clamp_min(0).prod(-1)
+    top_left = torch.maximum(a[..., :2], b[..., :2])
+    bottom_right = torch.minimum(a[..., 2:], b[..., 2:])
+    return (bottom_right - top_left).clamp_min(0).prod(-1)

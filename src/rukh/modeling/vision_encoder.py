@@ -1,7 +1,6 @@
-"""Vision encoders: pictures in, one state for each patch of the picture out.
+"""Frozen vision encoders: images in, the features of their patches out.
 
-Pictures are fitted into a square, so part of what an encoder sees is padding. :class:`PatchMap`
-speaks of the picture alone: what comes after it never meets the padding.
+Images are padded to a square before they are encoded. A :class:`PatchMap` leaves the padding out.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from rukh.errors import WeightsError
 from rukh.hub import find_weights
 from rukh.modeling.efficientnet import EfficientNetLite
-from rukh.modeling.image_io import PreparedImage, prepare
+from rukh.modeling.image_io import PreprocessedImage, preprocess
 from rukh.records import Box
 from rukh.utils.files import read_json
 
@@ -29,18 +28,19 @@ if TYPE_CHECKING:
 
 Channels = tuple[float, float, float]
 IMAGENET: tuple[Channels, Channels] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and standard deviation that most vision models were trained with."""
-BATCH = 2
-"""Pictures of one pass. The buffers of more are larger than what the C library keeps: they would be
-asked of the system and cleared anew at every layer, which takes as long as the network itself."""
+"""Mean and standard deviation of the channels, as used by most vision models."""
+BATCH_SIZE = 2
+"""Images per forward pass. On a CPU, larger batches are no faster: the C library then allocates and
+clears the larger buffers anew for every layer."""
 
 
 class PatchMap(NamedTuple):
-    """What an encoder sees of one picture.
+    """The features of an image.
 
     Attributes:
-        states: ``(P, dim)``; padding is left out, so ``P`` differs between pictures.
-        boxes: ``(P, 4)`` the patches' boxes as fractions of the picture, clipped to it.
+        states: ``(P, dim)`` states of its patches. Patches that show only padding are left out, so
+            ``P`` differs between images.
+        boxes: ``(P, 4)`` boxes of the patches, as fractions of the image, clipped to the image.
     """
 
     states: Tensor
@@ -48,16 +48,16 @@ class PatchMap(NamedTuple):
 
 
 class VisionEncoder(nn.Module):
-    """Base of all vision encoders.
+    """Base class of vision encoders.
 
     Attributes:
-        name: What it was loaded by; stored in a model's config.
-        size: Side ``S`` of the square that it takes, in pixels.
-        mean, std: Of the channels, for values in [0, 1].
-        dim: Width of its states.
-        grid: Rows and columns of its patches; ``P`` is their product.
-        cover: Share of the square's side that the patches cover: below 1 where their size does
-            not divide ``S``, in which case the last pixels right and below are not seen.
+        name: Name or path of the weights.
+        size: Side ``S`` of its square input, in pixels.
+        mean, std: Of each channel, for values in [0, 1].
+        dim: Width of the states.
+        grid: Rows and columns of the patches; ``P`` is their product.
+        coverage: Fraction of the square's side that the patches cover. It is below 1 where the
+            size of a patch does not divide ``S``; the last pixels are then ignored.
     """
 
     name: str
@@ -66,30 +66,25 @@ class VisionEncoder(nn.Module):
     std: Channels
     dim: int
     grid: tuple[int, int]
-    cover: float = 1.0
+    coverage: float = 1.0
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Patch states ``(B, P, dim)``, row by row, of normalised pixels ``(B, 3, S, S)``."""
+        """Encode normalized pixels ``(B, 3, S, S)`` to states ``(B, P, dim)``, row by row."""
         raise NotImplementedError
 
-    def train(self, mode: bool = True) -> Self:
-        """It always computes as in evaluation, also where its weights are trained: batches are too
-        small for statistics of their own.
-        """
-        return super().train(False)
+    def preprocess(self, image: Image.Image) -> PreprocessedImage:
+        """Preprocess an RGB image; see :func:`rukh.modeling.image_io.preprocess`."""
+        return preprocess(image, self.size, self.mean, self.std)
 
-    def prepared(self, image: Image.Image) -> PreparedImage:
-        """An RGB picture as it takes one; see :func:`rukh.modeling.image_io.prepare`."""
-        return prepare(image, self.size, self.mean, self.std)
-
-    def traits(self) -> dict[str, Any]:
-        """Whatever besides the weights decides what the states are."""
+    def settings(self) -> dict[str, Any]:
+        """Everything besides the weights that the states depend on."""
         return {"size": self.size, "mean": self.mean, "std": self.std}
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of traits and weights as they are now; takes a second per gigabyte."""
-        digest = hashlib.sha256(json.dumps(self.traits(), sort_keys=True, default=str).encode())
+        """SHA-256 of the settings and weights; takes about one second per gigabyte."""
+        settings = json.dumps(self.settings(), sort_keys=True, default=str)
+        digest = hashlib.sha256(settings.encode())
         for key, value in self.state_dict().items():
             digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
@@ -97,7 +92,7 @@ class VisionEncoder(nn.Module):
 
 
 class EfficientNetEncoder(VisionEncoder):
-    """EfficientNet-Lite: each cell of its feature map is a patch."""
+    """An EfficientNet-Lite; the cells of its feature map are the patches."""
 
     mean: Channels = (127 / 255,) * 3
     std: Channels = (128 / 255,) * 3
@@ -115,46 +110,57 @@ class EfficientNetEncoder(VisionEncoder):
 
 
 class HFVisionEncoder(VisionEncoder):
-    """A Hugging Face vision model: ViT, DINOv2, the vision tower of CLIP or SigLIP, or a CNN.
+    """A Hugging Face vision model: ViT, DINOv2, the vision encoder of CLIP or SigLIP, or a CNN.
 
-    States that stand for no patch (class and register tokens) come first and are left out.
+    States that belong to no patch (class, distillation and register tokens) come first in the
+    sequence and are dropped.
+
+    Args:
+        model: The model, or a model with a ``vision_model``.
+        name: Name or path of the weights.
+        preprocessing: The contents of the model's ``preprocessor_config.json``.
+        size: Side of the square input, in pixels. None: as in ``preprocessing``.
+
+    Raises:
+        WeightsError: The model does not take images of this size, or gives less than one state per
+            patch.
     """
 
     def __init__(
         self,
         model: Any,
         name: str,
-        preprocessor: dict[str, Any] | None = None,
+        preprocessing: dict[str, Any] | None = None,
         size: int | None = None,
     ) -> None:
         super().__init__()
         model = getattr(model, "vision_model", model)
         pooler = getattr(model, "pooler", None)
         if pooler is not None and any(True for _ in pooler.parameters()):
-            model.pooler = None  # never used, and random where the weights have none
+            model.pooler = None  # not used, and random if the weights do not contain it
         self.model, self.name = model, name
-        told = preprocessor or {}
-        self.mean = _channels(told.get("image_mean"), IMAGENET[0])
-        self.std = _channels(told.get("image_std"), IMAGENET[1])
-        if told.get("do_normalize") is False:
+        given = preprocessing or {}
+        self.mean = _channels(given.get("image_mean"), IMAGENET[0])
+        self.std = _channels(given.get("image_std"), IMAGENET[1])
+        if given.get("do_normalize") is False:
             self.mean, self.std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-        trained = getattr(model.config, "image_size", None)
-        self.size = size or _side(told.get("crop_size") or told.get("size") or trained)
-        # Models with learned positions refuse another size than they were trained at, unless asked
-        # to interpolate; those that do so by themselves have no such option.
-        asks = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
-        other = asks and trained is not None and _side(trained) != self.size
-        self._options = {"interpolate_pos_encoding": True} if other else {}
-        self._probe()
+        pretrained = getattr(model.config, "image_size", None)
+        self.size = size or _side(given.get("crop_size") or given.get("size") or pretrained)
+        # Models with learned positions must be told to interpolate them for another input size;
+        # models that need no telling do not have this parameter.
+        can_interpolate = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
+        interpolate = can_interpolate and pretrained is not None and _side(pretrained) != self.size
+        self._options = {"interpolate_pos_encoding": True} if interpolate else {}
+        self._find_grid()
 
     @torch.no_grad()
-    def _probe(self) -> None:
-        """Learn the grid from what the model makes of an empty picture."""
+    def _find_grid(self) -> None:
+        """Find out ``grid``, ``dim`` and ``coverage`` by encoding a black image."""
         try:
             states = self._states(torch.zeros(1, 3, self.size, self.size))
         except (ValueError, RuntimeError, TypeError) as error:
             raise WeightsError(
-                f"{self.name} does not take pictures of {self.size} pixels: {error}"
+                f"{self.name} does not take images of {self.size} pixels: {error}"
             ) from None
         if states.dim() == 4:
             self.grid = (states.shape[2], states.shape[3])
@@ -162,11 +168,12 @@ class HFVisionEncoder(VisionEncoder):
             return
         patch = _side(getattr(self.model.config, "patch_size", None) or self.size)
         side = self.size // patch
-        self.grid, self.dim, self.cover = (side, side), states.shape[2], side * patch / self.size
+        self.grid, self.dim = (side, side), states.shape[2]
+        self.coverage = side * patch / self.size
         if states.shape[1] < side * side:
             raise WeightsError(
-                f"{self.name} gives {states.shape[1]} states, fewer than its {side} x {side} "
-                "patches; only models that keep one state a patch can be used"
+                f"{self.name} gives {states.shape[1]} states for its {side} x {side} patches; "
+                "use a model that gives at least one state per patch"
             )
 
     def _states(self, pixels: Tensor) -> Tensor:
@@ -180,29 +187,33 @@ class HFVisionEncoder(VisionEncoder):
             return states.flatten(2).transpose(1, 2)
         return states[:, states.shape[1] - self.grid[0] * self.grid[1] :]
 
-    def traits(self) -> dict[str, Any]:
-        """See :meth:`VisionEncoder.traits`."""
+    def settings(self) -> dict[str, Any]:
+        """See :meth:`VisionEncoder.settings`."""
         config = self.model.config.to_dict()
         for key in ("transformers_version", "_name_or_path", "dtype"):
             config.pop(key, None)
-        return super().traits() | {"config": config}
+        return super().settings() | {"config": config}
 
 
 def load_vision_encoder(
-    name: str, *, size: int | None = None, middle: bool = False, allow_hub: bool = False
+    name: str,
+    *,
+    size: int | None = None,
+    intermediate_features: bool = False,
+    allow_hub: bool = False,
 ) -> VisionEncoder:
-    """Load an encoder, ready to encode, by path, shipped name or (only if allowed) hub name.
+    """Load a vision encoder by path, by the name of shipped weights, or from the hub.
 
     Args:
-        name: What :func:`rukh.hub.find_weights` takes.
-        size: Side of the square that pictures are fitted into, in pixels: more show smaller
-            things, and cost as their square. None: what it was trained with.
-        middle: Whether patches are the cells of three inner maps of an EfficientNet-Lite, side by
-            side, in place of its last one; see :class:`EfficientNetLite`.
-        allow_hub: Whether to download what is not on this machine.
+        name: See :func:`rukh.hub.find_weights`.
+        size: Side of the square input, in pixels. Larger inputs show smaller objects; the time per
+            image grows with the square of the size. None: the size used in pretraining.
+        intermediate_features: Concatenate three inner feature maps of an EfficientNet-Lite instead
+            of taking its last one; see :class:`~rukh.modeling.efficientnet.EfficientNetLite`.
+        allow_hub: Download weights that are not on this machine.
 
     Raises:
-        WeightsError: Nowhere to be found, damaged, incomplete, or no encoder of pictures.
+        WeightsError: The weights are not found, damaged, incomplete, or not of a vision encoder.
 
     Example:
         >>> load_vision_encoder("efficientnet-lite0").grid
@@ -210,13 +221,14 @@ def load_vision_encoder(
     """
     path = find_weights(name, kind="vision", allow_hub=allow_hub)
     if path.is_file():
-        return EfficientNetEncoder(EfficientNetLite.load(path, middle), name, size).eval()
-    if middle:
-        raise WeightsError(f"{name} has no middle map; only an EfficientNet-Lite has one")
-    return _load_hub(path, name, size)
+        network = EfficientNetLite.load(path, intermediate_features)
+        return EfficientNetEncoder(network, name, size).eval()
+    if intermediate_features:
+        raise WeightsError(f"intermediate features need an EfficientNet-Lite, not {name}")
+    return _load_hf(path, name, size)
 
 
-def _load_hub(folder: Path, name: str, size: int | None) -> HFVisionEncoder:
+def _load_hf(folder: Path, name: str, size: int | None) -> HFVisionEncoder:
     import transformers
 
     try:
@@ -231,83 +243,72 @@ def _load_hub(folder: Path, name: str, size: int | None) -> HFVisionEncoder:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"cannot load {name} from {folder}: {reason}") from None
     if not hasattr(model, "vision_model") and model.main_input_name != "pixel_values":
-        raise WeightsError(f"{name} is a {model.config.model_type} model, no encoder of pictures")
+        raise WeightsError(f"{name} is a {model.config.model_type} model, not a vision encoder")
     missing = sorted(key for key in report["missing_keys"] if "pooler." not in key)
     if missing:
         raise WeightsError(
             f"the weights in {folder} lack {len(missing)} tensors of the model: {missing[0]} ..."
         )
-    return HFVisionEncoder(model, name, preprocessor(folder), size).eval()
+    return HFVisionEncoder(model, name, _preprocessing(folder), size).eval()
 
 
-def preprocessor(folder: Path) -> dict[str, Any]:
-    """How a model's pictures are to be prepared, as its folder tells; empty where it does not.
-
-    Newer versions of transformers keep it inside ``processor_config.json``.
-    """
+def _preprocessing(folder: Path) -> dict[str, Any]:
+    """Read a model's preprocessing options; empty if its folder has none."""
+    # Newer versions of transformers write them into processor_config.json.
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
-            told = read_json(folder / name)
-            told = told.get("image_processor", told) if isinstance(told, dict) else {}
-            return told if isinstance(told, dict) else {}
+            data = read_json(folder / name)
+            data = data.get("image_processor", data) if isinstance(data, dict) else {}
+            return data if isinstance(data, dict) else {}
     return {}
 
 
 def patch_boxes(encoder: VisionEncoder, frame: Box) -> tuple[Tensor, Tensor]:
-    """The patches of a framed picture, in its own coordinates.
+    """Return the boxes of the patches of an image that covers ``frame`` of the square input.
 
     Returns:
-        Boxes ``(rows * cols, 4)`` clipped to the picture, and ``(rows * cols,)`` bool: which of
-        them show any of it.
+        Boxes ``(rows * cols, 4)`` as fractions of the image, clipped to it; and ``(rows * cols,)``
+        bool: whether a patch shows any part of the image.
     """
     rows, cols = encoder.grid
     x1, y1, x2, y2 = frame
-    across, down = (
-        torch.linspace(0, encoder.cover, count + 1, dtype=torch.float64) for count in (cols, rows)
+    xs, ys = (
+        torch.linspace(0, encoder.coverage, count + 1, dtype=torch.float64)
+        for count in (cols, rows)
     )
-    xs, ys = ((across - x1) / (x2 - x1)).clamp(0, 1), ((down - y1) / (y2 - y1)).clamp(0, 1)
+    xs, ys = ((xs - x1) / (x2 - x1)).clamp(0, 1), ((ys - y1) / (y2 - y1)).clamp(0, 1)
     top, left = torch.meshgrid(ys[:-1], xs[:-1], indexing="ij")
     bottom, right = torch.meshgrid(ys[1:], xs[1:], indexing="ij")
     boxes = torch.stack([left, top, right, bottom], -1).reshape(-1, 4)
-    # Slivers come from rounding, not from the picture: one pixel is far wider.
-    shown = ((boxes[:, 2:] - boxes[:, :2]) > 1e-6).all(-1)
-    return boxes.float(), shown
-
-
-def encode_prepared(encoder: VisionEncoder, pictures: Sequence[PreparedImage]) -> list[PatchMap]:
-    """Patch maps of one batch of prepared pictures."""
-    if not pictures:
-        return []
-    device = next(encoder.parameters()).device
-    pixels = torch.from_numpy(np.stack([picture.pixels for picture in pictures]))
-    states = encoder(pixels.to(device)).cpu()
-    maps = []
-    for state, picture in zip(states, pictures, strict=True):
-        boxes, shown = patch_boxes(encoder, picture.frame)
-        maps.append(PatchMap(state[shown], boxes[shown]))
-    return maps
+    # Thinner boxes are rounding errors: even a single pixel is far wider.
+    visible = ((boxes[:, 2:] - boxes[:, :2]) > 1e-6).all(-1)
+    return boxes.float(), visible
 
 
 @torch.no_grad()
 def encode_images(
-    encoder: VisionEncoder, images: Sequence[Image.Image], batch_size: int = BATCH
+    encoder: VisionEncoder, images: Sequence[Image.Image], batch_size: int = BATCH_SIZE
 ) -> list[PatchMap]:
-    """Patch maps of RGB pictures (see :func:`rukh.modeling.image_io.load_image`), without gradient."""
+    """Encode RGB images (see :func:`rukh.modeling.image_io.load_image`)."""
+    device = next(encoder.parameters()).device
     maps: list[PatchMap] = []
     for first in range(0, len(images), batch_size):
-        batch = [encoder.prepared(image) for image in images[first : first + batch_size]]
-        maps += encode_prepared(encoder, batch)
+        batch = [encoder.preprocess(image) for image in images[first : first + batch_size]]
+        pixels = torch.from_numpy(np.stack([image.pixels for image in batch]))
+        for states, image in zip(encoder(pixels.to(device)).cpu(), batch, strict=True):
+            boxes, visible = patch_boxes(encoder, image.frame)
+            maps.append(PatchMap(states[visible], boxes[visible]))
     return maps
 
 
 def _side(value: Any) -> int:
-    """A side in pixels, in any of the ways that configurations spell it."""
+    """Read a side in pixels from any of the forms used in configurations."""
     if isinstance(value, dict):
         value = value.get("height") or value.get("shortest_edge")
     elif isinstance(value, list | tuple):
         value = value[0]
     if not isinstance(value, int) or value < 1:
-        raise WeightsError(f"cannot read a picture's or a patch's size from {value!r}")
+        raise WeightsError(f"cannot read the size of an image or a patch from {value!r}")
     return value
 
 

@@ -54,7 +54,7 @@ test-research: $(STAMP) ## Run the tests of the studies in research/
 
 test-llm: $(STAMP) ## Draft descriptions with a real language model; downloads 1.1 GB once
 	$(PYTHON) tests/llm/setup.py $(LLM)
-	RUKH_LLM_FOLDER=$(LLM) $(BIN)/python -m pytest -m llm -s tests/test_llm.py
+	RUKH_LLM_FOLDER=$(LLM) $(BIN)/python -m pytest -m llm -s tests/llm/test_live.py
 
 lint: $(STAMP) ## Check style, format and types
 	$(BIN)/ruff check .

@@ -111,26 +111,6 @@ def compose(
 
 
 @app.command()
-def probe(
-    out: Annotated[Path, typer.Option(help="Folder to write, whole or not at all.")],
-    seed: Annotated[int, typer.Option(min=0, help="Of layouts, names and pictures.")] = 13,
-) -> None:
-    """Make the visual probe: posts that only their pictures decide.
-
-    OUT gets train.jsonl, val.jsonl, test.jsonl and images/. The pictures are composed from cut-outs
-    that `make probe-assets` fetches; it takes some minutes.
-    """
-    from research.probe.posts import write_probe
-
-    from rukh.utils.files import check_folder
-
-    check_folder(out, {"train.jsonl", "val.jsonl", "test.jsonl", "images"})
-    counts = write_probe(out, seed)
-    told = ", ".join(f"{count:,} {split}" for split, count in counts.items())
-    typer.echo(f"{told} posts written to {out}")
-
-
-@app.command()
 def features(
     data: Annotated[Path, typer.Option(help="Posts whose pictures are to be encoded.")],
     vision: Annotated[
@@ -158,7 +138,7 @@ def features(
 
     posts = read(data, format, images=images, boxes=boxes)
     pictures = list(dict.fromkeys(post.image for post in posts if post.image is not None))
-    encoder = load_vision_encoder(vision, size=size, middle=intermediate_features)
+    encoder = load_vision_encoder(vision, size=size, intermediate_features=intermediate_features)
     store = FeatureCache(cache_folder() / "features", encoder, batch_size=batch_size)
     computed = store.fill(pictures)
     report = {

@@ -21,9 +21,13 @@ from research.seeds.seed_statistics import FIGURES, percent, spread
 from rukh.config import load_config
 from rukh.data.corpus import load_val
 from rukh.errors import InputError, WeightsError, suggestion
-from rukh.evaluation.bootstrap import paired, positives
 from rukh.evaluation.evaluate import predict_pairs
-from rukh.evaluation.metrics import evaluate_predictions, order_free
+from rukh.evaluation.metrics import (
+    evaluate_predictions,
+    order_free,
+    paired_difference,
+    positive_counts,
+)
 from rukh.extractor import Extractor
 from rukh.hub import check_weights, model_folder
 from rukh.records import Record
@@ -161,7 +165,7 @@ def _measure(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
     trained = train_relations(alone, out)
     extractor = Extractor.from_pretrained(out)
     judged = predict_pairs(extractor, load_val(config.data, extractor.schema))
-    gold, names, forward, backward = judged.gold, judged.names, judged.forward, judged.backward
+    gold, names, forward, backward = judged.gold, judged.post_ids, judged.forward, judged.backward
     found = evaluate_predictions(gold, forward, backward, names, extractor.schema)
     figures = {
         key: found[key]
@@ -175,10 +179,10 @@ def _measure(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
     nota = extractor.schema.nota
     for post, label, told in zip(names, gold, free, strict=True):
         sums = counts.setdefault(post, [0, 0, 0])
-        for i, count in enumerate(positives([label], [told], nota)):
+        for i, count in enumerate(positive_counts([label], [told], nota)[0].tolist()):
             sums[i] += count
     return {
-        "fold": trained["fold"],
+        "fold": trained["dev"],
         "val": figures,
         # For paired tests: right, told and gold positives of each post, in the file's order.
         "counts": [" ".join(map(str, row)) for row in zip(*counts.values(), strict=True)],
@@ -216,7 +220,7 @@ def compare(
             theirs = np.array([counts_of(against[seed]) for seed in shared])
             if ours.shape != theirs.shape:
                 raise InputError(f"cells {name!r} and {other!r} measure different posts")
-            row |= paired(ours, theirs, draws)
+            row |= paired_difference(ours, theirs, draws)
         rows.append(row)
     return rows
 

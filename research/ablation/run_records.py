@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from rukh.errors import InputError
-from rukh.evaluation.bootstrap import f1
+from rukh.evaluation.metrics import f1_from_counts
 from rukh.records import Record
 from rukh.schema.schema import RelationSchema
 from rukh.training.relation_task import RelationTrainingConfig
@@ -96,7 +96,7 @@ def read_cell(path: Path, cell: str, seed: int, asked: Mapping[str, Any]) -> dic
             where=where,
             fix="mend the grid, remove the result, or name another results folder",
         )
-    counted = f1(np.array(counts_of(result)).sum(-1, keepdims=True)[None]).item()
+    counted = float(f1_from_counts(np.array(counts_of(result)).sum(-1)))
     if abs(counted - told.val.micro_f1_order_free) > 1e-9:
         raise InputError(
             f"order-free F1 is {told.val.micro_f1_order_free:.4f}, but {counted:.4f} by its counts",

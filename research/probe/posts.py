@@ -296,7 +296,7 @@ def write_probe(
 
 
 def _meta(track: str, decides: bool, fits: bool) -> dict[str, Any]:
-    return {"track": track, "text_decides": decides, "picture_fits": fits}
+    return {"track": track, "text_decides": decides, "image_fits": fits}
 
 
 def _entities(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from research.probe.cutouts import Split
-from rukh.data.templates import filled
+from rukh.data.templates import fill_template
 
 FIRST = {
     "train": "Ada Anton Bela Bram Cora Dario Edda Emil Fanny Felix Greta Hugo Ida Ivan Jana Jonas "
@@ -149,4 +149,4 @@ def sentence(
         >>> text, [text[a:b] for a, b in spans.values()]
         ('Throwback: Ada and Rex', ['Ada', 'Rex'])
     """
-    return filled(pick(random, OPENINGS) + pick(random, cores) + pick(random, CLOSINGS), names)
+    return fill_template(pick(random, OPENINGS) + pick(random, cores) + pick(random, CLOSINGS), names)

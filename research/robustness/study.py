@@ -21,9 +21,14 @@ from tqdm import tqdm
 
 from research.robustness.perturbations import TURNED, Others
 from rukh.errors import InputError
-from rukh.evaluation.bootstrap import f1, paired, positives
 from rukh.evaluation.evaluate import predict_pairs
-from rukh.evaluation.metrics import REVERSED, order_free
+from rukh.evaluation.metrics import (
+    REVERSED,
+    f1_from_counts,
+    order_free,
+    paired_difference,
+    positive_counts,
+)
 from rukh.extractor import Extractor
 from rukh.modeling.image_io import FORMATS
 from rukh.records import Post
@@ -201,20 +206,20 @@ def count(extractor: Extractor, posts: Sequence[Post]) -> Counts:
                 right_free.append(label)
                 right_given.append(label)
         part = slice(at, at + len(labelled))
-        out[i, 0] = positives(right_free, free[part], nota)
-        out[i, 1] = positives(right_given, said[part], nota)
+        out[i, 0] = positive_counts(right_free, free[part], nota).sum(0)
+        out[i, 1] = positive_counts(right_given, said[part], nota).sum(0)
         at += len(labelled)
     return out
 
 
 def _row(name: str, severity: int, moved: int, counts: Counts, base: Counts) -> dict[str, Any]:
-    free, given = f1(counts.sum(0)).tolist()
+    free, given = f1_from_counts(counts.sum(0)).tolist()
     row = {"perturbation": name, "severity": severity, "changed": moved}
     row |= {"micro_f1_order_free": free, "micro_f1": given}
     if severity:
         for which, figure in enumerate(("micro_f1_order_free", "micro_f1")):
             # A post's counts are a column: (1 run, 3, posts).
-            told = paired(
+            told = paired_difference(
                 counts[None, :, which].swapaxes(1, 2), base[None, :, which].swapaxes(1, 2)
             )
             row[f"{figure}_difference"] = told["difference"]

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 from research.robustness import study as study
@@ -19,7 +18,6 @@ from typer.testing import CliRunner
 from rukh.cli.study import app
 from rukh.data.readers import write
 from rukh.errors import InputError
-from rukh.evaluation.bootstrap import f1, paired
 from rukh.evaluation.evaluate import evaluate_posts
 from rukh.extractor import Extractor
 from rukh.records import Post
@@ -147,22 +145,6 @@ def test_pictures_that_cannot_be_read_are_counted(
     result = robustness(made, [*broken, *bare[2:]], only=("picture-removal",))
     assert [model["unread"] for model in result["models"]] == [2, 0]
     assert result["models"][0]["untouched"] == ["picture-removal"]
-
-
-def test_the_bootstrap_is_paired() -> None:
-    random = np.random.default_rng(0)
-    gold = random.integers(1, 4, (1, 1, 200))
-    right = np.minimum(gold, random.integers(0, 3, gold.shape))
-    theirs = np.concatenate([right, gold, gold], 1)
-    same = paired(theirs, theirs)
-    assert same["difference"] == 0 and same["difference_ci"] == [0.0, 0.0] and same["p"] == 1.0
-    worse = theirs.copy()
-    worse[0, 0, :60] = 0
-    told = paired(worse, theirs)
-    assert told["difference"] == pytest.approx(float((f1(worse.sum(2)) - f1(theirs.sum(2)))[0]))
-    assert told["difference_ci"][0] < told["difference"] < told["difference_ci"][1] < 0
-    assert told["p"] == 0
-    assert f1(np.zeros((1, 3))).tolist() == [0.0]
 
 
 def test_the_command_writes_table_page_and_plot(

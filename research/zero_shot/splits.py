@@ -171,12 +171,12 @@ class Fold(NamedTuple):
 
 def _fold(config: ZeroShotConfig, base: RelationTrainingConfig) -> Fold:
     schemas = base.schemas()
-    corpus = read_corpus(base.data, None, schemas, (), base.mix)
+    corpus = read_corpus(base.data, schemas, base.extra_corpora)
     nota = schemas[config.unrelated].nota
-    unrelated = [corpus.posts[i] for i in corpus.fold if corpus.source[i] == config.unrelated]
+    unrelated = [corpus.posts[i] for i in corpus.dev if corpus.source[i] == config.unrelated]
     kinds = [(base.relations, base.data.format), *((o.relations, o.format) for o in base.mix)]
     alike = {source for source, kind in enumerate(kinds) if kind == kinds[0]}
-    seen = [corpus.posts[i] for i in corpus.fold if corpus.source[i] in alike]
+    seen = [corpus.posts[i] for i in corpus.dev if corpus.source[i] in alike]
     told = [name for name in schemas[0].names if name not in base.without]
     return Fold(only(unrelated, [] if nota is None else [nota]), only(seen, told))
 

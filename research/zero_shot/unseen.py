@@ -8,10 +8,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from rukh.evaluation.metrics import OrderedDecision, confusion, macro_f1, per_relation, take_better
-from rukh.evaluation.reliability import auroc, calibration_error
+from rukh.evaluation.metrics import (
+    OrderedDecision,
+    calibration_error,
+    macro_f1,
+    per_relation,
+    take_better,
+)
 from rukh.extractor import Extractor
 from rukh.modeling.directions import column_mask, target_columns
 from rukh.modeling.model import RelationModel
@@ -19,7 +25,7 @@ from rukh.modeling.text_encoder import TextEncoder
 from rukh.records import Direction, Post, both_orders
 from rukh.schema.schema import RelationSchema
 from rukh.training.calibration import fit_unseen
-from rukh.training.few_shot import adapted
+from rukh.training.few_shot import add_relations
 
 
 def only(posts: Sequence[Post], names: Sequence[str]) -> list[Post]:
@@ -120,7 +126,7 @@ def few_shot(
     both = [*known, *new]
     new_before, old_between = scored(both, rest), scored(both, seen)
     start = time.perf_counter()
-    adapted(model, _restricted(schema, new), chosen)
+    add_relations(model, _restricted(schema, new), chosen)
     seconds = time.perf_counter() - start
     return {
         "new_before": new_before,
@@ -238,7 +244,7 @@ def _cosines(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]
 def _closed(told: Tensor, schema: RelationSchema, gold: Sequence[str]) -> dict[str, float]:
     """Accuracy of the best relation, and macro-F1 over the relations that occur."""
     said = [schema.names[k] for k in told.argmax(1).tolist()]
-    rows = per_relation(confusion(gold, said, schema.names), schema.names, None)
+    rows = per_relation(gold, said, schema.names)
     right = sum(g == s for g, s in zip(gold, said, strict=True))
     occurring = [row for row in rows if row["support"]]
     return {"accuracy": right / len(gold), "macro_f1": macro_f1(occurring)}
@@ -252,12 +258,11 @@ def _rejecting(
     labels: list[str | None] = [*gold, *([None] * (len(told) - len(gold)))]
     best = [schema.names[k] for k in which.tolist()]
     said = [b if s >= threshold else None for b, s in zip(best, score.tolist(), strict=True)]
-    kinds: tuple[str | None, ...] = (None, *schema.names)
-    rows = per_relation(confusion(labels, said, kinds), kinds, None)
+    rows = per_relation(labels, said, schema.names)
     right = [b == label for b, label in zip(best, labels, strict=True)]
     return {
         "macro_f1": macro_f1(rows),
-        "auroc": auroc(score[: len(gold)].tolist(), score[len(gold) :].tolist()),
+        "auroc": float(roc_auc_score([label is not None for label in labels], score.tolist())),
         "expected_calibration_error": calibration_error(score.tolist(), right),
         "pairs": len(gold),
         "unrelated": len(told) - len(gold),

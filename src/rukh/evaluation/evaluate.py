@@ -1,171 +1,220 @@
-"""Measuring an extractor on labelled posts."""
+"""Evaluate an extractor on labelled posts."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from rukh.candidates import both_orders
-from rukh.errors import MAX_LISTED, InputError, suggestion
-from rukh.evaluation.error_analysis import error_analysis
-from rukh.evaluation.metrics import OrderedDecision, evaluate_predictions, order_free, take_better
-from rukh.evaluation.reliability import calibration_error, risk_coverage
-from rukh.extractor import CHUNK, Extractor
-from rukh.records import Post
+from rukh.errors import InputError
+from rukh.evaluation.metrics import (
+    REVERSED,
+    OrderedDecision,
+    calibration_error,
+    evaluate_predictions,
+    order_free,
+    risk_coverage,
+    take_better,
+)
+from rukh.extractor import CHUNK_SIZE, Extractor, count_given_types
+from rukh.records import Post, both_orders
 from rukh.schema.schema import RelationSchema
 
 
-def decisions(
-    extractor: Extractor, probabilities: Tensor, threshold: float | None = None
-) -> list[OrderedDecision]:
-    """The best relation of each row of ``(Q, 1 + R)``, or NOTA where it misses the threshold.
-
-    A schema without NOTA is closed: there the best relation is always told.
-
-    Args:
-        threshold: None: the extractor's.
-    """
-    nota = extractor.schema.nota
-    threshold = extractor.threshold if threshold is None else threshold
-    best, which = probabilities[:, 1:].max(-1)
-    names = extractor.bank.names
-    return [
-        OrderedDecision(names[k] if nota is None or s >= threshold else nota, s)
-        for s, k in zip(best.tolist(), which.tolist(), strict=True)
-    ]
-
-
-def check_labels(posts: Iterable[Post], schema: RelationSchema, where: str) -> None:
-    """See that the data has labels, and that the schema knows every one, by name or by id.
-
-    Raises:
-        InputError: It does not; names all labels outside, the most frequent first, with ``where``.
-    """
-    counts = Counter(
-        pair.relation for post in posts for pair in post.pairs or () if pair.relation is not None
-    )
-    if not counts:
-        raise InputError("holds no labelled pair", where=where)
-    outside = [label for label, _ in counts.most_common() if not schema.knows(label)]
-    if outside:
-        told = ", ".join(map(repr, outside[:MAX_LISTED]))
-        more = len(outside) - MAX_LISTED
-        raise InputError(
-            f"{sum(counts[label] for label in outside):,} pairs carry labels outside schema "
-            f"{schema.name!r}: {told}" + (f" and {more:,} more" if more > 0 else ""),
-            where=where,
-            fix=suggestion(outside[0], schema.labels),
-        )
-
-
-class PairPredictions(NamedTuple):
-    """Every labelled pair of some posts with what an extractor said of it.
+@dataclass
+class PairPredictions:
+    """The labelled pairs of some posts, with an extractor's predictions.
 
     Attributes:
-        gold, names: Its label, and the post it is of.
-        given: The decision in the given order, as the extractor tells it.
-        forward, backward: The decisions in the given order and in the other where neither is known
-            to be right.
-        nearest: The better of the two before the threshold.
-        sureness: The probability of the best relation in the given order, as the extractor tells
-            it, and whether it is right.
+        gold: The label of each pair.
+        post_ids: The post of each pair.
+        given: The predictions as the extractor makes them, in the given order.
+        forward, backward: The predictions in the given and in the reverse order, neither known to
+            be the relation's direction.
+        nearest: The best relation of both orders, even if it does not reach the threshold.
+        scores: Probability of the best relation in the given order, as the extractor predicts it.
+        correct: Whether that relation is the label.
         counts: ``images_used, images_missing, images_broken, captions_used, unlabelled``.
     """
 
-    gold: list[str]
-    names: list[str]
-    given: list[OrderedDecision]
-    forward: list[OrderedDecision]
-    backward: list[OrderedDecision]
-    nearest: list[OrderedDecision]
-    sureness: list[tuple[float, bool]]
-    counts: dict[str, int]
+    gold: list[str] = field(default_factory=list)
+    post_ids: list[str] = field(default_factory=list)
+    given: list[OrderedDecision] = field(default_factory=list)
+    forward: list[OrderedDecision] = field(default_factory=list)
+    backward: list[OrderedDecision] = field(default_factory=list)
+    nearest: list[OrderedDecision] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    correct: list[bool] = field(default_factory=list)
+    counts: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(
+            ("images_used", "images_missing", "images_broken", "captions_used", "unlabelled"), 0
+        )
+    )
 
 
 def predict_pairs(extractor: Extractor, posts: Iterable[Post]) -> PairPredictions:
-    """Ask every labelled pair in both orders.
+    """Predict every labelled pair in both orders.
 
-    Pictures and captions that a post names or could have had, and that are not there, are counted,
-    not raised.
+    Images that are missing or broken are counted, not raised.
 
     Raises:
-        InputError: No labelled pair, or a label outside the schema.
+        InputError: No pair has a label, or a label is unknown to the schema.
     """
-    counts = dict.fromkeys(
-        ("images_used", "images_missing", "images_broken", "captions_used", "unlabelled"), 0
-    )
-    judged = PairPredictions([], [], [], [], [], [], [], counts)
-    model, rest = extractor.model, iter(posts)
-    while chunk := list(islice(rest, CHUNK)):
-        chunk = [extractor.schema.named(post) for post in chunk]
-        labelled = [[p for p in post.pairs or () if p.relation is not None] for post in chunk]
-        typed = extractor.typed(chunk)
-        scored = extractor.scores(typed, [both_orders(pairs) for pairs in labelled])
-        for post, pairs, score in zip(chunk, labelled, scored, strict=True):
-            both = model.probabilities(score.logits, extractor.bank)
-            given = model.probabilities(score.logits[::2], extractor.bank, extractor.direction)
-            told = decisions(extractor, both)
-            judged.gold.extend(str(pair.relation) for pair in pairs)
-            judged.names.extend([post.id] * len(pairs))
-            judged.given.extend(decisions(extractor, given))
-            judged.forward.extend(told[::2])
-            judged.backward.extend(told[1::2])
-            best_of = decisions(extractor, both, threshold=0.0)
-            for there, back in zip(best_of[::2], best_of[1::2], strict=True):
-                judged.nearest.append(take_better(there, back, extractor.schema))
-            best, which = given[:, 1:].max(-1)
-            for pair, sure, k in zip(pairs, best.tolist(), which.tolist(), strict=True):
-                judged.sureness.append((sure, extractor.bank.names[k] == pair.relation))
-            counts["unlabelled"] += len(post.pairs or ()) - len(pairs)
-            counts["captions_used"] += bool(post.caption)
-            counts["images_used"] += score.gate is not None
-        _count_pictures(extractor, chunk, counts)
-    if not judged.gold:
+    out = PairPredictions()
+    remaining = iter(posts)
+    given_types: Counter[str] = Counter()
+    while chunk := list(islice(remaining, CHUNK_SIZE)):
+        typed = extractor.assign_types([extractor.schema.resolve_labels(post) for post in chunk])
+        given_types += count_given_types(typed)
+        labelled = [[p for p in post.pairs or () if p.relation is not None] for post in typed]
+        scores = extractor.scores(typed, [both_orders(pairs) for pairs in labelled])
+        for post, pairs, pair_scores in zip(typed, labelled, scores, strict=True):
+            labels = [str(pair.relation) for pair in pairs]
+            _add_predictions(out, extractor, labels, pair_scores.logits)
+            out.post_ids += [post.id] * len(pairs)
+            out.counts["unlabelled"] += len(post.pairs or ()) - len(pairs)
+            out.counts["captions_used"] += bool(post.caption)
+            out.counts["images_used"] += pair_scores.gate is not None
+        if (features := extractor.features) is not None:
+            images = [str(post.image) for post in chunk if post.image is not None]
+            out.counts["images_missing"] += sum(image in features.missing for image in images)
+            out.counts["images_broken"] += sum(image in features.broken for image in images)
+    if not out.gold:
         raise InputError("no labelled pair to evaluate on")
-    return judged
+    extractor.warn_unknown_types(given_types)
+    return out
 
 
 def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any]:
-    """All figures of one evaluation; see :func:`rukh.evaluation.metrics.evaluate_predictions`.
+    """All metrics of an extractor on labelled posts.
 
     Returns:
-        The metrics; what :func:`rukh.evaluation.error_analysis.error_analysis` says, order-free;
-        ``expected_calibration_error`` and ``risk_coverage`` of the best relation's probability
-        (see :mod:`rukh.evaluation.reliability`); and ``seconds, images_used, images_missing, images_broken,
-        captions_used, unlabelled``.
+        What :func:`rukh.evaluation.metrics.evaluate_predictions` and :func:`error_analysis` return;
+        ``expected_calibration_error`` and ``risk_coverage`` of the best relation's probability; and
+        ``seconds, images_used, images_missing, images_broken, captions_used, unlabelled``.
 
     Raises:
-        InputError: See :func:`judge_posts`.
+        InputError: No pair has a label, or a label is unknown to the schema.
     """
     start = time.perf_counter()
-    judged = predict_pairs(extractor, posts)
-    scores, right = zip(*judged.sureness, strict=True)
-    told = order_free(judged.forward, judged.backward, extractor.schema)
+    pairs = predict_pairs(extractor, posts)
+    schema = extractor.schema
+    figures = evaluate_predictions(
+        pairs.gold, pairs.forward, pairs.backward, pairs.post_ids, schema, given=pairs.given
+    )
+    predicted = order_free(pairs.forward, pairs.backward, schema)
     return {
-        **evaluate_predictions(
-            judged.gold,
-            judged.forward,
-            judged.backward,
-            judged.names,
-            extractor.schema,
-            given=judged.given,
-        ),
-        **error_analysis(judged.gold, told, judged.nearest, extractor.schema),
-        "expected_calibration_error": calibration_error(scores, right),
-        "risk_coverage": risk_coverage(scores, right),
+        **figures,
+        **error_analysis(pairs.gold, predicted, pairs.nearest, schema),
+        "expected_calibration_error": calibration_error(pairs.scores, pairs.correct),
+        "risk_coverage": risk_coverage(pairs.scores, pairs.correct),
         "seconds": round(time.perf_counter() - start, 2),
-        **judged.counts,
+        **pairs.counts,
     }
 
 
-def _count_pictures(extractor: Extractor, posts: Sequence[Post], counts: dict[str, int]) -> None:
-    features = extractor.features
-    for post in posts:
-        if features is not None and post.image is not None:
-            counts["images_missing"] += str(post.image) in features.missing
-            counts["images_broken"] += str(post.image) in features.broken
+def error_analysis(
+    gold: Sequence[str],
+    predicted: Sequence[str | None],
+    nearest: Sequence[OrderedDecision],
+    schema: RelationSchema,
+) -> dict[str, Any]:
+    """Separate the two questions that micro-F1 mixes: whether a pair is related, and how.
+
+    A pair that the data lists in both orders, once with its relation and once as NOTA, counts as
+    both ``right`` and ``invented`` if the relation is predicted. A relation with an inverse is
+    predicted by its inverse's name when read from tail to head, and so is not in
+    ``invented_reversed``.
+
+    Args:
+        gold: The label of each pair in the given order.
+        predicted: Its predicted label; see :func:`rukh.evaluation.metrics.order_free`.
+        nearest: The best relation of both orders, even if it does not reach the threshold.
+
+    Returns:
+        ``mistakes``: of the pairs with a relation, how many are predicted ``right``, in the reverse
+        direction (``reversed``), as another relation (``confused``) or as NOTA (``missed``); of
+        the pairs without one, how many are predicted as related (``invented``), and how many of
+        these only from tail to head (``invented_reversed``). ``relation_accuracy``: how often the
+        best relation is right if there is one. ``relation_auroc``: how often the best relation is
+        more probable for a related than for an unrelated pair. Both are None without such pairs.
+
+    Example:
+        >>> schema = RelationSchema.load("mnre")
+        >>> nearest = [OrderedDecision("/per/per/peer", 0.9), OrderedDecision("/per/per/peer", 0.2)]
+        >>> result = error_analysis(
+        ...     ["/per/per/couple", "None"], ["/per/per/peer", "None"], nearest, schema)
+        >>> result["mistakes"]["confused"], result["relation_accuracy"], result["relation_auroc"]
+        (1, 0.0, 1.0)
+    """
+    counts = dict.fromkeys(
+        ("right", "reversed", "confused", "missed", "invented", "invented_reversed"), 0
+    )
+    for label, prediction in zip(gold, predicted, strict=True):
+        if label == schema.nota:
+            counts["invented"] += prediction not in (None, schema.nota)
+            counts["invented_reversed"] += (prediction or "").endswith(REVERSED)
+        elif prediction == label:
+            counts["right"] += 1
+        elif prediction in (None, schema.nota):
+            counts["missed"] += 1
+        elif prediction in (f"{label}{REVERSED}", schema.inverse_of(label)):
+            counts["reversed"] += 1
+        else:
+            counts["confused"] += 1
+    related = [label != schema.nota for label in gold]
+    correct = sum(best.relation == label for label, best in zip(gold, nearest, strict=True))
+    return {
+        "mistakes": counts,
+        "relation_accuracy": correct / sum(related) if any(related) else None,
+        "relation_auroc": (
+            float(roc_auc_score(related, [best.score for best in nearest]))
+            if any(related) and not all(related)
+            else None
+        ),
+    }
+
+
+def _add_predictions(
+    out: PairPredictions, extractor: Extractor, labels: Sequence[str], logits: Tensor
+) -> None:
+    """Add the pairs of one post, whose logits alternate between the given and the reverse order."""
+    names, nota = extractor.bank.names, extractor.schema.nota
+
+    def accept(best: OrderedDecision) -> OrderedDecision:
+        # A schema without NOTA is closed: one of its relations always holds.
+        accepted = nota is None or best.score >= extractor.threshold
+        return best if accepted else OrderedDecision(nota, best.score)
+
+    undirected = best_relations(extractor.model.probabilities(logits, extractor.bank), names)
+    given = best_relations(
+        extractor.model.probabilities(
+            logits[::2], extractor.bank, "given" if extractor.directed else "either"
+        ),
+        names,
+    )
+    forward, backward = undirected[::2], undirected[1::2]
+    out.gold += labels
+    out.given += map(accept, given)
+    out.forward += map(accept, forward)
+    out.backward += map(accept, backward)
+    out.nearest += [
+        take_better(*both, extractor.schema) for both in zip(forward, backward, strict=True)
+    ]
+    out.scores += [best.score for best in given]
+    out.correct += [best.relation == label for best, label in zip(given, labels, strict=True)]
+
+
+def best_relations(probabilities: Tensor, names: Sequence[str]) -> list[OrderedDecision]:
+    """The most probable relation of each row of ``(Q, 1 + R)``, NOTA (the first column) aside."""
+    best, index = probabilities[:, 1:].max(-1)
+    return [
+        OrderedDecision(names[k], score)
+        for score, k in zip(best.tolist(), index.tolist(), strict=True)
+    ]

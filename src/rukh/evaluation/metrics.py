@@ -1,26 +1,31 @@
-"""How good predictions are: the field's micro-F1, an order-free one, macro-F1, and how sure of it.
+"""Metrics over labels: the field's micro-F1, an order-free one, macro-F1, calibration, bootstrap.
 
-Everything here works on label names, one gold and one predicted for each pair. Micro figures are
-those of OpenNRE's ``eval``, which HVPNeT, MKGformer and MORE share: counted over all labels but
-none-of-the-above (NOTA). A prediction of None stands for NOTA, whatever the schema calls it.
+All functions take labels or counts, one gold and one predicted label per pair, and no model. Micro
+figures are those of OpenNRE's ``eval``, which HVPNeT, MKGformer and MORE share: counted over all
+labels but none-of-the-above (NOTA). A prediction of None stands for NOTA.
 
-Benchmarks list each pair in one order, and that order can give the label away (annotators turn a
-pair round when it has a relation). The order-free figure asks a model for both orders instead.
+Benchmarks list each pair in one order, and that order can give the label away, because annotators
+swap the arguments of a pair that has a relation. The order-free figure uses predictions for both
+orders instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from rukh.errors import InputError, suggestion
 from rukh.schema.schema import RelationSchema
+from rukh.utils.bootstrap import percentile_interval, resample_weights, resampled_sums
 
 REVERSED = " reversed"
-"""Ends the label of a relation that was predicted from the tail to the head."""
+"""Suffix of the label of a relation that was predicted from tail to head."""
+_NO_PREDICTION = ""  # in place of None, which scikit-learn does not take; no relation has this name
 
 
 class Micro(NamedTuple):
@@ -33,10 +38,10 @@ class Micro(NamedTuple):
 
 
 class OrderedDecision(NamedTuple):
-    """What a model says of two arguments in one order.
+    """The prediction for a pair of arguments in one order.
 
     Attributes:
-        relation: The relation, or None (or the schema's NOTA) where none holds.
+        relation: The relation, or None (or the schema's NOTA label) if none holds.
         score: Its probability.
     """
 
@@ -45,78 +50,65 @@ class OrderedDecision(NamedTuple):
 
 
 def micro(gold: Sequence[str], predicted: Sequence[str | None], nota: str | None) -> Micro:
-    """Precision, recall, F1 and accuracy as the field computes them; what divides by zero is 0.
+    """Precision, recall, F1 and accuracy as the field computes them; 0 where undefined.
 
     Args:
-        gold, predicted: One label a pair.
-        nota: Name of NOTA; None for a schema without one, where all gold labels count.
+        gold, predicted: One label per pair.
+        nota: The NOTA label; None for a schema without one, where all gold labels count.
 
     Example:
         >>> micro(["a", "a", "None", "b"], ["a", "b", "b", "None"], "None")
         Micro(precision=0.3333333333333333, recall=0.3333333333333333, f1=0.3333333333333333, \
 accuracy=0.25)
     """
-    correct, said, true = (int(count) for count in _counts(gold, predicted, nota).sum(axis=0))
-    hits = sum(g == (nota if p is None else p) for g, p in zip(gold, predicted, strict=True))
-    return Micro(
-        precision=correct / said if said else 0.0,
-        recall=correct / true if true else 0.0,
-        f1=float(_f1(correct, said, true)),
-        accuracy=hits / len(gold) if gold else 0.0,
+    filled = _without_none(predicted, nota)
+    relations = sorted({*gold, *filled} - {nota, _NO_PREDICTION})
+    accuracy = float(accuracy_score(gold, filled)) if gold else 0.0
+    if not relations:
+        return Micro(0.0, 0.0, 0.0, accuracy)
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        gold, filled, labels=relations, average="micro", zero_division=0.0
     )
-
-
-def confusion(
-    gold: Sequence[str | None], predicted: Sequence[str | None], labels: Sequence[str | None]
-) -> npt.NDArray[np.int64]:
-    """How often each gold label (row) was predicted as each label (column).
-
-    Returns:
-        Counts, shape ``(len(labels), len(labels))``.
-
-    Raises:
-        InputError: A label stands outside ``labels``.
-    """
-    index = {label: i for i, label in enumerate(labels)}
-    matrix = np.zeros((len(index), len(index)), dtype=np.int64)
-    for pair in zip(gold, predicted, strict=True):
-        for label in pair:
-            if label not in index:
-                raise InputError(
-                    f"label {label!r} is none of the schema's",
-                    fix=suggestion(str(label), [known for known in index if known is not None]),
-                )
-        matrix[index[pair[0]], index[pair[1]]] += 1
-    return matrix
+    return Micro(float(precision), float(recall), float(f1), accuracy)
 
 
 def per_relation(
-    matrix: npt.NDArray[np.int64], labels: Sequence[str | None], nota: str | None
+    gold: Sequence[str | None], predicted: Sequence[str | None], relations: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """A row for each relation but NOTA, in the order of ``labels``.
+    """Precision, recall and F1 of each relation.
 
     Args:
-        matrix: What :func:`confusion` counted over the same labels.
+        gold, predicted: One label per pair.
+        relations: The labels to report, in this order; without NOTA.
 
     Returns:
-        Mappings of ``relation, precision, recall, f1, support`` (gold pairs) and ``predicted``.
+        For each relation ``relation, precision, recall, f1, support`` (gold pairs) and
+        ``predicted`` (predicted pairs).
     """
-    rows = []
-    for i, label in enumerate(labels):
-        if label is None or label == nota:
-            continue
-        correct, support, said = int(matrix[i, i]), int(matrix[i].sum()), int(matrix[:, i].sum())
-        rows.append(
-            {
-                "relation": label,
-                "precision": correct / said if said else 0.0,
-                "recall": correct / support if support else 0.0,
-                "f1": float(_f1(correct, said, support)),
-                "support": support,
-                "predicted": said,
-            }
+    columns = np.zeros((4, len(relations)))
+    if gold:
+        columns = np.stack(
+            precision_recall_fscore_support(
+                _without_none(gold, None),
+                _without_none(predicted, None),
+                labels=relations,
+                zero_division=0.0,
+            )
         )
-    return rows
+    counts = Counter(predicted)
+    return [
+        {
+            "relation": name,
+            "precision": precision,
+            "recall": recall,
+            "f1": f1,
+            "support": int(support),
+            "predicted": counts[name],
+        }
+        for name, (precision, recall, f1, support) in zip(
+            relations, columns.T.tolist(), strict=True
+        )
+    ]
 
 
 def macro_f1(rows: Sequence[dict[str, Any]]) -> float:
@@ -128,26 +120,25 @@ def macro_f1(rows: Sequence[dict[str, Any]]) -> float:
 def take_better(
     forward: OrderedDecision, backward: OrderedDecision, schema: RelationSchema
 ) -> OrderedDecision:
-    """One decision for a pair that was asked in both orders, told in the given order.
+    """Combine the predictions for both orders of a pair into one, in the given order.
 
-    A relation beats NOTA, and a higher score a lower one. A relation found backwards is itself
-    where it is symmetric and its inverse where it has one; otherwise its label ends in
-    :data:`REVERSED`, so that it counts as a wrong positive. At equal scores ``backward`` wins: a
-    model that cannot tell the two orders apart must not gain from the one that it was given.
+    A relation beats NOTA, and a higher score a lower one. A relation predicted backward keeps its
+    name if it is symmetric and becomes its inverse if it has one; otherwise its label ends in
+    :data:`REVERSED`, so that it counts as a false positive. At equal scores ``backward`` wins: a
+    model that cannot tell the two orders apart must not gain from the given one.
     """
-    found = [
-        (decision, turned)
-        for decision, turned in ((backward, True), (forward, False))
+    relations = [
+        (decision, is_backward)
+        for decision, is_backward in ((backward, True), (forward, False))
         if decision.relation not in (None, schema.nota)
     ]
-    if not found:
+    if not relations:
         return OrderedDecision(schema.nota, max(forward.score, backward.score))
-    best, turned = max(found, key=lambda item: item[0].score)  # the first of equals
-    if not turned:
+    best, is_backward = max(relations, key=lambda item: item[0].score)  # the first of equals
+    if not is_backward:
         return best
-    return OrderedDecision(
-        schema.reverse(best.relation) or f"{best.relation}{REVERSED}", best.score
-    )
+    label = schema.inverse_of(best.relation) or f"{best.relation}{REVERSED}"
+    return OrderedDecision(label, best.score)
 
 
 def order_free(
@@ -155,8 +146,31 @@ def order_free(
     backward: Sequence[OrderedDecision],
     schema: RelationSchema,
 ) -> list[str | None]:
-    """The label of each pair by :func:`take_better`; None only where the schema has no NOTA."""
+    """The label of each pair by :func:`take_better`; None only for a schema without NOTA."""
     return [take_better(f, b, schema).relation for f, b in zip(forward, backward, strict=True)]
+
+
+def positive_counts(
+    gold: Sequence[str], predicted: Iterable[str | None], nota: str | None
+) -> npt.NDArray[np.int64]:
+    """True, predicted and gold positives of each pair, ``(pairs, 3)``, each 0 or 1.
+
+    Example:
+        >>> positive_counts(["a", "b", "None"], ["a", None, "b"], "None").sum(0)
+        array([1, 2, 2])
+    """
+    rows = [
+        (label == prediction and label != nota, prediction not in (None, nota), label != nota)
+        for label, prediction in zip(gold, predicted, strict=True)
+    ]
+    return np.array(rows, dtype=np.int64).reshape(len(rows), 3)
+
+
+def f1_from_counts(counts: npt.NDArray[Any], axis: int = -1) -> npt.NDArray[np.float64]:
+    """F1 from sums of :func:`positive_counts`, which lie along ``axis``; 0 where undefined."""
+    correct, predicted, gold = np.moveaxis(np.asarray(counts, dtype=np.float64), axis, 0)
+    total = predicted + gold
+    return np.divide(2 * correct, total, out=np.zeros_like(total), where=total > 0)
 
 
 def bootstrap_f1(
@@ -171,47 +185,72 @@ def bootstrap_f1(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of micro-F1, resampling whole posts.
 
-    Pairs of one post share its words and picture, so they are not independent; posts are.
-
     Args:
-        posts: The post of each pair.
-        draws: How many resamples.
+        posts: The post of each pair; pairs of one post share its words and image, so they are not
+            independent.
+        draws: Number of resamples.
         level: Share of the resamples that the interval covers.
     """
     index: dict[str, int] = {}
     rows = [index.setdefault(post, len(index)) for post in posts]
-    size = len(index)
-    if not size:
+    if not rows:
         return 0.0, 0.0
-    totals = np.zeros((size, 3))
-    np.add.at(totals, rows, _counts(gold, predicted, nota))
-    generator = np.random.default_rng(seed)
-    times = (np.bincount(generator.integers(size, size=size), minlength=size) for _ in range(draws))
-    sums = np.stack([drawn @ totals for drawn in times])
-    tail = (1 - level) / 2
-    low, high = np.quantile(_f1(*sums.T), [tail, 1 - tail])
-    return float(low), float(high)
+    totals = np.zeros((len(index), 3))
+    np.add.at(totals, rows, positive_counts(gold, predicted, nota))
+    return percentile_interval(f1_from_counts(resampled_sums(totals, draws, seed)), level)
+
+
+def paired_difference(
+    ours: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64], draws: int = 2000
+) -> dict[str, Any]:
+    """Difference of mean micro-F1 between two systems on the same posts, by a paired bootstrap.
+
+    Posts are resampled, and runs (random seeds) as well if there are several. Two or three runs
+    say only roughly how much another one may differ.
+
+    Args:
+        ours, theirs: ``(runs, 3, posts)``: sums of :func:`positive_counts` by post; posts and runs
+            correspond.
+        draws: Number of resamples.
+
+    Returns:
+        ``difference``, ``difference_ci`` (95 %) and ``p`` (two-sided).
+    """
+    runs, _, posts = ours.shape
+    generator = np.random.default_rng(0)
+    post_weights = np.stack([np.ones(posts), *resample_weights(posts, draws, generator)])
+    run_weights = np.stack([np.ones(runs), *resample_weights(runs, draws, generator)]) / runs
+    mean, *resampled = (
+        (f1_from_counts(ours @ post_weights.T, 1) - f1_from_counts(theirs @ post_weights.T, 1))
+        * run_weights.T
+    ).sum(0)
+    values = np.array(resampled)
+    return {
+        "difference": float(mean),
+        "difference_ci": list(percentile_interval(values)),
+        "p": float(min(1.0, 2 * min((values <= 0).mean(), (values >= 0).mean()))),
+    }
 
 
 def expected_threshold(
     scores: Sequence[float] | npt.NDArray[np.floating[Any]], positives: float
 ) -> tuple[float, float]:
-    """The threshold at which micro-F1 may be expected to be largest, by the probabilities alone.
+    """The threshold that maximizes the micro-F1 which the probabilities themselves predict.
 
-    Of the ``k`` most probable answers the sum of probabilities is how many are expected to be
-    right, so that F1 is about ``2 * sum / (k + positives)``; the largest lies near half its own
-    value (Lipton et al., ECML 2014). Labels are not asked: where they are few and noisy, the
-    threshold that happens to be best on them is a worse guess.
+    The sum of the ``k`` largest probabilities is the expected number of correct predictions among
+    them, so that F1 is about ``2 * sum / (k + positives)``; the optimal threshold is near half the
+    optimal F1 (Lipton et al., ECML 2014). No labels are needed: if they are few and noisy, the
+    threshold that happens to be best on them is a worse estimate.
 
     Args:
         scores: Calibrated probability of each pair's best relation but NOTA, in [0, 1].
-        positives: How many pairs are expected to carry a relation.
+        positives: Expected number of pairs with a relation.
 
     Returns:
-        The threshold, in [0, 1], and the expected F1; ``(1.0, 0.0)`` where nothing is expected.
+        The threshold, in [0, 1], and the expected F1; ``(1.0, 0.0)`` if all scores are 0.
 
     Raises:
-        InputError: A score is no probability.
+        InputError: A score is not in [0, 1].
 
     Example:
         >>> expected_threshold([0.9, 0.8, 0.2, 0.1], 2.0)
@@ -224,17 +263,63 @@ def expected_threshold(
             f"score {values[outside[0]]} is no probability", field=f"scores[{outside[0]}]"
         )
     values = -np.sort(-values)
-    told = np.arange(1, len(values) + 1)
-    f1s = 2 * values.cumsum() / (told + positives)
+    f1s = 2 * values.cumsum() / (np.arange(1, len(values) + 1) + positives)
     lower = np.append(values[1:], 0.0)
-    # A threshold cannot part equal scores, so only the last of a block can be the last one told.
+    # A threshold cannot separate equal scores, so only the last of them can be the last accepted.
     f1s[:-1][values[:-1] == lower[:-1]] = 0.0
     if not f1s.any():
         return 1.0, 0.0
     last = int(f1s.argmax())
     middle = (values[last] + lower[last]) / 2
-    threshold = middle if middle > lower[last] else values[last]  # neighbouring floats have none
+    threshold = middle if middle > lower[last] else values[last]  # adjacent floats: no middle
     return float(threshold), float(f1s[last])
+
+
+def calibration_error(scores: Sequence[float], correct: Sequence[bool], bins: int = 15) -> float:
+    """Expected calibration error: mean distance of score and accuracy over equally wide bins of the
+    score, weighted by the bins' sizes (Guo et al., ICML 2017).
+
+    Args:
+        scores: ``(Q,)`` probabilities.
+        correct: ``(Q,)`` whether each prediction is correct.
+
+    Example:
+        >>> round(calibration_error([0.9, 0.9, 0.1], [True, False, False]), 3)
+        0.3
+    """
+    score, hit = np.asarray(scores, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    bin_index = np.minimum((score * bins).astype(int), bins - 1)
+    gaps = np.bincount(bin_index, weights=hit - score, minlength=bins)
+    return float(np.abs(gaps).sum() / max(1, len(score)))
+
+
+def risk_coverage(
+    scores: Sequence[float], correct: Sequence[bool], points: int = 20
+) -> list[dict[str, float]]:
+    """The error rate among the most confident predictions, for growing shares of them (El-Yaniv and
+    Wiener, JMLR 2010).
+
+    Returns:
+        At most ``points`` mappings of ``coverage`` (share of all predictions), ``risk`` (their
+        error rate) and ``threshold`` (their lowest score).
+
+    Example:
+        >>> risk_coverage([0.9, 0.5], [True, False], points=1)
+        [{'coverage': 1.0, 'risk': 0.5, 'threshold': 0.5}]
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    order = np.argsort(-values, kind="stable")
+    errors = np.cumsum(~np.asarray(correct, dtype=bool)[order])
+    total = len(order)
+    sizes = sorted({round(total * k / points) for k in range(1, points + 1)} - {0})
+    return [
+        {
+            "coverage": size / total,
+            "risk": float(errors[size - 1] / size),
+            "threshold": float(values[order[size - 1]]),
+        }
+        for size in sizes
+    ]
 
 
 def evaluate_predictions(
@@ -248,70 +333,64 @@ def evaluate_predictions(
     draws: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """All figures of one evaluation, as plain data for JSON and for :mod:`rukh.evaluation.report`.
+    """All metrics of labels, as plain data for JSON and for :mod:`rukh.evaluation.report`.
 
     Args:
-        gold: The label of each pair in the given order; unlabelled pairs are not to be passed.
-        forward, backward: The decision for each pair in the given order and in the other.
+        gold: The label of each pair in the given order; without unlabelled pairs.
+        forward, backward: The predictions in the given and in the reverse order.
         posts: The post of each pair.
-        given: The decisions in the given order where that is known to be the relation's; None:
-            ``forward``.
+        given: The predictions in the given order if it is known to be the relation's direction;
+            None: ``forward``.
         draws, seed: See :func:`bootstrap_f1`.
 
     Returns:
         ``accuracy, micro_precision, micro_recall, micro_f1, micro_f1_ci, macro_f1`` in the given
         order, ``micro_f1_order_free, micro_f1_order_free_ci``, the counts ``pairs, positives,
-        posts``, ``per_relation`` (see there) and ``confusion``: ``labels`` and ``counts``, rows
-        gold, columns predicted. The label None stands there only for a schema without NOTA that
-        was not always answered.
+        posts``, ``per_relation`` (see :func:`per_relation`) and ``confusion``: ``labels`` and
+        ``counts``, rows gold, columns predicted. The label None is there only for a schema without
+        NOTA, if some pair got no prediction.
 
     Raises:
-        InputError: A label stands outside the schema.
+        InputError: A label is unknown to the schema.
     """
     nota = schema.nota
-    told = [
-        nota if d.relation is None else d.relation for d in (forward if given is None else given)
-    ]
-    free = order_free(forward, backward, schema)
-    labels: tuple[str | None, ...] = schema.labels
-    if None in told:
-        labels = (None, *labels)
-    matrix = confusion(gold, told, labels)
-    rows = per_relation(matrix, labels, nota)
-    figures = micro(gold, told, nota)
+    predicted = [decision.relation for decision in (forward if given is None else given)]
+    both_orders = order_free(forward, backward, schema)
+    filled = _without_none(predicted, nota)
+    if unknown := {*gold, *filled} - {*schema.labels, _NO_PREDICTION}:
+        label = min(unknown)
+        raise InputError(
+            f"label {label!r} is unknown to schema {schema.name!r}",
+            fix=suggestion(label, schema.labels),
+        )
+    labels = list(schema.labels)
+    if _NO_PREDICTION in filled:
+        labels.insert(0, _NO_PREDICTION)
+    rows = per_relation(gold, filled, [label for label in schema.labels if label != nota])
+    figures = micro(gold, predicted, nota)
+
+    def interval(predictions: Sequence[str | None]) -> list[float]:
+        return list(bootstrap_f1(gold, predictions, posts, nota, draws=draws, seed=seed))
+
     return {
         "accuracy": figures.accuracy,
         "micro_precision": figures.precision,
         "micro_recall": figures.recall,
         "micro_f1": figures.f1,
-        "micro_f1_ci": list(bootstrap_f1(gold, told, posts, nota, draws=draws, seed=seed)),
+        "micro_f1_ci": interval(predicted),
         "macro_f1": macro_f1(rows),
-        "micro_f1_order_free": micro(gold, free, nota).f1,
-        "micro_f1_order_free_ci": list(
-            bootstrap_f1(gold, free, posts, nota, draws=draws, seed=seed)
-        ),
+        "micro_f1_order_free": micro(gold, both_orders, nota).f1,
+        "micro_f1_order_free_ci": interval(both_orders),
         "pairs": len(gold),
         "positives": sum(label != nota for label in gold),
         "posts": len(set(posts)),
         "per_relation": rows,
-        "confusion": {"labels": list(labels), "counts": matrix.tolist()},
+        "confusion": {
+            "labels": [label or None for label in labels],
+            "counts": confusion_matrix(gold, filled, labels=labels).tolist(),
+        },
     }
 
 
-def _counts(
-    gold: Sequence[str], predicted: Sequence[str | None], nota: str | None
-) -> npt.NDArray[np.int64]:
-    """Shape ``(pairs, 3)``: right positive, predicted positive, gold positive; each 0 or 1."""
-    rows = [
-        (g == p and g != nota, p is not None and p != nota, g != nota)
-        for g, p in zip(gold, predicted, strict=True)
-    ]
-    return np.array(rows, dtype=np.int64).reshape(len(rows), 3)
-
-
-def _f1(correct: Any, predicted: Any, gold: Any) -> npt.NDArray[np.float64]:
-    """F1 from counts (or arrays of them): ``2 PR / (P + R)`` with P and R written out."""
-    sizes = np.asarray(predicted + gold, dtype=np.float64)
-    f1s = np.zeros_like(sizes)
-    np.divide(2.0 * correct, sizes, out=f1s, where=sizes > 0)
-    return f1s
+def _without_none(labels: Iterable[str | None], nota: str | None) -> list[str]:
+    return [(nota or _NO_PREDICTION) if label is None else label for label in labels]

@@ -1,4 +1,4 @@
-"""Measuring a tagger on tagged sentences: which entities it finds, and how it types given ones."""
+"""Evaluate a tagger on tagged sentences: detection of entities, and types of given entities."""
 
 from __future__ import annotations
 
@@ -11,76 +11,77 @@ from rukh.records import Post, TextEntity
 
 Example: TypeAlias = tuple[str, list[TextEntity]]
 """A text with its gold entities."""
+_Spans: TypeAlias = set[tuple[int, int, int, str | None]]
 
 
-def span_f1(gold: Sequence[Sequence[TextEntity]], found: Sequence[Sequence[TextEntity]]) -> float:
-    """Micro-F1 of exact spans with their types; 0 where there are none."""
-    return _f1(*_counts(gold, found))
+def span_f1(
+    gold: Sequence[Sequence[TextEntity]], predicted: Sequence[Sequence[TextEntity]]
+) -> float:
+    """Micro-F1 of exact spans with their types; 0 if there are none.
+
+    Args:
+        gold, predicted: The entities of each sentence.
+    """
+    return _f1(_spans(gold), _spans(predicted))
 
 
 def typing_accuracy(tagger: Tagger, examples: Sequence[Example]) -> float:
-    """How often a gold span is given its gold type; 0 where there are none."""
-    posts = [
+    """Share of gold spans to which the tagger assigns their gold type; 0 if there are none."""
+    untyped = [
         Post(
             id=str(i),
             text=text,
-            entities=tuple(e.model_copy(update={"type": None}) for e in spans),
+            entities=tuple(entity.model_copy(update={"type": None}) for entity in entities),
         )
-        for i, (text, spans) in enumerate(examples)
+        for i, (text, entities) in enumerate(examples)
     ]
-    right = [
-        a.type == b.type
-        for post, (_, spans) in zip(tagger.type_posts(posts), examples, strict=True)
-        for a, b in zip(post.entities, spans, strict=True)
+    correct = [
+        predicted.type == gold.type
+        for post, (_, entities) in zip(tagger.assign_types(untyped), examples, strict=True)
+        for predicted, gold in zip(post.entities, entities, strict=True)
     ]
-    return sum(right) / len(right) if right else 0.0
+    return sum(correct) / len(correct) if correct else 0.0
 
 
 def evaluate_tagger(tagger: Tagger, examples: Sequence[Example]) -> dict[str, Any]:
-    """All figures of a tagger.
+    """All metrics of a tagger.
 
     Returns:
         ``sentences, entities``; ``span_precision, span_recall, span_f1`` of exact spans with their
         types; ``types``, the F1 of each gold type; and ``typing_accuracy`` of gold spans.
 
     Raises:
-        InputError: No sentence holds an entity.
+        InputError: No sentence has an entity.
     """
-    gold = [spans for _, spans in examples]
-    entities = sum(map(len, gold))
-    if not entities:
-        raise InputError("no entity to evaluate on")
-    found = tagger.find([text for text, _ in examples])
-    right, told, there = _counts(gold, found)
-    types = sorted({str(e.type) for spans in gold for e in spans})
+    gold = _spans([entities for _, entities in examples])
+    if not gold:
+        raise InputError("no sentence has an entity to evaluate on")
+    predicted = _spans(tagger.detect_entities([text for text, _ in examples]))
+    correct = len(gold & predicted)
+    types = sorted({str(span[-1]) for span in gold})
     return {
         "sentences": len(examples),
-        "entities": entities,
-        "span_precision": right / told if told else 0.0,
-        "span_recall": right / there,
-        "span_f1": _f1(right, told, there),
-        "types": {name: span_f1(_of(name, gold), _of(name, found)) for name in types},
+        "entities": sum(len(entities) for _, entities in examples),
+        "span_precision": correct / len(predicted) if predicted else 0.0,
+        "span_recall": correct / len(gold),
+        "span_f1": _f1(gold, predicted),
+        "types": {name: _f1(_of_type(gold, name), _of_type(predicted, name)) for name in types},
         "typing_accuracy": typing_accuracy(tagger, examples),
     }
 
 
-def _counts(
-    gold: Sequence[Sequence[TextEntity]], found: Sequence[Sequence[TextEntity]]
-) -> tuple[int, int, int]:
-    """Right, told and gold spans."""
-    right = told = there = 0
-    for a, b in zip(gold, found, strict=True):
-        left = {(e.start, e.end, e.type) for e in a}
-        other = {(e.start, e.end, e.type) for e in b}
-        right += len(left & other)
-        told += len(other)
-        there += len(left)
-    return right, told, there
+def _spans(sentences: Sequence[Sequence[TextEntity]]) -> _Spans:
+    return {
+        (i, entity.start, entity.end, entity.type)
+        for i, entities in enumerate(sentences)
+        for entity in entities
+    }
 
 
-def _f1(right: int, told: int, there: int) -> float:
-    return 2 * right / (told + there) if told + there else 0.0
+def _of_type(spans: _Spans, name: str) -> _Spans:
+    return {span for span in spans if span[-1] == name}
 
 
-def _of(name: str, spans: Sequence[Sequence[TextEntity]]) -> list[list[TextEntity]]:
-    return [[e for e in one if e.type == name] for one in spans]
+def _f1(gold: _Spans, predicted: _Spans) -> float:
+    total = len(gold) + len(predicted)
+    return 2 * len(gold & predicted) / total if total else 0.0

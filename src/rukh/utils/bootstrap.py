@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 
 def resample_weights(
-    size: int, draws: int = 1000, seed: int = 0
+    size: int, draws: int = 1000, seed: int | np.random.Generator = 0
 ) -> Iterator[npt.NDArray[np.int64]]:
     """How often each of ``size`` units is drawn, ``(size,)``, for each of ``draws`` resamples."""
     generator = np.random.default_rng(seed)

@@ -1,71 +1,92 @@
-"""The extractor: posts in, triples out. Every surface calls this one class."""
+"""The extractor: posts in, triples out. Every other interface of rukh calls this class."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count, islice
+from dataclasses import dataclass
+from itertools import islice, permutations
+from math import isqrt
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from rukh.arguments.detection import MAX_OBJECTS, Detector, load_detector, with_objects
 from rukh.arguments.label_map import normalize_types
 from rukh.arguments.tagger import Tagger, load_tagger
-from rukh.candidates import MAX_ARGUMENTS_FOR_ALL_PAIRS, MAX_DETECTED_ENTITIES, candidate_pairs
+from rukh.errors import MAX_LISTED, InputError
 from rukh.modeling.directions import num_columns
-from rukh.modeling.image_features import FeatureCache, image_features
-from rukh.modeling.inference import PostScores, score_posts
+from rukh.modeling.image_features import FeatureCache, features_of
+from rukh.modeling.inference import PostScores as PairScores
+from rukh.modeling.inference import score_posts
 from rukh.modeling.model import RelationModel
-from rukh.modeling.pair_encoder import PairEncoding
-from rukh.modeling.type_constraints import Constraints, violations
+from rukh.modeling.type_constraints import TypeConstraints, violations
 from rukh.modeling.vision_encoder import PatchMap
-from rukh.records import Direction, Post, Triple
+from rukh.records import MAX_PAIRS, Post, RankedRelation, Triple, free_ids, to_mention
 from rukh.schema.schema import RelationSchema
-from rukh.triples import Answers, best_direction_only, triples_of
 from rukh.utils.batching import split_by_count
 
-CHUNK = 256
-"""Posts that are read, encoded and answered together, and the unit of resuming."""
-CELLS = 1 << 23
-"""Scores of pairs and relations that stand in memory at once, some ten times over: 300 MB."""
+logger = logging.getLogger(__name__)
+
+CHUNK_SIZE = 256
+"""Posts that are read and processed together; also the unit of resuming."""
+MAX_SCORES = 1 << 23
+"""Maximum number of pair-relation scores held in memory at once, in about ten copies (300 MB)."""
+MAX_ARGUMENTS_FOR_ALL_PAIRS = (1 + isqrt(1 + 4 * MAX_PAIRS)) // 2
+"""Maximum number of arguments of a post whose ordered pairs can all be predicted."""
+MAX_DETECTED_ENTITIES = 64
+"""Maximum number of entities detected in a text: the pairs of hundreds take minutes on a CPU."""
+
+
+@dataclass(frozen=True)
+class PostQuery:
+    """A post that is ready for prediction, with the pairs to predict.
+
+    Attributes:
+        post: The post, with its detected arguments and the types of its entities.
+        pairs: The ``Q`` ordered pairs, as argument ids.
+        pairs_given: Whether the post lists these pairs itself, so that each gets a triple, also
+            for NOTA. If not, they are candidates: all pairs that the types allow, in both orders,
+            of which the better order is reported where a relation holds.
+    """
+
+    post: Post
+    pairs: list[tuple[str, str]]
+    pairs_given: bool
 
 
 class Extractor:
-    """Names the relations between the arguments of posts, and finds those that are not given.
+    """Predict relations between the arguments of posts, and detect arguments that are not given.
 
     Args:
-        model: The two towers.
-        tagger: Types entities that come without a type, and finds those of posts that come without
-            any. None: the one that the model names.
+        model: The relation model.
+        tagger: Assigns types to entities without one, and detects the entities of posts that give
+            none. None: the tagger that the model names.
         schema: The relations to choose from. None: the model's own.
-        threshold: The least probability at which a relation is told. None: the model's own.
-        constraints: How types that a relation does not allow count against it.
-        direction: ``given``, where posts that name their pairs name the head first, and a relation
-            the other way round is out of the question; see :mod:`rukh.modeling.directions`.
-        detector: Finds objects in pictures of posts that come without any. None: nothing does.
-        max_objects: The most objects that are taken of a picture, the surest first.
-        feature_folder: Where to keep the patch states of pictures; None keeps them in memory.
+        threshold: Minimum probability of a predicted relation. None: the model's own.
+        type_constraints: What disallowed argument types do to a relation. ``soft``: subtract the
+            learned penalty from its logit; ``hard``: exclude it if the type was given; ``off``:
+            ignore types.
+        directed: Whether pairs that posts list go from head to tail, so that a relation in the
+            reverse direction is excluded. If not, its probability counts as NOTA's.
+        detector: Detects objects in the images of posts that give none. None: no detection.
+        max_objects: Maximum number of objects per image; the most confident ones are kept.
+        feature_folder: Where to cache image features. None: in memory.
 
     Attributes:
-        features: The pictures' cache; its ``missing`` and ``broken`` say which could not be read.
-            None until a post has a picture.
-        cut: By the ids of posts in whose text more entities were found than are asked, how many
-            were left out; see :meth:`found`.
-        silent: How many posts had no arguments, given or found.
-        given_types: Of the types that posts gave their entities, how often each, in the words of
-            :meth:`typed`.
+        features: The cache of image features; its ``missing`` and ``broken`` list the images that
+            could not be read. None until a post has an image.
 
     Example:
         >>> extractor = Extractor.from_pretrained("mnre")
         >>> (triple,) = extractor.extract([Post(id="0", text="Ann Lee was born in Rome")])
-        >>> triple.head_entity.text, triple.tail_entity.text
+        >>> triple.head.text, triple.tail.text
         ('Ann Lee', 'Rome')
         >>> post = Post(id="1", text="Ann Lee was born in Rome", entities=[
         ...     {"id": "a", "start": 0, "end": 7}, {"id": "r", "start": 20, "end": 24}],
         ...     pairs=[{"head": "a", "tail": "r"}])
-        >>> [(t.head, t.tail) for t in extractor.extract([post])]
+        >>> [(triple.head.id, triple.tail.id) for triple in extractor.extract([post])]
         [('a', 'r')]
     """
 
@@ -76,8 +97,8 @@ class Extractor:
         tagger: Tagger | None = None,
         schema: RelationSchema | None = None,
         threshold: float | None = None,
-        constraints: Constraints = "soft",
-        direction: Direction = "either",
+        type_constraints: TypeConstraints = "soft",
+        directed: bool = False,
         detector: Detector | None = None,
         max_objects: int = MAX_OBJECTS,
         feature_folder: Path | None = None,
@@ -85,16 +106,12 @@ class Extractor:
         self.model = model.eval()
         self.schema = schema or model.schema
         self.bank = model.bank(self.schema)
-        # A head that cannot take these relations says so here, not at the first post.
-        nothing = torch.zeros(0, model.config.pair.dim)
-        model.scorer(PairEncoding(nothing, nothing, nothing), self.bank)
         self.threshold = model.config.threshold if threshold is None else threshold
-        self.constraints, self.direction = constraints, direction
-        self.detector, self.max_objects = detector, max_objects
+        self.type_constraints = type_constraints
+        self.directed = directed
+        self.detector = detector
+        self.max_objects = max_objects
         self.features: FeatureCache | None = None
-        self.cut: dict[str, int] = {}
-        self.silent = 0
-        self.given_types: Counter[str] = Counter()
         self._tagger = tagger
         self._feature_folder = feature_folder
 
@@ -106,22 +123,22 @@ class Extractor:
         tagger: str | Path | Tagger | None = None,
         schema: str | Path | RelationSchema | None = None,
         threshold: float | None = None,
-        constraints: Constraints = "soft",
-        direction: Direction = "either",
+        type_constraints: TypeConstraints = "soft",
+        directed: bool = False,
         detector: str | Detector | None = None,
         max_objects: int = MAX_OBJECTS,
         feature_folder: Path | None = None,
     ) -> Extractor:
         """Load a shipped model by name, or a folder that ``rukh train`` wrote.
 
-        The tagger may be a name, as :func:`rukh.arguments.tagger.load_tagger` takes it, and so may the
-        detector, as :func:`rukh.arguments.detection.load_detector` does.
+        Tagger, schema and detector may be names, as :func:`rukh.arguments.tagger.load_tagger`,
+        :meth:`rukh.schema.schema.RelationSchema.load` and
+        :func:`rukh.arguments.detection.load_detector` take them.
 
         Raises:
-            WeightsError: There is no such model, tagger or detector, or its base encoder is not
-                installed.
-            InputError: The schema is broken, or asks a classifier for relations it never saw; or
-                there is no such kind of tagger or detector.
+            WeightsError: The model, its base encoder, the tagger or the detector is not found.
+            InputError: The schema is invalid, or has relations that a classification model was
+                not trained on; or the kind of tagger or detector is unknown.
             MissingDependency: The tagger needs a package that is not installed.
         """
         if isinstance(schema, str | Path):
@@ -135,8 +152,8 @@ class Extractor:
             tagger=tagger,
             schema=schema,
             threshold=threshold,
-            constraints=constraints,
-            direction=direction,
+            type_constraints=type_constraints,
+            directed=directed,
             detector=detector,
             max_objects=max_objects,
             feature_folder=feature_folder,
@@ -144,95 +161,135 @@ class Extractor:
 
     @property
     def tagger(self) -> Tagger | None:
-        """The one that was given, else the model's own, loaded when it is first needed."""
+        """The given tagger, else the model's own, which is loaded at the first use."""
         if self._tagger is None and self.model.config.tagger is not None:
             self._tagger = load_tagger(self.model.config.tagger)
         return self._tagger
 
-    def found(self, posts: Sequence[Post]) -> list[Post]:
-        """The posts with entities by the tagger where a post gives no entities and names no pairs.
+    def extract(self, posts: Iterable[Post], *, top_k: int = 0) -> list[Triple]:
+        """All triples of all posts, in the order of posts and pairs; see :meth:`stream`."""
+        return [triple for triples in self.stream(posts, top_k=top_k) for triple in triples]
 
-        Of more than :data:`rukh.candidates.MAX_DETECTED_ENTITIES` the first are kept, or fewer where a post has
-        so many objects that more pairs could not be asked; :attr:`cut` counts the others. A post
-        that names its pairs, be it none, stays as it is, and so do all where there is no tagger.
+    def stream(self, posts: Iterable[Post], *, top_k: int = 0) -> Iterator[list[Triple]]:
+        """Yield the triples of each post, in order.
+
+        A post that lists its pairs gets a triple for each of them, also for NOTA. For a post that
+        lists none (``pairs`` is None), all pairs that the types allow are scored in both orders;
+        its triples are the relations that reach the threshold, in the better order of each pair.
+        Entities and objects of such a post are detected if it gives none.
+
+        What could not be used is logged as a warning, at the end for all posts together.
+
+        Args:
+            posts: The posts, possibly endless; they are read in chunks.
+            top_k: How many relations to add as each triple's ranking; 0: no ranking.
         """
-        raw = [
-            i
-            for i, post in enumerate(posts)
-            if post.pairs is None and not post.entities and post.text.strip()
-        ]
-        out = list(posts)
-        if not raw or (tagger := self.tagger) is None:
-            return out
-        for i, found in zip(raw, tagger.detect_entities([posts[i].text for i in raw]), strict=True):
-            post = posts[i]
-            kept = found[
-                : max(
-                    0, min(MAX_DETECTED_ENTITIES, MAX_ARGUMENTS_FOR_ALL_PAIRS - len(post.objects))
-                )
-            ]
-            if len(kept) < len(found):
-                self.cut[post.id] = len(found) - len(kept)
-            # An object may bear the name that a found entity would have had.
-            taken = {thing.id for thing in post.objects}
-            free = (name for name in map("e{}".format, count()) if name not in taken)
-            entities = tuple(entity.model_copy(update={"id": next(free)}) for entity in kept)
-            out[i] = post.model_copy(update={"entities": entities})
-        return out
+        remaining = iter(posts)
+        without_arguments = 0
+        given_types: Counter[str] = Counter()
+        while chunk := list(islice(remaining, CHUNK_SIZE)):
+            queries = self.prepare(chunk)
+            without_arguments += sum(not query.post.arguments for query in queries)
+            given_types += count_given_types(query.post for query in queries)
+            for query, triples in zip(queries, self.predict(queries, top_k=top_k), strict=True):
+                if query.pairs_given:
+                    yield triples
+                else:
+                    yield best_direction_only(triples, self.schema.nota)
+        if without_arguments:
+            logger.warning(
+                "%d posts have no arguments, given or detected, and so no pairs to predict",
+                without_arguments,
+            )
+        self.warn_unknown_types(given_types)
 
-    def typed(self, posts: Sequence[Post]) -> list[Post]:
-        """The posts with a type for every text entity, given or by the tagger, in rukh's words or
-        those of the schema.
+    def prepare(self, posts: Sequence[Post]) -> list[PostQuery]:
+        """Complete posts with arguments and types, and choose the pairs to predict.
+
+        Arguments are detected only in posts that do not list their pairs.
+        """
+        open_posts = {i: post for i, post in enumerate(posts) if post.pairs is None}
+        detected = list(open_posts.values())
+        if self.detector is not None:
+            detected = with_objects(detected, self.detector, self.schema, self.max_objects)
+        completed = list(posts)
+        for i, post in zip(open_posts, self.detect_entities(detected), strict=True):
+            completed[i] = post
+        schema = None if self.type_constraints == "off" else self.schema
+        queries = []
+        for i, post in enumerate(self.assign_types(completed)):
+            pairs = [(pair.head, pair.tail) for pair in post.pairs or ()]
+            if i in open_posts:
+                pairs = candidate_pairs(post, schema)
+            queries.append(PostQuery(post, pairs, pairs_given=i not in open_posts))
+        return queries
+
+    def detect_entities(self, posts: Sequence[Post]) -> list[Post]:
+        """Add detected entities to the posts that have a text but no entities.
+
+        At most :data:`MAX_DETECTED_ENTITIES` are kept, the first ones in the text, and fewer if the
+        post has so many objects that the pairs would be too many. Without a tagger, posts stay as
+        they are.
+        """
+        completed = list(posts)
+        bare = [i for i, post in enumerate(posts) if not post.entities and post.text.strip()]
+        if not bare or (tagger := self.tagger) is None:
+            return completed
+        detected = tagger.detect_entities([posts[i].text for i in bare])
+        for i, entities in zip(bare, detected, strict=True):
+            post = posts[i]
+            room = max(0, MAX_ARGUMENTS_FOR_ALL_PAIRS - len(post.objects))
+            kept = entities[: min(room, MAX_DETECTED_ENTITIES)]
+            if len(kept) < len(entities):
+                logger.warning(
+                    "post %r: %d of %d detected entities left out to bound the number of pairs",
+                    post.id,
+                    len(entities) - len(kept),
+                    len(entities),
+                )
+            ids = free_ids("e", [thing.id for thing in post.objects])
+            completed[i] = post.model_copy(
+                update={"entities": tuple(e.model_copy(update={"id": next(ids)}) for e in kept)}
+            )
+        return completed
+
+    def assign_types(self, posts: Sequence[Post]) -> list[Post]:
+        """Normalize given entity types to the names that the schemas know, and let the tagger
+        assign the missing ones.
         """
         known = self.schema.argument_types | self.model.schema.argument_types
-        posts = [normalize_types(post, known) for post in posts]
-        self.given_types.update(
-            entity.type
-            for post in posts
-            for entity in post.entities
-            if entity.type is not None and entity.type_confidence is None
-        )
-        untyped = any(e.type is None for post in posts for e in post.entities)
-        return self.tagger.assign_types(posts) if untyped and self.tagger else posts
+        normalized = [normalize_types(post, known) for post in posts]
+        untyped = any(entity.type is None for post in posts for entity in post.entities)
+        return self.tagger.assign_types(normalized) if untyped and self.tagger else normalized
 
-    def answer(
-        self, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
-    ) -> list[Answers]:
-        """Ask pairs of typed posts; each post is encoded once for all its pairs."""
-        out = []
-        for post, asks, s in zip(posts, pairs, self.scores(posts, pairs), strict=True):
-            # Whoever lets the pairs be found knows no direction.
-            direction = self.direction if post.pairs is not None else "either"
-            told = self.model.probabilities(s.logits, self.bank, direction)
-            out.append(Answers(list(asks), told, s.match, s.gate))
-        return out
+    def predict(self, queries: Sequence[PostQuery], *, top_k: int = 0) -> list[list[Triple]]:
+        """Predict a triple for every pair of every query, in order, also where no relation holds.
+
+        A post is encoded once for all its pairs; only a post with more than :data:`MAX_SCORES`
+        scores is encoded again for each part of its pairs.
+        """
+        triples: list[list[Triple]] = [[] for _ in queries]
+        columns = num_columns(self.bank, self.model.config.direction_mode)
+        for part in split_by_count([len(q.pairs) for q in queries], max(1, MAX_SCORES // columns)):
+            chosen = [(i, queries[i].pairs[which]) for i, which in part]
+            scores = self.scores([queries[i].post for i, _ in chosen], [p for _, p in chosen])
+            for (i, pairs), pair_scores in zip(chosen, scores, strict=True):
+                triples[i] += self._triples(queries[i], pairs, pair_scores, top_k)
+        return triples
 
     def scores(
         self, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
-    ) -> list[PostScores]:
-        """As :meth:`answer`, before logits become probabilities; types count already."""
-        scored = score_posts(self.model, self.bank, posts, pairs, self.pictures(posts))
-        logits = self._constrained([s.logits for s in scored], posts, pairs)
-        return [s._replace(logits=told) for s, told in zip(scored, logits, strict=True)]
+    ) -> list[PairScores]:
+        """Score pairs of posts with assigned types; type constraints are applied to the logits.
 
-    def pictures(self, posts: Sequence[Post]) -> list[PatchMap | None]:
-        """What the model's vision encoder makes of each post's picture, None where there is none;
-        the encoder is loaded when the first one comes.
+        Args:
+            posts: The posts; each is encoded once for all its pairs.
+            pairs: For each post, ordered pairs as argument ids.
         """
-        seen = any(post.image is not None for post in posts)
-        if seen and self.features is None and self.model.vision is not None:
-            self.features = FeatureCache(self._feature_folder, self.model.vision)
-        return image_features(posts, self.features)
-
-    def _constrained(
-        self,
-        logits: list[Tensor],
-        posts: Sequence[Post],
-        pairs: Sequence[Sequence[tuple[str, str]]],
-    ) -> list[Tensor]:
-        config, hard = self.model.config, self.constraints == "hard"
-        if self.constraints == "off" or not (config.type_penalty or hard):
-            return logits
+        scores = score_posts(self.model, self.bank, posts, pairs, self.visual_features(posts))
+        config, hard = self.model.config, self.type_constraints == "hard"
+        if self.type_constraints == "off" or not (config.type_penalty or hard):
+            return scores
         costs = violations(
             posts,
             pairs,
@@ -242,60 +299,125 @@ class Extractor:
             penalty=config.type_penalty,
             hard=hard,
         )
-        return [told - cost for told, cost in zip(logits, costs, strict=True)]
+        return [s._replace(logits=s.logits - cost) for s, cost in zip(scores, costs, strict=True)]
 
-    def extract(self, posts: Iterable[Post], *, top_k: int = 0) -> list[Triple]:
-        """All triples of all posts, in the order of posts and pairs; see :meth:`stream`."""
-        return [triple for triples in self.stream(posts, top_k=top_k) for triple in triples]
+    def visual_features(self, posts: Sequence[Post]) -> list[PatchMap | None]:
+        """The vision encoder's patch states of each post's image, None for a post without one.
 
-    def stream(self, posts: Iterable[Post], *, top_k: int = 0) -> Iterator[list[Triple]]:
-        """The triples of each post, in order.
+        The encoder is loaded when the first image comes.
+        """
+        has_image = any(post.image is not None for post in posts)
+        if has_image and self.features is None and self.model.vision is not None:
+            self.features = FeatureCache(self._feature_folder, self.model.vision)
+        return features_of(posts, self.features)
 
-        Where a post names its pairs, each is answered as it was asked, also by NOTA. Where it
-        names none, every pair that the types allow is asked in both orders, and what is told are
-        the relations that reach the threshold, of each two arguments the better order. Where it
-        gives no entities either, those of :meth:`found` are asked, and the triples say what they
-        are.
+    def warn_unknown_types(self, counts: Counter[str]) -> None:
+        """Log a warning if most given types are unknown to the schema.
 
         Args:
-            posts: May be endless; they are read in chunks.
-            top_k: How many relations of each pair's ranking to add; 0 adds none.
+            counts: How often each type is given; see :func:`count_given_types`.
         """
-        rest = iter(posts)
-        while chunk := list(islice(rest, CHUNK)):
-            shown = chunk
-            if self.detector is not None:
-                shown = with_objects(chunk, self.detector, self.schema, self.max_objects)
-            typed = self.typed(self.found(shown))
-            self.silent += sum(not post.arguments for post in typed)
-            allowing = None if self.constraints == "off" else self.schema
-            told = self._told(
-                chunk, typed, [candidate_pairs(post, allowing) for post in typed], top_k
+        known = self.schema.argument_types
+        unknown = [name for name, _ in counts.most_common() if name not in known]
+        if self.type_constraints == "off" or not known or not unknown:
+            return
+        if 2 * sum(counts[name] for name in unknown) > counts.total():
+            logger.warning(
+                "most entity types that the posts give are unknown to schema %r: %s (it knows %s), "
+                "which counts against every relation that restricts its types; give known types, "
+                "give none, or ignore types with type_constraints='off'",
+                self.schema.name,
+                ", ".join(map(repr, unknown[:MAX_LISTED])),
+                ", ".join(map(repr, sorted(known))),
             )
-            for post, triples in zip(typed, told, strict=True):
-                yield (
-                    triples
-                    if post.pairs is not None
-                    else best_direction_only(triples, self.schema.nota)
-                )
 
-    def _told(
+    def _triples(
         self,
-        given: Sequence[Post],
-        posts: Sequence[Post],
-        pairs: Sequence[Sequence[tuple[str, str]]],
+        query: PostQuery,
+        pairs: Sequence[tuple[str, str]],
+        scores: PairScores,
         top_k: int,
-    ) -> list[list[Triple]]:
-        """The triples of all pairs. A post whose pairs have too many scores is encoded for some of
-        its pairs at a time.
-        """
-        out: list[list[Triple]] = [[] for _ in posts]
-        most = max(1, CELLS // num_columns(self.bank, self.model.config.direction_mode))
-        for part in split_by_count([len(asks) for asks in pairs], most):
-            some = [posts[i] for i, _ in part]
-            answered = self.answer(some, [pairs[i][which] for i, which in part])
-            for (i, _), post, answers in zip(part, some, answered, strict=True):
-                out[i] += triples_of(
-                    given[i], post, answers, self.bank, self.schema.nota, self.threshold, top_k
+    ) -> list[Triple]:
+        """One triple for each of these pairs of a query."""
+        directed = self.directed and query.pairs_given
+        probabilities = self.model.probabilities(
+            scores.logits, self.bank, "given" if directed else "either"
+        )
+        mentions = {one.id: to_mention(one, query.post.text) for one in query.post.arguments}
+        labels = (self.schema.nota, *self.bank.names)
+        triples = []
+        for (head, tail), row, matched in zip(pairs, probabilities, scores.match, strict=True):
+            best = int(row[1:].argmax())
+            accepted = float(row[1 + best]) >= self.threshold
+            ranking = None
+            if top_k:
+                order = torch.argsort(row, descending=True, stable=True)[:top_k].tolist()
+                ranking = tuple(
+                    RankedRelation(relation=labels[k], score=round(float(row[k]), 6)) for k in order
                 )
-        return out
+            triples.append(
+                Triple(
+                    post_id=query.post.id,
+                    head=mentions[head],
+                    tail=mentions[tail],
+                    relation=self.bank.names[best] if accepted else self.schema.nota,
+                    score=round(float(row[1 + best] if accepted else row[0]), 6),
+                    description=(
+                        self.bank.description(best, int(matched[best])) if accepted else None
+                    ),
+                    gate=None if scores.gate is None else round(scores.gate, 6),
+                    ranking=ranking,
+                )
+            )
+        return triples
+
+
+def candidate_pairs(post: Post, schema: RelationSchema | None) -> list[tuple[str, str]]:
+    """All ordered pairs of a post's arguments that some relation's types allow, as argument ids.
+
+    Args:
+        schema: The relations. None: every ordered pair.
+
+    Raises:
+        InputError: There are more than 65,536 ordered pairs, whether allowed or not.
+
+    Example:
+        >>> entities = [{"id": "a", "start": 0, "end": 3}, {"id": "r", "start": 7, "end": 11}]
+        >>> candidate_pairs(Post(id="1", text="Ann in Rome", entities=entities), None)
+        [('a', 'r'), ('r', 'a')]
+    """
+    count = len(post.arguments) * (len(post.arguments) - 1)
+    if count > MAX_PAIRS:
+        raise InputError(
+            f"{len(post.arguments)} arguments make {count} pairs, more than {MAX_PAIRS}",
+            where=f"post {post.id!r}",
+            field="pairs",
+            fix="list the pairs to predict",
+        )
+    return [
+        (head.id, tail.id)
+        for head, tail in permutations(post.arguments, 2)
+        if schema is None or schema.allows(head, tail)
+    ]
+
+
+def best_direction_only(triples: Sequence[Triple], nota: str | None) -> list[Triple]:
+    """Keep triples with a relation, and for each two arguments only the more probable order."""
+    best: dict[frozenset[str], Triple] = {}
+    for triple in triples:
+        if triple.relation in (None, nota):
+            continue
+        arguments = frozenset((triple.head.id, triple.tail.id))
+        if arguments not in best or triple.score > best[arguments].score:
+            best[arguments] = triple
+    return [t for t in triples if best.get(frozenset((t.head.id, t.tail.id))) is t]
+
+
+def count_given_types(posts: Iterable[Post]) -> Counter[str]:
+    """How often each entity type occurs that was not assigned by a tagger."""
+    return Counter(
+        entity.type
+        for post in posts
+        for entity in post.entities
+        if entity.type is not None and entity.type_confidence is None
+    )

@@ -38,9 +38,10 @@ def evaluate(
     import shlex
     import sys
 
-    from rukh.cli.warnings import warn_captions, warn_images, warn_types
+    from rukh.cli.warnings import warn_captions, warn_images
     from rukh.data import readers
-    from rukh.evaluation.evaluate import check_labels, evaluate_posts
+    from rukh.data.corpus import check_labels
+    from rukh.evaluation.evaluate import evaluate_posts
     from rukh.evaluation.report import draw, markdown
     from rukh.extractor import Extractor
     from rukh.hub import cache_folder
@@ -56,14 +57,13 @@ def evaluate(
         tagger=tagger,
         schema=schema,
         threshold=threshold,
-        constraints=types,
-        direction=direction or readers.direction(format),
+        type_constraints=types,
+        directed=readers.is_directed(format) if direction is None else direction == "given",
         feature_folder=cache_folder() / "features",
     )
     check_labels(posts, extractor.schema, str(data))
     warn_captions(captions, model, extractor)
     result = evaluate_posts(extractor, posts)
-    warn_types(extractor)
     if not result["positives"]:
         typer.echo("warning: no pair has a relation, so F1 and its intervals say nothing", err=True)
     if str(json) != "-":

@@ -11,7 +11,7 @@ from rukh.cli import options
 
 if TYPE_CHECKING:
     from rukh.extractor import Extractor
-    from rukh.records import FoundEntity, FoundObject, Post, Triple
+    from rukh.records import Mention, Post, Triple
 
 
 def extract(
@@ -45,15 +45,15 @@ def extract(
     """
     import hashlib
     import sys
-    from itertools import islice
+    from itertools import islice, tee
 
     from tqdm import tqdm
 
     from rukh.arguments import detection
     from rukh.arguments.tagger import fingerprint
-    from rukh.cli.warnings import warn_captions, warn_images, warn_types
+    from rukh.cli.warnings import warn_captions, warn_images
     from rukh.data.readers import read, read_captions
-    from rukh.extractor import CHUNK, Extractor
+    from rukh.extractor import CHUNK_SIZE, Extractor
     from rukh.hub import model_folder
     from rukh.utils.files import check_output, sha256
     from rukh.utils.resumable_output import ResumableOutput
@@ -79,8 +79,8 @@ def extract(
         tagger=tagger,
         schema=schema,
         threshold=threshold,
-        constraints=types,
-        direction=direction,
+        type_constraints=types,
+        directed=direction == "given",
         detector=detector,
         max_objects=max_objects,
     )
@@ -106,13 +106,15 @@ def extract(
             },
         )
     done = journal.done if journal else 0
-    posts = islice(read(input, format, images=images, captions=told, boxes=boxes), done, None)
+    remaining = islice(read(input, format, images=images, captions=told, boxes=boxes), done, None)
+    posts, copies = tee(remaining)
     triples_told = 0
+    stream = extractor.stream(posts, top_k=top_k)
     with tqdm(total=total, initial=done, unit="post", disable=None, file=sys.stderr) as progress:
-        while chunk := list(islice(posts, CHUNK)):
-            answers = list(extractor.stream(chunk, top_k=top_k))
+        while answers := list(islice(stream, CHUNK_SIZE)):
+            chunk = list(islice(copies, len(answers)))
             rows = [triple for triples in answers for triple in triples]
-            lines = [row.model_dump_json(exclude=None if top_k else {"ranking"}) for row in rows]
+            lines = [row.model_dump_json() for row in rows]
             done += len(chunk)
             triples_told += sum(row.relation not in (None, extractor.schema.nota) for row in rows)
             if table:
@@ -126,7 +128,6 @@ def extract(
     if journal is not None:
         journal.finish()
     _summary(total, triples_told, extractor, out)
-    warn_types(extractor)
 
 
 def _summary(posts: int, told: int, extractor: Extractor, out: Path | None) -> None:
@@ -137,19 +138,6 @@ def _summary(posts: int, told: int, extractor: Extractor, out: Path | None) -> N
 
     where = f", written to {out}" if out else ""
     typer.echo(f"{posts} posts, {told} relations told{where}", err=True)
-    if extractor.silent:
-        typer.echo(
-            f"warning: {extractor.silent} posts have no arguments, given or found, so nothing was "
-            "asked",
-            err=True,
-        )
-    if extractor.cut:
-        first, left = next(iter(extractor.cut.items()))
-        typer.echo(
-            f"warning: {len(extractor.cut)} posts hold more entities than are asked, so only the "
-            f"first were; {first}: {left} left out",
-            err=True,
-        )
     features = extractor.features
     for problem, names in (
         ("that are missing", features.missing if features else {}),
@@ -174,8 +162,7 @@ def _print(post: Post, triples: list[Triple], extractor: Extractor) -> None:
     )
     typer.echo(textwrap.fill(" ".join(title.split()), width, subsequent_indent="  "))
     for triple in triples:
-        head = _name(post, triple.head, triple.head_entity, triple.head_object)
-        tail = _name(post, triple.tail, triple.tail_entity, triple.tail_object)
+        head, tail = _name(triple.head), _name(triple.tail)
         gate = "" if triple.gate is None else f"  picture trusted {triple.gate:.2f}"
         relation = triple.relation or "(none)"
         typer.echo(f"    {head}  --{relation}-->  {tail}   {triple.score:.2f}{gate}")
@@ -185,10 +172,11 @@ def _print(post: Post, triples: list[Triple], extractor: Extractor) -> None:
     typer.echo("")
 
 
-def _name(post: Post, name: str, entity: FoundEntity | None, thing: FoundObject | None) -> str:
-    """What a reader would call an argument, given or found."""
-    if entity is not None:
-        return entity.text
-    if thing is not None:
-        return f"{thing.label or name} at " + ", ".join(f"{edge:.2f}" for edge in thing.box)
-    return post.surface(name)
+def _name(mention: Mention) -> str:
+    """The words of an entity, or the label and box of an object."""
+    from rukh.records import EntityMention
+
+    if isinstance(mention, EntityMention):
+        return mention.text
+    label = mention.label or mention.type or mention.id
+    return f"{label} at " + ", ".join(f"{edge:.2f}" for edge in mention.box)

@@ -46,21 +46,3 @@ def warn_captions(
             f"{captions.name} are by another, it may do worse than without",
             err=True,
         )
-
-
-def warn_types(extractor: Extractor) -> None:
-    """Say on standard error, after the posts were read, that most types that they give their
-    entities are none of the schema's, which counts against every relation that names types.
-    """
-    if extractor.constraints == "off":
-        return
-    known = extractor.schema.argument_types
-    strange = [(name, n) for name, n in extractor.given_types.most_common() if name not in known]
-    if known and 2 * sum(n for _, n in strange) > extractor.given_types.total():
-        named = ", ".join(f"{name!r}" for name, _ in strange[:NAMED])
-        typer.echo(
-            f"warning: most types that the posts give are none of schema "
-            f"{extractor.schema.name!r} ({named}); it knows {', '.join(sorted(known))}. Relations "
-            "that name types count them as wrong; leave types out, or use --types off",
-            err=True,
-        )

@@ -1,11 +1,10 @@
-"""A handful of examples for relations that a model has never seen, without forgetting the others.
+"""Learn new relations from a few examples, without forgetting the others.
 
-A relation that is only described scores by its descriptions. Examples say where its pairs really
-lie: its logit gains what a linear function of the pair's embedding says, an *anchor*. It is fitted
-to tell the examples from the pairs of other relations that the model remembers of its training
-(:mod:`rukh.modeling.memory`; rehearsal), by a softmax over all relations. No weight of the model changes and
-no other relation's logit does, so that nothing is lost but what the new relations take away, and
-the memory keeps that small.
+A relation that is only described is scored by its descriptions. Examples add an *anchor*: a linear
+function of the pair embedding, added to the relation's logit. Anchors are fitted by a softmax over
+all relations, to the examples and to the pairs of other relations in the model's memory
+(:mod:`rukh.modeling.memory`; rehearsal). Neither a weight of the model nor the logit of another
+relation changes.
 """
 
 from __future__ import annotations
@@ -27,173 +26,167 @@ from rukh.modeling.inference import remember
 from rukh.modeling.memory import Memory
 from rukh.modeling.model import ANCHORS, RelationModel, write_model
 from rukh.modeling.pair_encoder import PairEncoding
-from rukh.modeling.relation_bank import RelationBank
 from rukh.modeling.scorers import RetrievalScorer, anchored
 from rukh.records import Post
 from rukh.schema.schema import RelationSchema
 
-DECAY = 10.0
-"""Weight of the anchors' squared length: it keeps them near the descriptions alone."""
-REMEMBERED = 4.0
-"""Weight of a remembered relation, where one of the examples weighs 1: more keeps the old relations
-and learns less of the new ones. Both are chosen on the split of relations that calibrates `rukh
-study zero-shot`."""
-STEPS = 60
-ADAPTED = "\n## Adapted\n\n"
+L2_PENALTY = 10.0
+"""Weight of the anchors' squared norm: it keeps relations near their descriptions."""
+MEMORY_WEIGHT = 4.0
+"""Weight of a relation in the memory relative to a new one: a higher weight forgets less and learns
+less. Both constants were chosen on the calibration split of ``research.zero_shot``."""
+LBFGS_STEPS = 60
+CARD_HEADING = "\n## Relations added from examples\n\n"
 
 
-def adapted(model: RelationModel, schema: RelationSchema, posts: Sequence[Post]) -> RelationModel:
-    """The model, which knows the relations of the examples as well.
-
-    The examples go into its memory, so that relations that are added later leave them alone.
+def adapt(
+    source: str | Path, schema: RelationSchema, examples: Sequence[Post], out: Path
+) -> dict[str, int]:
+    """Write a copy of a model to which :func:`add_relations` added the relations of the examples.
 
     Args:
-        model: Its head is retrieval, and it has a memory. It is changed in place.
-        schema: Of the examples. Its relations that no example shows stay as unknown as they were.
-        posts: The examples; some five a relation are worth their labels.
+        source: A shipped model's name, or a folder.
+        out: Folder of the adapted model; its weights are those of the source, bit for bit.
+
+    Returns:
+        The number of examples of each relation of the schema.
 
     Raises:
-        InputError: A label stands outside the schema, no pair is labelled with a relation, a
-            relation has the name of another one that the model knows, or the model's head is not
-            retrieval or it remembers nothing, so that new relations would take the place of all.
+        WeightsError: There is no such model.
+        InputError: ``out`` is the source, or see :func:`add_relations`.
+    """
+    folder = model_folder(source)
+    if folder.resolve() == out.resolve():
+        raise InputError(
+            "the adapted model would replace its source", where=str(out), fix="choose another --out"
+        )
+    model = RelationModel.from_pretrained(source)
+    known = 0 if model.memory is None else len(model.memory)
+    add_relations(model, schema, examples)
+    assert model.memory is not None
+    counts = Counter(model.memory.labels[known:])
+    state = read_state(folder / "model.safetensors")
+    state[ANCHORS] = model.anchors.half().contiguous()
+    names = ", ".join(f"`{name}`" for name in model.config.anchored_relations)
+    card = (folder / "README.md").read_text(encoding="utf-8").partition(CARD_HEADING)[0]
+    card += (
+        f"{CARD_HEADING}{names}. The memory holds the embeddings of these examples. The figures "
+        "above are those of the model without these relations.\n"
+    )
+    write_model(out, state, model.config, model.schema, card, model.memory)
+    return {name: counts[name] for name in schema.names}
+
+
+def add_relations(model: RelationModel, schema: RelationSchema, examples: Sequence[Post]) -> None:
+    """Add the relations of some labelled examples to a model, in place.
+
+    The examples are added to the model's memory, so that relations added later respect them.
+
+    Args:
+        model: A retrieval model with a memory.
+        schema: The new relations; those without an example are not added.
+        examples: Labelled posts; about five per relation are worth the effort.
+
+    Raises:
+        InputError: The model has no memory or is no retrieval model, a label is not in the schema,
+            no pair is labelled, or the model knows another relation by one of the names.
     """
     if not isinstance(model.scorer, RetrievalScorer):
         raise InputError(
-            "only a model that retrieves relations by their descriptions takes new ones",
-            fix="use a model whose head is retrieval",
+            "a classification model cannot learn new relations",
+            fix="use a model with relation.scorer: retrieval",
         )
     if model.memory is None:
         raise InputError(
-            "the model remembers none of its training pairs, to tell new relations from",
-            fix="use `open`, or train one with memory.pairs_per_relation",
+            "the model has no memory of its training pairs, so that it would forget its relations",
+            fix="use `open`, or train a model with memory.pairs_per_relation above 0",
         )
     if model.schema.nota in schema.names:
         raise InputError(
-            f"relation {model.schema.nota!r} has the name of what the model says where there is no "
-            "relation",
-            fix="give it another name, or make it the schema's nota",
+            f"the new relation {model.schema.nota!r} has the name of the model's NOTA label",
+            fix="rename the relation, or declare it as the schema's nota",
         )
-    examples = _examples(model, schema, posts)
-    found = examples.names
-    kept = {
-        name: model.anchors[k] for k, name in enumerate(model.config.anchored_relations) if name not in found
-    }
-    unshown = {*schema.names} - {*found, *model.schema.names}
-    model.schema = RelationSchema.merge([model.schema, schema], unshown)
-    _anchor(model, kept)
-    memory = model.memory.joined(examples)
-    fitted = _fitted(model, model.bank(), memory, len(model.memory), found)
-    _anchor(model, kept | fitted)
+    added = _encode(model, schema, examples)
+    anchors = dict(zip(model.config.anchored_relations, model.anchors, strict=True))
+    anchors = {name: anchor for name, anchor in anchors.items() if name not in added.names}
+    without_example = {*schema.names} - {*added.names, *model.schema.names}
+    model.schema = RelationSchema.merge([model.schema, schema], without_example)
+    _set_anchors(model, anchors)
+    memory = model.memory.join(added)
+    new = _fit_anchors(model, memory, len(model.memory), added.names)
+    _set_anchors(model, anchors | dict(zip(added.names, new, strict=True)))
     model.memory = memory
-    return model
 
 
-def _examples(model: RelationModel, schema: RelationSchema, posts: Sequence[Post]) -> Memory:
-    """The labelled pairs of the examples."""
+def _encode(model: RelationModel, schema: RelationSchema, posts: Sequence[Post]) -> Memory:
+    """Encode the pairs that are labelled with a relation."""
     extractor = Extractor(model, schema=schema)
-    shown = []
+    examples = []
     for post in (schema.resolve_labels(post) for post in posts):
-        told = tuple(p for p in post.pairs or () if p.relation not in (None, schema.nota))
-        if told:
-            shown.append(post.model_copy(update={"pairs": told}))
-    if not shown:
+        pairs = tuple(p for p in post.pairs or () if p.relation not in (None, schema.nota))
+        if pairs:
+            examples.append(post.model_copy(update={"pairs": pairs}))
+    if not examples:
         raise InputError("no pair of the examples is labelled with a relation")
-    shown = extractor.typed(shown)
-    return remember(model, extractor.bank, shown, extractor.pictures(shown))
+    examples = extractor.assign_types(examples)
+    return remember(model, extractor.bank, examples, extractor.visual_features(examples))
 
 
-def _anchor(model: RelationModel, anchors: dict[str, Tensor]) -> None:
-    """Make these the model's anchors, and no others."""
+def _set_anchors(model: RelationModel, anchors: dict[str, Tensor]) -> None:
     model.config = model.config.model_copy(update={"anchored_relations": tuple(anchors)})
-    none = model.anchors[:0]
-    model.anchors = torch.stack(list(anchors.values())) if anchors else none
+    model.anchors = torch.stack(list(anchors.values())) if anchors else model.anchors[:0]
 
 
-def _fitted(
-    model: RelationModel, bank: RelationBank, memory: Memory, old: int, found: Sequence[str]
-) -> dict[str, Tensor]:
-    """Anchors ``(dim + 1,)`` of the relations ``found``, by convex optimisation.
+def _fit_anchors(model: RelationModel, memory: Memory, num_old: int, new: Sequence[str]) -> Tensor:
+    """Fit the anchors of new relations by convex optimisation.
 
     Args:
-        memory: Pairs of all relations, of which the first ``old`` are no examples of now.
+        memory: Pairs of all relations; those after the first ``num_old`` are the new examples.
+        new: The ``N`` new relations.
+
+    Returns:
+        ``(N, dim + 1)``.
     """
-    schema, order = model.schema, model.config.direction_mode
-    nothing = torch.zeros_like(memory.forward)
-    gate = torch.zeros(0)
+    scorer, bank, nota = model.scorer, model.bank(), model.schema.nota
+    assert isinstance(scorer, RetrievalScorer)
+    mode = model.config.direction_mode
+    directions = (memory.forward, memory.backward)
     with torch.no_grad():
-        assert isinstance(model.scorer, RetrievalScorer)
-        scale = model.scorer.scale
-        ways = [
-            torch.cat(
-                [nota[:, None], model.scorer(PairEncoding(x, nothing, gate), bank).logits[:, 1:]], 1
-            )
-            for x, nota in zip((memory.forward, memory.backward), memory.nota.T, strict=True)
-        ]
-    target = torch.tensor(
-        [target_columns(name, bank, schema.nota, order)[0] for name in memory.labels]
-    )
-    weights = _weights(memory, old, found, schema.nota)
-    rows = torch.tensor([bank.names.index(name) for name in found])
-    anchors = torch.zeros(len(found), memory.forward.shape[1] + 1, requires_grad=True)
-    solver = torch.optim.LBFGS([anchors], max_iter=STEPS, line_search_fn="strong_wolfe")
+        scale = scorer.scale
+        base = []
+        for embedding, nota_logit in zip(directions, memory.nota.T, strict=True):
+            encoding = PairEncoding(embedding, torch.zeros_like(embedding), torch.zeros(0))
+            relation_logits = scorer(encoding, bank).logits[:, 1:]
+            base.append(torch.cat([nota_logit[:, None], relation_logits], 1))
+    target = torch.tensor([target_columns(name, bank, nota, mode)[0] for name in memory.labels])
+    weights = _pair_weights(memory, num_old, len(new), nota)
+    columns = torch.tensor([1 + bank.names.index(name) for name in new])
+    anchors = torch.zeros(len(new), memory.forward.shape[1] + 1, requires_grad=True)
+    solver = torch.optim.LBFGS([anchors], max_iter=LBFGS_STEPS, line_search_fn="strong_wolfe")
 
-    def logits(x: Tensor, base: Tensor) -> Tensor:
-        return base.index_add(1, 1 + rows, anchored(x, anchors, scale))
-
-    def step() -> Tensor:
+    def closure() -> Tensor:
         solver.zero_grad()
-        told = logits(memory.forward, ways[0])
-        if order == "joint":
-            told = merge_directions(told, logits(memory.backward, ways[1]), bank)
-        losses = cross_entropy(told / model.config.temperature, target, reduction="none")
-        loss = (weights * losses).sum() + DECAY * (anchors[:, :-1] ** 2).sum()
+        forward, backward = (
+            logits.index_add(1, columns, anchored(embedding, anchors, scale))
+            for logits, embedding in zip(base, directions, strict=True)
+        )
+        logits = merge_directions(forward, backward, bank) if mode == "joint" else forward
+        losses = cross_entropy(logits / model.config.temperature, target, reduction="none")
+        loss = (weights * losses).sum() + L2_PENALTY * (anchors[:, :-1] ** 2).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     with torch.enable_grad():
-        solver.step(step)  # type: ignore[no-untyped-call]
-    return dict(zip(found, anchors.detach(), strict=True))
+        solver.step(closure)  # type: ignore[no-untyped-call]
+    return anchors.detach()
 
 
-def _weights(memory: Memory, old: int, found: Sequence[str], nota: str | None) -> Tensor:
-    """``(M,)``: a remembered relation weighs :data:`REMEMBERED` times what a new one does, one with
-    another.
+def _pair_weights(memory: Memory, num_old: int, num_new: int, nota: str | None) -> Tensor:
+    """``(M,)`` weights: 1 for an example; the most frequent relation among the old pairs weighs
+    :data:`MEMORY_WEIGHT` times as much in total as a new relation does on average.
     """
-    examples = len(memory) - old
-    counts = Counter(name for name in memory.labels[:old] if name != nota)
-    most = max(counts.values(), default=1)
+    counts = Counter(name for name in memory.labels[:num_old] if name != nota)
+    examples_per_relation = (len(memory) - num_old) / num_new
     weights = torch.ones(len(memory))
-    weights[:old] = REMEMBERED * examples / len(found) / most
+    weights[:num_old] = MEMORY_WEIGHT * examples_per_relation / max(counts.values(), default=1)
     return weights
-
-
-def adapt(
-    source: str | Path, schema: RelationSchema, posts: Sequence[Post], out: Path
-) -> dict[str, int]:
-    """Write an adapted model; see :func:`adapted`. Its other weights are the source's, bit by bit.
-
-    Returns:
-        How many examples each relation of the schema had.
-
-    Raises:
-        WeightsError: There is no such model.
-        InputError: See :func:`adapted`; or the model would replace its source.
-    """
-    folder = model_folder(source)
-    if folder.resolve() == out.resolve():
-        raise InputError("the adapted model would replace the one it comes from", where=str(out))
-    model = RelationModel.from_pretrained(source)
-    before = 0 if model.memory is None else len(model.memory)
-    adapted(model, schema, posts)
-    assert model.memory is not None
-    counts = Counter(model.memory.labels[before:])
-    state = read_state(folder / "model.safetensors")
-    state[ANCHORS] = model.anchors.half().contiguous()
-    card = (folder / "README.md").read_text(encoding="utf-8")
-    names = ", ".join(f"`{name}`" for name in model.config.anchored_relations)
-    card = card.partition(ADAPTED)[0] + (
-        f"{ADAPTED}Relations that a few examples were given for: {names}. The memory holds the "
-        "vectors of these examples; the figures above are those of the model before.\n"
-    )
-    write_model(out, state, model.config, model.schema, card, model.memory)
-    return {name: counts[name] for name in schema.names}

@@ -212,10 +212,6 @@ def installed(one: Known) -> Path | None:
             mend = f"remove {file.parent}" if ours else f"pip uninstall {one.packages[0]}"
             mend = f"{mend.partition('==')[0]}, then {one.remedy}"
             _check(file, one.sha256, mend=mend)
-            for name, digest in one.beside:
-                if not (file.parent / name).is_file():
-                    raise WeightsError(f"{file.parent / name} is missing; {mend}")
-                _check(file.parent / name, digest, mend=mend)
             return file if one.kind == "vision" else file.parent
     return None
 

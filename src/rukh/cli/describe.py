@@ -66,16 +66,16 @@ def describe(
     import os
     from datetime import date
 
+    from rukh.cli.schema import load_embedder
     from rukh.llm import describe as work
     from rukh.llm.endpoint import Endpoint
     from rukh.llm.endpoint_config import from_environment
     from rukh.schema.schema import RelationSchema
-    from rukh.schema.similarity import ENCODER, Embedder
     from rukh.utils.files import atomic_open, check_outputs, write_json
 
-    known = RelationSchema.load(schema, undescribed=True)
+    known = RelationSchema.load(schema, require_descriptions=False)
     names = work.chosen(known, relation or (), again=all_)
-    asked = work.prompts(known, names, Embedder(encoder or ENCODER))
+    asked = work.prompts(known, names, load_embedder(encoder)[0])
     if dry_run:
         for name, messages in asked.items():
             for message in messages:

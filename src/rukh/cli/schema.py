@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rukh.cli import options
 
+if TYPE_CHECKING:
+    from rukh.schema.similarity import Embed
+
 SHOWN = 100
 """Findings of one rule that `lint` prints; thousands of relations alike have millions of pairs."""
 
+ENCODER = "all-MiniLM-L6-v2"
+"""The text encoder of most shipped models."""
+
 app = typer.Typer(no_args_is_help=True, help="Import, review, check and draw schemas.")
+
+
+def load_embedder(name: str | None) -> tuple[Embed, Callable[[str], int]]:
+    """Functions of a text encoder: texts to vectors, and how many tokens of a text it truncates."""
+    from functools import partial
+
+    import torch
+
+    from rukh.modeling.text_encoder import TextEncoder
+    from rukh.utils.embedding import embed_texts
+
+    encoder = TextEncoder.load(name or ENCODER).eval()
+
+    def excess_tokens(text: str) -> int:
+        return max(0, len(encoder.tokenize(text).ids) + 2 - encoder.max_sentence_length)
+
+    return partial(embed_texts, embed=torch.no_grad()(encoder.embed_sentences)), excess_tokens
 
 
 @app.command()
@@ -29,14 +53,13 @@ def lint(
 
     Warnings alone leave the exit code at 0.
     """
-    from rukh.review import printable
     from rukh.schema.lint import lint as work
     from rukh.schema.schema import RelationSchema
-    from rukh.schema.similarity import ENCODER, Embedder
     from rukh.utils.files import write_json
 
-    known = RelationSchema.load(schema, undescribed=True)
-    found = work(known, Embedder(encoder or ENCODER), near)
+    known = RelationSchema.load(schema, require_descriptions=False)
+    embed, excess_tokens = load_embedder(encoder)
+    found = work(known, embed, excess_tokens=excess_tokens, near=near)
     errors = sum(one.level == "error" for one in found)
     quiet, told = str(json) == "-", Counter[str]()
     for one in found:
@@ -45,7 +68,7 @@ def lint(
             continue
         lines = [f"{one.level}: {', '.join(one.relations)}: {one.message} [{one.rule}]"]
         lines += [f"    {text}" for text in one.texts]
-        typer.echo("\n".join(map(printable, lines)), err=quiet)
+        typer.echo("\n".join(lines), err=quiet)
     for rule, count in told.items():
         if count > SHOWN:
             more = f"{count - SHOWN:,} more [{rule}]; --json FILE holds them all"
@@ -62,20 +85,19 @@ def lint(
 @app.command("map")
 def map_(
     schema: Annotated[str, typer.Argument(help="A YAML file, or a shipped schema's name.")],
-    out: Annotated[Path, typer.Option(help="A .html, .png or .json file to write.")],
+    out: Annotated[Path, typer.Option(help="A .png, .svg or .json file to write.")],
     encoder: options.Encoder = None,
 ) -> None:
     """Draw where relations lie in the encoder's space, and say which are most alike."""
     from rukh.errors import InputError
     from rukh.schema.map import FORMATS, save, schema_map
     from rukh.schema.schema import RelationSchema
-    from rukh.schema.similarity import ENCODER, Embedder
-    from rukh.utils.files import check_output
+    from rukh.utils.files import check_outputs
 
     if out.suffix.lower() not in FORMATS:
         raise InputError(f"is no {', '.join(FORMATS)} file", where=str(out), field="--out")
-    check_output(out)
-    data = schema_map(RelationSchema.load(schema), Embedder(encoder or ENCODER))
+    check_outputs([out])
+    data = schema_map(RelationSchema.load(schema), load_embedder(encoder)[0])
     save(data, out)
     for one in data["relations"]:
         near = ", ".join(f"{n['name']} {n['cosine']:.2f}" for n in one["nearest"])
@@ -93,9 +115,9 @@ def import_(
     """Make a closed schema of a catalogue of relations, such as FewRel's pid2name.json."""
     from rukh.errors import InputError
     from rukh.schema.importing import import_schema
-    from rukh.utils.files import atomic_open, check_output
+    from rukh.utils.files import atomic_open, check_outputs
 
-    check_output(out)
+    check_outputs([out])
     if out.suffix not in (".yaml", ".yml"):
         raise InputError("is no .yaml file", where=str(out), field="--out")
     schema = import_schema(file, out.stem)

@@ -1,7 +1,7 @@
-"""A relation's descriptions: strings that know who wrote them and whether a person has read them.
+"""Descriptions of relations: strings with a review status, an author and a date.
 
-ROC has a language model write the descriptions and people verify them; a draft is what nobody has
-verified yet.
+In ROC, a language model writes the descriptions and people verify them. The status ``draft`` marks
+a description that nobody has verified yet.
 """
 
 from __future__ import annotations
@@ -18,19 +18,17 @@ Status: TypeAlias = Literal["draft", "verified"]
 
 
 class Description(str):
-    """A description's text, which knows where it comes from and whether a person has read it.
-
-    It is a string to whatever reads descriptions, and equals every string of the same text.
+    """A description's text, with its origin. It behaves as, and is equal to, the plain string.
 
     Attributes:
-        status: ``draft`` or ``verified``; None where nothing is said, as for a plain string.
-        author: The model or person whose words they are, or None.
+        status: ``draft``, ``verified``, or None if unknown.
+        author: The model or person that wrote it, or None.
         date: When the text or its status was last changed, or None.
 
     Example:
         >>> text = Description("The head leads the tail.", status="draft", author="some-model")
-        >>> text.status, text == "The head leads the tail.", text
-        ('draft', True, 'The head leads the tail.')
+        >>> text.status, text == "The head leads the tail."
+        ('draft', True)
     """
 
     status: Status | None
@@ -45,14 +43,14 @@ class Description(str):
         author: str | None = None,
         date: Date | None = None,
     ) -> Description:
-        """A string with three attributes."""
-        made = super().__new__(cls, text)
-        made.status, made.author, made.date = status, author, date
-        return made
+        """Create the string and set its attributes."""
+        description = super().__new__(cls, text)
+        description.status, description.author, description.date = status, author, date
+        return description
 
 
-class _Written(Record):
-    """How a description with a status is written."""
+class _Fields(Record):
+    """The mapping form of a description in a file."""
 
     text: Text
     status: Status | None = None
@@ -63,38 +61,43 @@ class _Written(Record):
 _TEXT: TypeAdapter[str] = TypeAdapter(Text)
 
 
-def _read(value: Any) -> Description:
+def _validate(value: Any) -> Description:
     if isinstance(value, Description):
         return value
     if isinstance(value, dict):
-        parts = _Written.model_validate(value)
+        parts = _Fields.model_validate(value)
         return Description(parts.text, status=parts.status, author=parts.author, date=parts.date)
     return Description(_TEXT.validate_python(value))
 
 
-def written(text: str) -> str | dict[str, Any]:
-    """A description as it is written: its text, or a mapping where there is more to say.
+def to_plain(text: str) -> str | dict[str, Any]:
+    """A description as plain data: its text, or a mapping if it has a status, author or date.
 
     Example:
-        >>> written(Description("Near.", status="verified", date=Date(2026, 1, 2)))
+        >>> to_plain(Description("Near.", status="verified", date=Date(2026, 1, 2)))
         {'text': 'Near.', 'status': 'verified', 'date': '2026-01-02'}
     """
-    told = {"status": getattr(text, "status", None), "author": getattr(text, "author", None)}
-    date = getattr(text, "date", None)
-    told["date"] = None if date is None else date.isoformat()
-    more = {key: value for key, value in told.items() if value is not None}
-    return {"text": str(text), **more} if more else str(text)
+    date: Date | None = getattr(text, "date", None)
+    fields = {
+        "status": getattr(text, "status", None),
+        "author": getattr(text, "author", None),
+        "date": date and date.isoformat(),
+    }
+    present = {key: value for key, value in fields.items() if value is not None}
+    return {"text": str(text), **present} if present else str(text)
 
 
-def bare(text: str) -> str:
-    """A text by its words alone, to tell which texts are the same.
+def normalize_text(text: str) -> str:
+    """The words of a text in lower case, without punctuation, for finding duplicates.
 
     Example:
-        >>> bare("The head,  a person...") == bare("the head a person")
-        True
+        >>> normalize_text("The head,  a person...")
+        'the head a person'
     """
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
-Described: TypeAlias = Annotated[Description, PlainValidator(_read), PlainSerializer(written)]
-"""A field of a record that holds a description; a plain string stays one when it is written."""
+DescriptionField: TypeAlias = Annotated[
+    Description, PlainValidator(_validate), PlainSerializer(to_plain)
+]
+"""The type of a record's field that holds a description."""

@@ -1,37 +1,39 @@
-"""What is wrong, or looks wrong, with a schema of relations, before a model is given it.
+"""Checks of a relation schema that find mistakes before a model is trained or used with it.
 
-Errors are facts that make a schema unfit: the same text for two relations, types that contradict
-each other, text that the encoder never reads, no description. Warnings are judgements, or work that
-is left to do.
+Errors make a schema unfit for use: one description for two relations, contradictory argument
+types, text that the encoder truncates, a missing description. Warnings are matters of judgement,
+or work that is not finished.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
 from rukh.records import Record
-from rukh.schema.descriptions import bare
+from rukh.schema.descriptions import normalize_text
 from rukh.schema.schema import Relation, RelationSchema
-from rukh.schema.similarity import Embedder, embed_schema
+from rukh.schema.similarity import Embed, embed_schema
 
 NEAR = 0.9
-"""The cosine from which two relations' descriptions are too close to be told apart."""
+"""Cosine from which two relations' descriptions are reported as near-duplicates."""
+ERRORS = ("undescribed", "duplicate", "symmetric-types", "inverse-types", "truncated")
+"""The rules whose findings are errors; those of the other rules are warnings."""
 
 
 class Finding(Record):
-    """One finding.
+    """One problem in a schema.
 
     Attributes:
         level: ``error`` or ``warning``.
-        rule: Its name, as docs/descriptions.md lists them.
-        relations: The relations that it is about.
+        rule: Name of the rule; docs/descriptions.md explains them.
+        relations: Names of the relations concerned.
         message: What is wrong.
-        texts: The descriptions that it is about.
+        texts: The descriptions concerned.
     """
 
     level: Literal["error", "warning"]
@@ -41,66 +43,45 @@ class Finding(Record):
     texts: tuple[str, ...] = ()
 
 
-def lint(schema: RelationSchema, embedder: Embedder, near: float = NEAR) -> list[Finding]:
-    """All findings, errors first.
+def lint(
+    schema: RelationSchema,
+    embed: Embed,
+    *,
+    excess_tokens: Callable[[str], int] | None = None,
+    near: float = NEAR,
+) -> list[Finding]:
+    """Check a schema.
 
     Args:
-        schema: The relations; may lack descriptions.
-        embedder: Says what lies near, and what is too long.
-        near: The least cosine of a near-duplicate.
+        schema: The relations; they may lack descriptions.
+        embed: Maps texts to unit vectors; used to find near-duplicates.
+        excess_tokens: How many tokens at the end of a text the encoder does not read. None: the
+            rule ``truncated`` is skipped.
+        near: Minimum cosine of near-duplicates.
+
+    Returns:
+        All findings, errors first.
     """
-    relations = [r for r in schema.relations if r.name != schema.nota]
-    found = [
-        *_types(schema, relations),
-        *_words(schema, relations),
-        *_texts(relations),
-        *_states(schema, embedder),
-        *_near(schema, embedder, near),
+    relations = [relation for relation in schema.relations if relation.name != schema.nota]
+    findings = [
+        *_check_argument_types(schema, relations),
+        *_check_words(schema, relations),
+        *_check_duplicates(relations),
+        *_check_descriptions(relations, excess_tokens),
+        *_check_near_duplicates(schema, embed, near),
     ]
-    return sorted(found, key=lambda one: one.level)
-
-
-def _types(schema: RelationSchema, relations: list[Relation]) -> Iterator[Finding]:
-    for one in relations:
-        if one.symmetric and set(one.head) != set(one.tail):
-            yield Finding(
-                level="error",
-                rule="symmetric-types",
-                relations=(one.name,),
-                message=f"is symmetric, but its head is {_list(one.head)} and its tail "
-                f"{_list(one.tail)}",
-            )
-        if one.inverse is not None:
-            other = schema.relation(one.inverse)
-            told_there = other.inverse == one.name and other.name < one.name
-            mirrored = set(one.head) == set(other.tail) and set(one.tail) == set(other.head)
-            if not mirrored and not told_there:
-                yield Finding(
-                    level="error",
-                    rule="inverse-types",
-                    relations=(one.name, other.name),
-                    message=f"goes from {_list(one.head)} to {_list(one.tail)}, but its inverse "
-                    f"from {_list(other.head)} to {_list(other.tail)}",
-                )
-        for text in one.descriptions:
-            for role, type_ in named_types(text, schema.types):
-                allowed = one.head if role == "head" else one.tail
-                if allowed and type_ not in allowed:
-                    yield Finding(
-                        level="warning",
-                        rule="type-outside",
-                        relations=(one.name,),
-                        message=f"calls the {role} {schema.types[type_]!r}, but it is "
-                        f"{_list(allowed)}",
-                        texts=(str(text),),
-                    )
+    return sorted(findings, key=lambda finding: finding.level)
 
 
 def named_types(text: str, types: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The types that a description says its arguments have, as ``(role, type)``.
+    """The argument types that a description mentions, as ``(role, type)``.
 
-    Only plain forms are seen: "the head, a person", "the tail is an organization", "the head and
-    the tail are two persons".
+    Only simple forms are recognized: "the head, a person", "the tail is an organization", "the head
+    and the tail are two persons".
+
+    Args:
+        text: The description.
+        types: A word for each type.
 
     Example:
         >>> named_types("The head, a person, is not in the tail, a big place.",
@@ -108,116 +89,127 @@ def named_types(text: str, types: Mapping[str, str]) -> list[tuple[str, str]]:
         [('head', 'PER'), ('tail', 'LOC')]
     """
     found = []
-    lead = r"\bthe (head|tail)(?: and the (head|tail))?(?:,| is| are)\s+"
+    role = r"\bthe (head|tail)(?: and the (head|tail))?(?:,| is| are)\s+"
+    article = r"(?:an?|one|two|both|the)\s+(?:(?!or\b|and\b)\w+\s+){0,2}?"
     for type_, words in types.items():
-        for match in re.finditer(
-            rf"{lead}(?:an?|one|two|both|the)\s+(?:(?!or\b|and\b)\w+\s+){{0,2}}?{re.escape(words)}s?\b",
-            text,
-            re.I,
-        ):
+        for match in re.finditer(rf"{role}{article}{re.escape(words)}s?\b", text, re.I):
             found += [(role.lower(), type_) for role in match.groups() if role]
     return sorted(found)
 
 
-def _words(schema: RelationSchema, relations: list[Relation]) -> Iterator[Finding]:
-    used: dict[str, list[str]] = defaultdict(list)
-    unsaid: list[str] = []
-    for one in relations:
-        for name in dict.fromkeys((*one.head, *one.tail)):
-            if name not in schema.types:
-                used[name].append(one.name)
-        # A word counts by its beginning, so that "contains" says "contain".
-        label = [word[:5] for word in bare(one.words).split() if len(word) > 2]
-        said = [word for text in one.descriptions for word in bare(text).split()]
-        if said and label and not any(word.startswith(tuple(label)) for word in said):
-            unsaid.append(one.name)
-    if unsaid:
-        yield Finding(
-            level="warning",
-            rule="label-words",
-            relations=tuple(unsaid),
-            message="no description uses a word of the label",
-        )
-    for name, where in used.items():
-        yield Finding(
-            level="warning",
-            rule="type-words",
-            relations=tuple(where),
-            message=f"the schema has no words for type {name!r} under types",
-        )
+def _finding(
+    rule: str, relations: Sequence[str], message: str, texts: Sequence[str] = ()
+) -> Finding:
+    return Finding(
+        level="error" if rule in ERRORS else "warning",
+        rule=rule,
+        relations=tuple(relations),
+        message=message,
+        texts=tuple(map(str, texts)),
+    )
 
 
-def _texts(relations: list[Relation]) -> Iterator[Finding]:
-    owners: dict[str, list[str]] = defaultdict(list)
-    texts: dict[str, str] = {}
-    for one in relations:
-        for text in one.descriptions:
-            owners[bare(text)].append(one.name)
-            texts.setdefault(bare(text), str(text))
-    for key, names in owners.items():
-        distinct = tuple(dict.fromkeys(names))
-        if len(names) > 1:
-            yield Finding(
-                level="error" if len(distinct) > 1 else "warning",
-                rule="duplicate",
-                relations=distinct,
-                message="the same description stands for several relations"
-                if len(distinct) > 1
-                else f"the same description stands {len(names)} times",
-                texts=(texts[key],),
+def _check_argument_types(
+    schema: RelationSchema, relations: Sequence[Relation]
+) -> Iterator[Finding]:
+    for relation in relations:
+        head, tail = _any_of(relation.head), _any_of(relation.tail)
+        if relation.symmetric and set(relation.head) != set(relation.tail):
+            message = f"symmetric, but its head is {head} and its tail is {tail}"
+            yield _finding("symmetric-types", [relation.name], message)
+        if relation.inverse is not None:
+            inverse = schema.relation(relation.inverse)
+            mirrored = set(relation.head) == set(inverse.tail) and set(relation.tail) == set(
+                inverse.head
             )
-
-
-def _states(schema: RelationSchema, embedder: Embedder) -> Iterator[Finding]:
-    for one in schema.relations:
-        if not one.descriptions and one.name != schema.nota:
-            yield Finding(
-                level="error",
-                rule="undescribed",
-                relations=(one.name,),
-                message="has no description; rukh describe drafts some",
-            )
-        waiting = [text for text in one.descriptions if text.status == "draft"]
-        if waiting:
-            yield Finding(
-                level="warning",
-                rule="draft",
-                relations=(one.name,),
-                message=f"{len(waiting)} of {len(one.descriptions)} descriptions are drafts that "
-                "nobody has verified",
-            )
-        for text in one.descriptions if one.name != schema.nota else ():
-            if excess := embedder.excess(text):
-                yield Finding(
-                    level="error",
-                    rule="truncated",
-                    relations=(one.name,),
-                    message=f"the encoder does not read the last {excess} word pieces",
-                    texts=(str(text),),
+            reported = inverse.inverse == relation.name and inverse.name < relation.name
+            if not mirrored and not reported:
+                yield _finding(
+                    "inverse-types",
+                    [relation.name, inverse.name],
+                    f"goes from {head} to {tail}, but its inverse goes from "
+                    f"{_any_of(inverse.head)} to {_any_of(inverse.tail)}",
                 )
+        for text in relation.descriptions:
+            for role, type_ in named_types(text, schema.types):
+                allowed = relation.head if role == "head" else relation.tail
+                if allowed and type_ not in allowed:
+                    message = (
+                        f"calls the {role} {schema.types[type_]!r}, but it is {_any_of(allowed)}"
+                    )
+                    yield _finding("type-outside", [relation.name], message, [text])
 
 
-def _near(schema: RelationSchema, embedder: Embedder, near: float) -> Iterator[Finding]:
-    """Of each two relations, the two descriptions that lie closest, where they lie too close."""
-    table = embed_schema(schema, embedder)
+def _check_words(schema: RelationSchema, relations: Sequence[Relation]) -> Iterator[Finding]:
+    """Types without a word, and relations whose descriptions use no word of the label."""
+    wordless: dict[str, list[str]] = defaultdict(list)
+    unused: list[str] = []
+    for relation in relations:
+        for type_ in dict.fromkeys((*relation.head, *relation.tail)):
+            if type_ not in schema.types:
+                wordless[type_].append(relation.name)
+        # Compare the beginnings of words, so that "contains" counts as a use of "contain".
+        label_words = normalize_text(relation.label_words).split()
+        stems = tuple(word[:5] for word in label_words if len(word) > 2)
+        words = [word for text in relation.descriptions for word in normalize_text(text).split()]
+        if words and stems and not any(word.startswith(stems) for word in words):
+            unused.append(relation.name)
+    if unused:
+        yield _finding("label-words", unused, "no description uses a word of the label")
+    for type_, names in wordless.items():
+        yield _finding("type-words", names, f"`types` has no word for type {type_!r}")
+
+
+def _check_duplicates(relations: Sequence[Relation]) -> Iterator[Finding]:
+    uses: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for relation in relations:
+        for text in relation.descriptions:
+            uses[normalize_text(text)].append((relation.name, text))
+    for found in uses.values():
+        names, text = list(dict.fromkeys(name for name, _ in found)), found[0][1]
+        if len(names) > 1:
+            yield _finding("duplicate", names, "several relations have this description", [text])
+        elif len(found) > 1:
+            yield _finding("repeated", names, f"has this description {len(found)} times", [text])
+
+
+def _check_descriptions(
+    relations: Sequence[Relation], excess_tokens: Callable[[str], int] | None
+) -> Iterator[Finding]:
+    for relation in relations:
+        names, count = [relation.name], len(relation.descriptions)
+        if not count:
+            yield _finding(
+                "undescribed", names, "no description; run `rukh describe` to draft some"
+            )
+        if drafts := sum(text.status == "draft" for text in relation.descriptions):
+            message = f"{drafts} of {count} descriptions are drafts that nobody has verified"
+            yield _finding("draft", names, message)
+        for text in relation.descriptions:
+            if excess_tokens is not None and (excess := excess_tokens(str(text))):
+                message = f"the encoder does not read the last {excess} tokens"
+                yield _finding("truncated", names, message, [text])
+
+
+def _check_near_duplicates(schema: RelationSchema, embed: Embed, near: float) -> Iterator[Finding]:
+    """The two closest descriptions of each pair of relations, if they are too close."""
+    table = embed_schema(schema, embed)
     cosines = table.vectors @ table.vectors.T
-    cosines[table.owner[:, None] >= table.owner[None]] = -1  # each two relations once
+    cosines[table.owner[:, None] >= table.owner[None]] = -1  # each pair of relations once
     closest: dict[tuple[int, int], tuple[float, int, int]] = {}
     for i, j in np.argwhere(cosines >= near).tolist():
-        if bare(table.texts[i]) == bare(table.texts[j]):
-            continue  # told as a duplicate
+        if normalize_text(table.texts[i]) == normalize_text(table.texts[j]):
+            continue  # reported as a duplicate
         pair = int(table.owner[i]), int(table.owner[j])
         closest[pair] = max(closest.get(pair, (-1.0, 0, 0)), (float(cosines[i, j]), i, j))
     for pair, (cosine, i, j) in sorted(closest.items(), key=lambda item: -item[1][0]):
-        names = tuple(table.relations[place].name for place in pair)
-        yield Finding(
-            level="warning",
-            rule="near-duplicate",
-            relations=names,
-            message=f"two descriptions have a cosine of {cosine:.3f}",
-            texts=(str(table.texts[i]), str(table.texts[j])),
+        yield _finding(
+            "near-duplicate",
+            [table.relations[index].name for index in pair],
+            f"two descriptions have a cosine of {cosine:.3f}",
+            [table.texts[i], table.texts[j]],
         )
 
 
-def _list(names: tuple[str, ...]) -> str:
-    return " or ".join(sorted(names)) or "of any type"
+def _any_of(types: Sequence[str]) -> str:
+    return " or ".join(sorted(types)) or "of any type"

@@ -1,8 +1,8 @@
-"""Relation schemas: which relations exist, what they mean, and which arguments they allow.
+"""Relation schemas: which relations exist, what they mean, and which argument types they allow.
 
-A schema is a YAML file (or one of those shipped in ``rukh/schemas``, by name). Each relation has
-several natural-language descriptions, from which the relation tower makes its prototypes (ROC,
-section 3: "relation encoder").
+A schema is a YAML file, or one of the shipped ones (``rukh/schema/catalog``), referred to by name.
+Each relation has several natural-language descriptions; their embeddings are what a pair is
+compared with (ROC, section 3: "relation encoder").
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
 from rukh.errors import InputError, suggestion
 from rukh.records import Argument, Name, Post, Record, Text, as_input_error
-from rukh.schema.descriptions import Described
+from rukh.schema.descriptions import DescriptionField
 from rukh.utils.files import parse_yaml
 
 
@@ -28,69 +28,52 @@ class Relation(Record):
     """One relation.
 
     Attributes:
-        name: The label as the data spells it, or what people call it where the data has an id.
-        id: Its key in a catalogue such as Wikidata (``P19``); data may carry it in place of the
-            name.
-        descriptions: What it means, in sentences; the head is "the head", the tail "the tail". Each
-            is a string, in a file also a mapping of ``text``, ``status``, ``author``, ``date``.
-        contrasts: What is easily taken for it and is not: descriptions that training tells its
-            pairs to stay away from (hard negatives); nothing else reads them.
+        name: The label as the data spells it, or a readable name where the data uses ids.
+        id: Its id in a catalogue such as Wikidata (``P19``). Data may use it in place of the name.
+        descriptions: Sentences that say what the relation means, in terms of "the head" and "the
+            tail". In a file, each is a string or a mapping of ``text``, ``status``, ``author`` and
+            ``date``.
         head, tail: Allowed argument types; empty allows every type.
         symmetric: Whether ``(a, r, b)`` implies ``(b, r, a)``.
-        inverse: The relation that holds of ``(b, a)`` where this one holds of ``(a, b)``.
+        inverse: The relation that holds for ``(b, a)`` whenever this one holds for ``(a, b)``.
     """
 
     name: Name
     id: Name | None = None
-    descriptions: tuple[Described, ...] = ()
-    contrasts: tuple[Text, ...] = ()
+    descriptions: tuple[DescriptionField, ...] = ()
     head: tuple[Name, ...] = ()
     tail: tuple[Name, ...] = ()
     symmetric: bool = False
     inverse: Name | None = None
 
     @property
-    def words(self) -> str:
-        """The label in words, without the types that stand in its path.
+    def label_words(self) -> str:
+        """The label as words, without the types in its path.
 
         Example:
-            >>> Relation(name="/per/org/member_of").words, Relation(name="per:city_of_birth").words
-            ('member of', 'per city of birth')
+            >>> Relation(name="/per/org/member_of").label_words
+            'member of'
+            >>> Relation(name="per:city_of_birth").label_words
+            'per city of birth'
         """
         last = self.name.rstrip("/").rpartition("/")[2]
         return " ".join(re.findall(r"[^\W_]+", last)) or self.name
 
     def allows(self, head: str | None, tail: str | None) -> bool:
-        """Whether arguments of these types may stand in it; an unknown type (None) may."""
+        """Whether the relation allows these argument types; an unknown type (None) is allowed."""
         return (head is None or not self.head or head in self.head) and (
             tail is None or not self.tail or tail in self.tail
         )
 
 
-class _Lookup(NamedTuple):
-    """What is asked of a schema for every pair, so that no question walks over all relations.
-
-    Attributes:
-        relations: By name.
-        labels: The name that a label, a name or an id, means.
-        inverse_of: The relation that names this one as its inverse.
-        signatures: Every combination of head and tail types that some relation allows.
-    """
-
-    relations: dict[str, Relation]
-    labels: dict[str, str]
-    inverse_of: dict[str, str]
-    signatures: tuple[Relation, ...]
-
-
 class RelationSchema(Record):
-    """A closed or open set of relations.
+    """A set of relations, with or without a none-of-the-above label (NOTA).
 
     Attributes:
         name: The schema's name.
-        relations: All relations, NOTA among them where the data spells one.
-        nota: Name of the none-of-the-above relation, or None for a closed schema.
-        types: Words for each entity type, used as the type's hint (``PER: person``).
+        relations: All relations, including NOTA where the data has such a label.
+        nota: The name of NOTA, or None for a closed schema.
+        types: A word for each entity type, used as the type's hint (``PER: person``).
 
     Example:
         >>> schema = RelationSchema.load("mnre")
@@ -104,111 +87,120 @@ class RelationSchema(Record):
     types: dict[Name, Text] = {}
 
     @model_validator(mode="after")
-    def _consistent(self, info: ValidationInfo) -> RelationSchema:
-        counts = Counter(relation.name for relation in self.relations)
-        for name, count in counts.items():
-            if count > 1:
-                raise ValueError(f"relation {name!r} stands {count} times")
-        owners = {name: name for name in counts}
-        for relation in self.relations:
-            owner = owners.setdefault(relation.id or relation.name, relation.name)
-            if owner != relation.name:
-                raise ValueError(
-                    f"id {relation.id!r} of relation {relation.name!r} is that of {owner!r} too"
-                )
+    def _check(self, info: ValidationInfo) -> RelationSchema:
+        require_descriptions = (info.context or {}).get("require_descriptions", True)
+        self._check_labels()
+        names = set(self.names)
+        if not names:
+            raise ValueError("a schema needs at least one relation besides its NOTA label")
         for relation in self.relations:
             for index, text in enumerate(relation.descriptions):
                 if not text.strip():
                     raise ValueError(f"description {index} of relation {relation.name!r} is empty")
             if relation.name == self.nota:
                 continue
-            if not relation.descriptions and not (info.context or {}).get("undescribed"):
+            if require_descriptions and not relation.descriptions:
                 raise ValueError(f"relation {relation.name!r} has no description")
-            inverse = relation.inverse
-            if inverse is None:
-                continue
-            if inverse not in counts or inverse == self.nota:
-                raise ValueError(
-                    f"relation {relation.name!r} has inverse {inverse!r}, which is no relation of "
-                    f"this schema; {suggestion(inverse, counts)}"
-                )
-            if relation.symmetric:
-                raise ValueError(f"relation {relation.name!r} is symmetric and has an inverse")
-            if inverse == relation.name:
-                raise ValueError(f"relation {inverse!r} is its own inverse; say symmetric: true")
-            back = self.reverse(inverse)
-            if back != relation.name:
-                raise ValueError(
-                    f"inverse of {relation.name!r} is {inverse!r}, but the inverse of {inverse!r} "
-                    f"is {back!r}"
-                )
-        if not self.names:
-            raise ValueError("a schema needs at least one relation besides its NOTA")
+            if relation.inverse is not None:
+                self._check_inverse(relation, relation.inverse, names)
         return self
 
+    def _check_labels(self) -> None:
+        """Raise ValueError if two relations share a name or an id."""
+        counts = Counter(relation.name for relation in self.relations)
+        for name, count in counts.items():
+            if count > 1:
+                raise ValueError(f"relation {name!r} is listed {count} times")
+        owners = {name: name for name in counts}
+        for relation in self.relations:
+            owner = owners.setdefault(relation.id or relation.name, relation.name)
+            if owner != relation.name:
+                raise ValueError(
+                    f"id {relation.id!r} of relation {relation.name!r} also belongs to {owner!r}"
+                )
+
+    def _check_inverse(self, relation: Relation, inverse: str, names: Collection[str]) -> None:
+        """Raise ValueError if a declared inverse is unknown or contradicts other declarations."""
+        if inverse not in names:
+            raise ValueError(
+                f"inverse {inverse!r} of relation {relation.name!r} is not a relation of this "
+                f"schema; {suggestion(inverse, names)}"
+            )
+        if relation.symmetric:
+            raise ValueError(f"relation {relation.name!r} is symmetric and has an inverse")
+        if inverse == relation.name:
+            raise ValueError(f"relation {inverse!r} is its own inverse; write symmetric: true")
+        if (other := self.inverse_of(inverse)) != relation.name:
+            raise ValueError(
+                f"inverse of {relation.name!r} is {inverse!r}, but the inverse of {inverse!r} is "
+                f"{other!r}"
+            )
+
     @classmethod
-    def merged(
-        cls, schemas: Sequence[RelationSchema], without: Collection[str] = ()
+    def merge(
+        cls, schemas: Sequence[RelationSchema], exclude: Collection[str] = ()
     ) -> RelationSchema:
-        """All relations of several schemas as one, whose NOTA is the first one's.
+        """Combine several schemas into one, with the NOTA label of the first that has one.
 
         Args:
-            schemas: At least one. A relation that stands in two must mean the same in both.
-            without: Names of relations to leave out.
+            schemas: At least one. A relation that is in two of them must be equal in both.
+            exclude: Names of relations to leave out.
 
         Raises:
-            InputError: A name means two things, or nothing is left.
+            InputError: Two relations of the same name differ, or no relation is left.
         """
         nota = next((s.nota for s in schemas if s.nota is not None), None)
-        out: dict[str, Relation] = {}
+        merged: dict[str, Relation] = {}
+        if nota is not None:
+            merged[nota] = Relation(name=nota)
         for schema in schemas:
             for relation in schema.relations:
-                if relation.name in without or relation.name in (schema.nota, nota):
+                if relation.name in exclude or relation.name in (schema.nota, nota):
                     continue
-                if relation.inverse in without:
+                if relation.inverse in exclude:
                     relation = relation.model_copy(update={"inverse": None})
-                if out.setdefault(relation.name, relation) != relation:
+                if merged.setdefault(relation.name, relation) != relation:
                     raise InputError(
-                        f"relation {relation.name!r} is described otherwise by another schema",
+                        f"relation {relation.name!r} is defined differently in another schema",
                         where=schema.name,
-                        fix="give the two one description, or one of them another name",
+                        fix="make the definitions equal, or rename one of the relations",
                     )
-        kept = [*([] if nota is None else [Relation(name=nota)]), *out.values()]
-        words = {
-            type_: word for schema in reversed(schemas) for type_, word in schema.types.items()
+        types: dict[str, str] = {}
+        for schema in reversed(schemas):
+            types |= schema.types
+        data = {
+            "name": "+".join(dict.fromkeys(n for s in schemas for n in s.name.split("+"))),
+            "relations": [relation.model_dump() for relation in merged.values()],
+            "nota": nota,
+            "types": types,
         }
-        return cls.parse(
-            {
-                "name": "+".join(dict.fromkeys(n for s in schemas for n in s.name.split("+"))),
-                "relations": [relation.model_dump() for relation in kept],
-                "nota": nota,
-                "types": words,
-            }
-        )
+        return cls.parse(data)
 
     @cached_property
-    def _lookup(self) -> _Lookup:
-        relations: dict[str, Relation] = {}
-        labels: dict[str, str] = {}
-        inverse_of: dict[str, str] = {}
-        signatures: dict[tuple[tuple[str, ...], tuple[str, ...]], Relation] = {}
-        for relation in self.relations:  # where two would answer, the first does
-            relations.setdefault(relation.name, relation)
-            labels.setdefault(relation.name, relation.name)
-            if relation.id is not None:
-                labels.setdefault(relation.id, relation.name)
-            if relation.inverse is not None:
-                inverse_of.setdefault(relation.inverse, relation.name)
-            if relation.name != self.nota:
-                signatures.setdefault((relation.head, relation.tail), relation)
-        return _Lookup(relations, labels, inverse_of, tuple(signatures.values()))
+    def _by_label(self) -> dict[str, Relation]:
+        by_id = {relation.id: relation for relation in self.relations if relation.id is not None}
+        return by_id | {relation.name: relation for relation in self.relations}
+
+    @cached_property
+    def _inverses(self) -> dict[str, str]:
+        # Only one of two inverse relations needs to declare it.
+        inverses = {r.inverse: r.name for r in reversed(self.relations) if r.inverse is not None}
+        inverses |= {r.name: r.inverse for r in self.relations if r.inverse is not None}
+        return inverses | {r.name: r.name for r in self.relations if r.symmetric}
+
+    @cached_property
+    def _signatures(self) -> tuple[Relation, ...]:
+        """One relation for each combination of head and tail types."""
+        relations = [relation for relation in self.relations if relation.name != self.nota]
+        return tuple({(relation.head, relation.tail): relation for relation in relations}.values())
 
     def model_copy(
         self, *, update: Mapping[str, Any] | None = None, deep: bool = False
     ) -> RelationSchema:
-        """As pydantic's; the copy looks its own relations up."""
+        """Copy the schema as pydantic does, without the cached lookup tables."""
         copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("_lookup", None)
+        for name in ("_by_label", "_inverses", "_signatures"):
+            copied.__dict__.pop(name, None)
         return copied
 
     @property
@@ -218,134 +210,132 @@ class RelationSchema(Record):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of all labels that data of this schema may carry, NOTA included."""
-        names = self.names
-        return names if self.nota is None else (self.nota, *names)
+        """Names of all labels that data of this schema may use, NOTA first."""
+        return self.names if self.nota is None else (self.nota, *self.names)
 
     @property
     def argument_types(self) -> frozenset[str]:
-        """All entity types that it speaks of."""
+        """All argument types that the schema mentions."""
         return frozenset(self.types).union(*(r.head + r.tail for r in self.relations))
 
-    def relation(self, name: str) -> Relation:
-        """The relation of this name. Raises InputError, with a suggestion, where there is none."""
-        if (relation := self._lookup.relations.get(name)) is not None:
-            return relation
-        raise InputError(
-            f"relation {name!r} is not in schema {self.name!r}",
-            fix=suggestion(name, [r.name for r in self.relations]),
-        )
+    def relation(self, label: str, where: str | None = None) -> Relation:
+        """The relation with this name or id.
 
-    def knows(self, label: str) -> bool:
-        """Whether data of this schema may carry a label, a name or an id, NOTA included."""
-        return label == self.nota or label in self._lookup.labels
+        Args:
+            label: A name or an id.
+            where: The label's place, for the error message.
+
+        Raises:
+            InputError: There is none; the message suggests a similar label.
+        """
+        if (relation := self._by_label.get(label)) is None:
+            raise InputError(
+                f"relation {label!r} is not in schema {self.name!r}",
+                where=where,
+                fix=suggestion(label, self.labels),
+            )
+        return relation
+
+    def has_label(self, label: str) -> bool:
+        """Whether data of this schema may use a label: a name or an id, or NOTA."""
+        return label == self.nota or label in self._by_label
 
     def resolve(self, label: str, where: str | None = None) -> str:
-        """The name of the relation, NOTA included, that data means by a label: a name or an id.
+        """The name of the relation with this name or id; NOTA stands for itself.
 
         Raises:
-            InputError: There is none, with the place and a suggestion.
+            InputError: There is none, see :meth:`relation`.
 
         Example:
-            >>> schema = RelationSchema.parse({"name": "s", "relations": [
-            ...     {"name": "residence", "id": "P551", "descriptions": ["where it lives"]}]})
-            >>> schema.resolve("P551"), schema.resolve("residence")
-            ('residence', 'residence')
+            >>> schema = RelationSchema.load("wikidata")
+            >>> schema.resolve("P19"), schema.resolve("place of birth")
+            ('place of birth', 'place of birth')
         """
-        if label == self.nota:
-            return label
-        if (name := self._lookup.labels.get(label)) is not None:
-            return name
-        raise InputError(
-            f"relation {label!r} is not in schema {self.name!r}",
-            where=where,
-            fix=suggestion(label, self.labels),
-        )
+        return label if label == self.nota else self.relation(label, where).name
 
-    def named(self, post: Post, where: str | None = None) -> Post:
-        """The post with the names of its relations for labels; see :meth:`resolve`.
+    def resolve_labels(self, post: Post, where: str | None = None) -> Post:
+        """The post with every pair's label replaced by the relation's name; see :meth:`resolve`.
 
         Raises:
-            InputError: A label stands outside the schema; names the post.
+            InputError: The schema lacks a label; the message names the post.
         """
         place = f"post {post.id!r}" if where is None else f"{where}: post {post.id!r}"
-        labels = [p.relation and self.resolve(p.relation, place) for p in post.pairs or ()]
-        if labels == [pair.relation for pair in post.pairs or ()]:
-            return post
         pairs = tuple(
-            pair.model_copy(update={"relation": label})
-            for pair, label in zip(post.pairs or (), labels, strict=True)
+            pair.model_copy(
+                update={"relation": pair.relation and self.resolve(pair.relation, place)}
+            )
+            for pair in post.pairs or ()
         )
-        return post.model_copy(update={"pairs": pairs})
+        return post if pairs == (post.pairs or ()) else post.model_copy(update={"pairs": pairs})
 
-    def reverse(self, name: str | None) -> str | None:
-        """The label of ``(b, a)`` where ``(a, b)`` carries ``name``: itself where symmetric, the
-        declared inverse, else NOTA (None stands for NOTA here).
+    def inverse_of(self, name: str | None) -> str | None:
+        """The relation that holds for ``(b, a)`` if ``name`` holds for ``(a, b)``.
+
+        That is the relation itself if it is symmetric, else its inverse, whichever of the two
+        declares it. None (no relation, or NOTA) if there is neither.
+
+        Example:
+            >>> schema = RelationSchema.load("wikidata")
+            >>> schema.inverse_of("capital"), schema.inverse_of("sibling"), schema.inverse_of(None)
+            ('capital of', 'sibling', None)
         """
         if name is None or name == self.nota:
             return None
-        relation = self.relation(name)
-        if relation.symmetric:
-            return name
-        if relation.inverse is not None:
-            return relation.inverse
-        return self._lookup.inverse_of.get(name)
+        return self._inverses.get(self.relation(name).name)
 
     def allows(self, head: Argument, tail: Argument) -> bool:
-        """Whether any relation allows arguments of these types in this order."""
-        return any(r.allows(head.type, tail.type) for r in self._lookup.signatures)
+        """Whether any relation allows the types of these arguments, in this order."""
+        return any(r.allows(head.type, tail.type) for r in self._signatures)
 
     def to_yaml(self) -> str:
-        """The schema as :meth:`load` reads it; what is at its default is left out."""
+        """The schema as YAML, without fields at their default; :meth:`load` reads it back."""
         import yaml
 
         data = self.model_dump(mode="json", exclude_defaults=True)
         return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
 
     @classmethod
-    def load(cls, source: str | Path, *, undescribed: bool = False) -> RelationSchema:
-        """Read a schema by shipped name or from a YAML file.
+    def load(cls, source: str | Path, *, require_descriptions: bool = True) -> RelationSchema:
+        """Read a shipped schema or a YAML file.
 
         Args:
             source: A shipped schema's name, or a path.
-            undescribed: Whether relations may still lack descriptions.
+            require_descriptions: Whether a relation without descriptions is an error.
 
         Raises:
-            InputError: No such schema, not YAML, or a violated constraint; names what and where.
+            InputError: No such schema, invalid YAML, or an inconsistent schema.
         """
         path = Path(source)
-        # A folder that bears a schema's name (a model's, say) must not hide the schema.
+        # A folder of the same name (a model's, for example) must not hide a shipped schema.
         if path.suffix in {".yaml", ".yml"} or os.path.isfile(path):
             try:
-                text, where = path.read_text(encoding="utf-8"), str(path)
+                text = path.read_text(encoding="utf-8")
             except OSError as error:
                 raise InputError(f"cannot read schema: {error.strerror}", where=str(path)) from None
             except UnicodeDecodeError:
                 raise InputError("not UTF-8 text", where=str(path)) from None
         else:
-            folder = resources.files("rukh.schema") / "catalog"
-            shipped = [
-                p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")
-            ]
-            if str(source) not in shipped:
+            catalog = resources.files("rukh.schema") / "catalog"
+            files = {file.name.removesuffix(".yaml"): file for file in catalog.iterdir()}
+            if str(source) not in files:
                 raise InputError(
                     f"no schema named {str(source)!r}",
-                    fix=suggestion(str(source), shipped) + " (or give a path to a .yaml file)",
+                    fix=suggestion(str(source), files) + " (or give a path to a .yaml file)",
                 )
-            text, where = (folder / f"{source}.yaml").read_text(encoding="utf-8"), str(source)
-        data = parse_yaml(text, where)
-        return cls.parse(data, where, undescribed=undescribed)
+            text = files[str(source)].read_text(encoding="utf-8")
+        data = parse_yaml(text, str(source))
+        return cls.parse(data, str(source), require_descriptions=require_descriptions)
 
     @classmethod
     def parse(
-        cls, data: object, where: str | None = None, *, undescribed: bool = False
+        cls, data: object, where: str | None = None, *, require_descriptions: bool = True
     ) -> RelationSchema:
-        """A schema from plain data, as :meth:`load` reads it. Raises InputError, with the place."""
-        if not isinstance(data, dict):
-            raise InputError(
-                "a schema is a mapping with the keys name, relations, nota, types", where=where
-            )
+        """Build a schema from plain data, as a YAML file holds it.
+
+        Raises:
+            InputError: The data is not a valid schema; the message names ``where`` and the field.
+        """
         try:
-            return cls.model_validate(data, context={"undescribed": undescribed})
+            return cls.model_validate(data, context={"require_descriptions": require_descriptions})
         except ValidationError as error:
             raise as_input_error(error, where) from None

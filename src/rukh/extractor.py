@@ -18,10 +18,10 @@ from rukh.arguments.tagger import Tagger, load_tagger
 from rukh.errors import MAX_LISTED, InputError
 from rukh.modeling.directions import num_columns
 from rukh.modeling.image_features import FeatureCache, features_of
-from rukh.modeling.inference import PostScores as PairScores
 from rukh.modeling.inference import score_posts
 from rukh.modeling.model import RelationModel
-from rukh.modeling.type_constraints import TypeConstraints, violations
+from rukh.modeling.scorers import PairScores
+from rukh.modeling.type_constraints import TypeConstraints, type_penalties
 from rukh.modeling.vision_encoder import PatchMap
 from rukh.records import MAX_PAIRS, Post, RankedRelation, Triple, free_ids, to_mention
 from rukh.schema.schema import RelationSchema
@@ -106,6 +106,7 @@ class Extractor:
         self.model = model.eval()
         self.schema = schema or model.schema
         self.bank = model.bank(self.schema)
+        model.scorer.check_bank(self.bank)
         self.threshold = model.config.threshold if threshold is None else threshold
         self.type_constraints = type_constraints
         self.directed = directed
@@ -279,7 +280,7 @@ class Extractor:
 
     def scores(
         self, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
-    ) -> list[PairScores]:
+    ) -> list[PairScores[float | None]]:
         """Score pairs of posts with assigned types; type constraints are applied to the logits.
 
         Args:
@@ -290,7 +291,7 @@ class Extractor:
         config, hard = self.model.config, self.type_constraints == "hard"
         if self.type_constraints == "off" or not (config.type_penalty or hard):
             return scores
-        costs = violations(
+        costs = type_penalties(
             posts,
             pairs,
             self.bank,
@@ -335,18 +336,18 @@ class Extractor:
         self,
         query: PostQuery,
         pairs: Sequence[tuple[str, str]],
-        scores: PairScores,
+        scores: PairScores[float | None],
         top_k: int,
     ) -> list[Triple]:
         """One triple for each of these pairs of a query."""
         directed = self.directed and query.pairs_given
-        probabilities = self.model.probabilities(
-            scores.logits, self.bank, "given" if directed else "either"
-        )
+        probabilities = self.model.probabilities(scores.logits, self.bank, directed)
         mentions = {one.id: to_mention(one, query.post.text) for one in query.post.arguments}
         labels = (self.schema.nota, *self.bank.names)
         triples = []
-        for (head, tail), row, matched in zip(pairs, probabilities, scores.match, strict=True):
+        for (head, tail), row, matched in zip(
+            pairs, probabilities, scores.best_description, strict=True
+        ):
             best = int(row[1:].argmax())
             accepted = float(row[1 + best]) >= self.threshold
             ranking = None

@@ -194,10 +194,7 @@ def _add_predictions(
 
     undirected = best_relations(extractor.model.probabilities(logits, extractor.bank), names)
     given = best_relations(
-        extractor.model.probabilities(
-            logits[::2], extractor.bank, "given" if extractor.directed else "either"
-        ),
-        names,
+        extractor.model.probabilities(logits[::2], extractor.bank, extractor.directed), names
     )
     forward, backward = undirected[::2], undirected[1::2]
     out.gold += labels

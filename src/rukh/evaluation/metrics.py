@@ -78,36 +78,30 @@ def per_relation(
     """Precision, recall and F1 of each relation.
 
     Args:
-        gold, predicted: One label per pair.
+        gold, predicted: One label per pair; at least one pair.
         relations: The labels to report, in this order; without NOTA.
 
     Returns:
         For each relation ``relation, precision, recall, f1, support`` (gold pairs) and
         ``predicted`` (predicted pairs).
     """
-    columns = np.zeros((4, len(relations)))
-    if gold:
-        columns = np.stack(
-            precision_recall_fscore_support(
-                _without_none(gold, None),
-                _without_none(predicted, None),
-                labels=relations,
-                zero_division=0.0,
-            )
-        )
+    columns = precision_recall_fscore_support(
+        _without_none(gold, None),
+        _without_none(predicted, None),
+        labels=relations,
+        zero_division=0.0,
+    )
     counts = Counter(predicted)
     return [
         {
             "relation": name,
-            "precision": precision,
-            "recall": recall,
-            "f1": f1,
+            "precision": float(precision),
+            "recall": float(recall),
+            "f1": float(f1),
             "support": int(support),
             "predicted": counts[name],
         }
-        for name, (precision, recall, f1, support) in zip(
-            relations, columns.T.tolist(), strict=True
-        )
+        for name, precision, recall, f1, support in zip(relations, *columns, strict=True)
     ]
 
 
@@ -169,8 +163,9 @@ def positive_counts(
 def f1_from_counts(counts: npt.NDArray[Any], axis: int = -1) -> npt.NDArray[np.float64]:
     """F1 from sums of :func:`positive_counts`, which lie along ``axis``; 0 where undefined."""
     correct, predicted, gold = np.moveaxis(np.asarray(counts, dtype=np.float64), axis, 0)
-    total = predicted + gold
-    return np.divide(2 * correct, total, out=np.zeros_like(total), where=total > 0)
+    f1s = np.zeros_like(gold)
+    np.divide(2 * correct, predicted + gold, out=f1s, where=predicted + gold > 0)
+    return f1s
 
 
 def bootstrap_f1(
@@ -336,7 +331,7 @@ def evaluate_predictions(
     """All metrics of labels, as plain data for JSON and for :mod:`rukh.evaluation.report`.
 
     Args:
-        gold: The label of each pair in the given order; without unlabelled pairs.
+        gold: The label of each pair in the given order; at least one, without unlabelled pairs.
         forward, backward: The predictions in the given and in the reverse order.
         posts: The post of each pair.
         given: The predictions in the given order if it is known to be the relation's direction;

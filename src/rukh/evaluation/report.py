@@ -117,7 +117,7 @@ def draw(result: Mapping[str, Any], path: str | Path, title: str = "") -> None:
     labels = result["confusion"]["labels"]
     counts = np.asarray(result["confusion"]["counts"], dtype=np.int64)
     support = counts.sum(axis=1)
-    used = np.flatnonzero(support + counts.sum(axis=0))
+    used = np.flatnonzero(support + counts.sum(axis=0)).tolist()
     rows = sorted(used, key=lambda i: -support[i])[:_MAX_PLOTTED] or [0]
     matrix, size = counts[np.ix_(rows, rows)], len(rows)
     names = [_shorten(_name(labels[i])) for i in rows]

@@ -287,9 +287,7 @@ def to_mention(argument: Argument, text: str) -> Mention:
         return EntityMention(
             id=argument.id, text=text[start:end], start=start, end=end, type=argument.type
         )
-    return ObjectMention(
-        id=argument.id, box=argument.box, type=argument.type, label=argument.label
-    )
+    return ObjectMention(id=argument.id, box=argument.box, type=argument.type, label=argument.label)
 
 
 class RankedRelation(Record):
@@ -330,7 +328,7 @@ class Triple(Record):
         return data
 
 
-def free_ids(prefix: str, taken: Iterable[str]) -> Iterator[str]:
+def free_ids(prefix: str, taken: Iterable[str] = ()) -> Iterator[str]:
     """Yield ``prefix0``, ``prefix1``, ..., without those that are taken.
 
     Example:

@@ -1,21 +1,22 @@
-"""Caption files, as published for MNRE: ``{'img_id': ..., 'text': ...}``, one picture a line."""
+"""Caption files, as published for MNRE: ``{'img_id': ..., 'text': ...}``, one image a line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from rukh.data.lines import from_json, from_literal, lines
+from rukh.data.lines import lines
 from rukh.errors import InputError
+from rukh.utils.parsing import parse_json, parse_literal
 
 
 def read_captions(path: Path) -> dict[str, str]:
-    """Captions by picture name, from dict literals or JSON lines, stripped.
+    """Read captions by image name from lines of JSON or Python dict literals.
 
-    Pictures that nothing asks for, such as the placeholder ``inf.png``, do no harm; an empty
-    caption counts as none when it is joined to a post.
+    Captions are stripped; an empty one counts as none when it is joined to a post. Captions of
+    images that no post has, such as the placeholder ``inf.png``, are ignored.
 
     Raises:
-        InputError: The first bad line, with its number.
+        InputError: The file cannot be read, or a line is bad.
     """
     captions: dict[str, str] = {}
     try:
@@ -25,9 +26,9 @@ def read_captions(path: Path) -> dict[str, str]:
                     name, text = _parse(line)
                     if captions.setdefault(name, text) != text:
                         raise InputError(
-                            f"picture {name!r} has another caption in an earlier line",
+                            f"image {name!r} has another caption in an earlier line",
                             field="img_id",
-                            fix="keep one caption a picture",
+                            fix="keep one caption for each image",
                         )
                 except InputError as error:
                     raise error.at(f"{path}:{number}") from None
@@ -40,9 +41,9 @@ def _parse(line: str | InputError) -> tuple[str, str]:
     if isinstance(line, InputError):
         raise line
     try:
-        record = from_json(line)
+        record = parse_json(line)
     except InputError:
-        record = from_literal(line)
+        record = parse_literal(line)
     if isinstance(record, dict):
         name, text = record.get("img_id"), record.get("text")
         if isinstance(name, str) and isinstance(text, str):

@@ -1,9 +1,10 @@
-"""What a data format is: something that turns a stream into posts and posts into a stream."""
+"""The interface of data formats, and what a reader knows about the file it reads."""
 
 from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
@@ -14,13 +15,13 @@ from rukh.records import Post
 
 @dataclass(frozen=True)
 class Source:
-    """The file that a format reads or writes, and what belongs to it.
+    """A data file and what belongs to it.
 
     Attributes:
-        path: The file. Its stem opens the ids of posts that have none of their own.
-        images: The folder that picture names are relative to; by default the file's own.
-        captions: Captions by picture name (see :func:`rukh.data.readers.read_captions`).
-        boxes: MORE's box dictionary, where it does not stand beside the file.
+        path: The file. Its stem is the prefix of the ids of posts that have no id of their own.
+        images: The folder that image names are relative to; by default the file's folder.
+        captions: Captions by image name (see :func:`rukh.data.captions.read_captions`).
+        boxes: MORE's dictionary of boxes, if it is not beside the file.
     """
 
     path: Path
@@ -29,27 +30,26 @@ class Source:
     boxes: Path | None = None
 
     def image(self, name: object, field: str) -> Path:
-        """Where a picture lies; it need not be there.
+        """Resolve an image name to a path, which need not exist.
 
         Raises:
-            InputError: The value of this field is no path.
+            InputError: The value of this field is not a path.
         """
         if not isinstance(name, str) or not name or "\0" in name or "://" in name:
             raise InputError(
                 f"{reprlib.repr(name)} is not the path of a file",
                 field=field,
-                fix="pictures are local files",
+                fix="images must be local files",
             )
         return (self.path.parent if self.images is None else self.images) / name
 
     def caption(self, name: str) -> str | None:
-        """The caption of a picture; None where there is none, or an empty one."""
+        """The caption of an image; None if there is none or it is empty."""
         return self.captions.get(name, "").strip() or None
 
 
 class Format(Protocol):
-    """One data format, made for one file. It owns the whole stream, so that formats whose records
-    are not lines (JSON documents, CoNLL blocks) fit as well.
+    """A data format, constructed for one file.
 
     A class attribute ``directed = True`` declares that every pair names its head first.
     """
@@ -57,12 +57,22 @@ class Format(Protocol):
     def __init__(self, source: Source) -> None: ...
 
     def read(self, stream: IO[bytes]) -> Iterator[tuple[int, Post | InputError]]:
-        """Each record's first line (from 1) with its post, or with what is wrong with it.
+        """Yield a number and a post, or the error of a bad record, which does not end the stream.
 
-        A bad record does not end the stream. The error's ``where`` is filled in by the caller.
+        The number is the record's first line, or its position in a format without lines; both
+        start at 1. An error without ``where`` gets ``file:number``.
         """
         ...
 
     def write(self, posts: Iterable[Post], stream: IO[bytes]) -> None:
         """Write posts. Raises InputError for a post that the format cannot hold."""
         ...
+
+
+@contextmanager
+def locate_errors(post: Post) -> Iterator[None]:
+    """Add the post's id to an InputError that is raised while the post is written."""
+    try:
+        yield
+    except InputError as error:
+        raise error.at(f"post {post.id}") from None

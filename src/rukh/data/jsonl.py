@@ -1,7 +1,7 @@
-"""rukh's own JSON lines: one :class:`rukh.records.Post` a line, fields exactly as there.
+"""rukh's own format: JSON lines with one :class:`rukh.records.Post` a line.
 
-A picture is a path, relative to the file, or ``{"base64": "..."}`` with its encoded bytes.
-:func:`json_schema` describes the form, and ``rukh data spec`` prints it.
+An image is a path relative to the file, or ``{"base64": "..."}`` with its encoded bytes.
+:func:`json_schema` describes the format; ``rukh data spec`` prints it.
 """
 
 from __future__ import annotations
@@ -10,55 +10,57 @@ import base64
 import json
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from rukh.data.format import Source
-from rukh.data.lines import LineFormat, from_json
+from rukh.data.lines import LineFormat
 from rukh.errors import InputError
 from rukh.records import Post
+from rukh.utils.parsing import parse_json
 
 IMAGE_LIMIT = 20_000_000
-"""The largest picture that a line may hold, in bytes."""
+"""The maximum size of an image inside a line, in bytes."""
 
 
 class JsonlFormat(LineFormat):
-    """One post a line.
+    """Reader and writer of rukh's JSON lines.
 
-    Captions, where the source has them, fill in for posts that have none, by the picture's path as
-    it is written or by its file name.
+    Captions of a caption file are added to posts without a caption, by the image's path as written
+    or by its file name.
     """
 
     limit = IMAGE_LIMIT * 4 // 3 + 10_000_000
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
-        self._folders: dict[Path, str] = {}
+        # Symbolic links are followed, as `..` behind one leads elsewhere; once for each folder.
+        self._real_path = lru_cache(maxsize=1024)(os.path.realpath)
 
     def parse(self, line: str, number: int) -> Post:
         """See :meth:`rukh.data.lines.LineFormat.parse`."""
         try:
-            record = from_json(line)
+            record = parse_json(line)
         except InputError as error:
             if line.lstrip().startswith("{'"):
-                error = InputError(error.problem, fix="is it MNRE's or OpenNRE's? see --format")
+                error = InputError(error.problem, fix="for MNRE's files, use --format mnre")
             raise error from None
         if not isinstance(record, dict):
             raise InputError("not a JSON object with the fields of a post")
-        given = record.pop("image", None)
-        image = None if given is None else self._image(given)
+        name = record.pop("image", None)
+        image = None if name is None else self._image(name)
         if record.get("caption") is None and isinstance(image, Path):
-            caption = self.source.caption(given) or self.source.caption(image.name)
-            record |= {} if caption is None else {"caption": caption}
-        # JSON mode is what strictness without tuples takes: "0.5" is no number, a list is a tuple.
+            record["caption"] = self.source.caption(name) or self.source.caption(image.name)
+        # Strict JSON mode refuses "0.5" as a number, but takes a list for a tuple.
         post = Post.model_validate_json(json.dumps(record), strict=True)
         return post if image is None else post.model_copy(update={"image": image})
 
-    def _image(self, given: Any) -> Path | bytes:
-        if not isinstance(given, dict):
-            return self.source.image(given, "image")
-        encoded = given.get("base64")
-        if len(given) != 1 or not isinstance(encoded, str):
+    def _image(self, value: Any) -> Path | bytes:
+        if not isinstance(value, dict):
+            return self.source.image(value, "image")
+        encoded = value.get("base64")
+        if len(value) != 1 or not isinstance(encoded, str):
             raise InputError('neither a path nor {"base64": "..."}', field="image")
         try:
             data = base64.b64decode(encoded, validate=True)
@@ -74,22 +76,11 @@ class JsonlFormat(LineFormat):
             _check_size(post.image)
             record["image"] = {"base64": base64.b64encode(post.image).decode("ascii")}
         elif post.image is not None:
-            record["image"] = self._relative(post.image)
+            # Relative to the file, so that both can be moved together.
+            folder = self._real_path(self.source.path.parent)
+            image = Path(self._real_path(post.image.parent), post.image.name)
+            record["image"] = Path(os.path.relpath(image, folder)).as_posix()
         yield json.dumps(record, ensure_ascii=False, allow_nan=False)
-
-    def _relative(self, image: Path) -> str:
-        """The picture's path from the file's folder, so that the two can be moved together."""
-        here, there = (self._real(folder) for folder in (self.source.path.parent, image.parent))
-        try:
-            return Path(os.path.relpath(Path(there, image.name), here)).as_posix()
-        except ValueError:  # another drive
-            return str(Path(there, image.name))
-
-    def _real(self, folder: Path) -> str:
-        # `..` behind a symbolic link leads elsewhere, so links of folders are followed first.
-        if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(folder)
-        return self._folders[folder]
 
 
 def json_schema() -> dict[str, Any]:
@@ -104,15 +95,15 @@ def json_schema() -> dict[str, Any]:
                 "properties": {"base64": {"type": "string", "contentEncoding": "base64"}},
                 "required": ["base64"],
                 "additionalProperties": False,
-                "description": f"An encoded picture of at most {IMAGE_LIMIT:,} bytes.",
+                "description": f"An encoded image of at most {IMAGE_LIMIT:,} bytes.",
             },
             {"type": "null"},
         ],
     }
     schema["description"] = (
-        "One line of a rukh JSONL file (UTF-8, one JSON object a line, blank lines skipped). "
+        "One line of a rukh JSONL file (UTF-8, one JSON object a line, blank lines are skipped). "
         "Offsets count characters (Unicode code points), end-exclusive; boxes are "
-        "(x1, y1, x2, y2) as fractions of the picture."
+        "(x1, y1, x2, y2) in fractions of the image."
     )
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
 
@@ -120,5 +111,5 @@ def json_schema() -> dict[str, Any]:
 def _check_size(data: bytes) -> None:
     if len(data) > IMAGE_LIMIT:
         raise InputError(
-            f"a picture of {len(data):,} bytes, more than {IMAGE_LIMIT:,}", field="image"
+            f"an image of {len(data):,} bytes, more than {IMAGE_LIMIT:,}", field="image"
         )

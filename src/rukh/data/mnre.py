@@ -1,24 +1,24 @@
-"""MNRE: tweets with a picture, one pair a line, each line a Python dict literal (not JSON).
+"""MNRE (Zheng et al., ACM MM 2021): tweets with an image, one pair a line.
 
-``{'token': [...], 'h': {'name', 'pos': [start, end)}, 't': {...}, 'img_id', 'relation'}`` with
-positions in tokens (Zheng et al., ACM MM 2021). Entities have no type: the one inside the
-relation's label (``/per/org/...``) is the gold answer's, so it is never read off.
+A line is a Python dict literal, not JSON: ``{'token': [...], 'h': {'name', 'pos': [start, end)},
+'t': {...}, 'img_id', 'relation'}``, with positions in tokens. Entities have no type; the types in
+the relation's label (``/per/org/...``) belong to the gold label, so they are not read.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from rukh.data.lines import from_literal
 from rukh.data.pair_format import PairFormat
+from rukh.utils.parsing import parse_literal
 
 
 class MnreFormat(PairFormat):
-    """Dict literals, read without evaluating anything."""
+    """Reader and writer of MNRE's lines."""
 
     def loads(self, line: str) -> Any:
         """See :meth:`rukh.data.pair_format.PairFormat.loads`."""
-        return from_literal(line)
+        return parse_literal(line)
 
     def dumps(self, record: dict[str, Any]) -> str:
         """See :meth:`rukh.data.pair_format.PairFormat.dumps`."""

@@ -1,7 +1,7 @@
-"""OpenNRE's JSON lines, the form of Wiki80: ``token, h {name, pos, type, id}, t, relation``.
+"""OpenNRE (Han et al., EMNLP 2019), the format of Wiki80: one pair a line, as JSON.
 
-Positions are ``[start, end)`` in tokens; where a record has ``text`` in place of ``token``, in
-characters (Han et al., EMNLP 2019). An entity type of ``UNK`` is read as unknown.
+A record has ``token, h {name, pos, type, id}, t, relation`` with positions ``[start, end)`` in
+tokens, or ``text`` in place of ``token`` with positions in characters.
 """
 
 from __future__ import annotations
@@ -9,25 +9,20 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
-from rukh.data.lines import from_json
 from rukh.data.pair_format import PairFormat
-from rukh.data.tokens import Offsets
-from rukh.records import Post
+from rukh.utils.parsing import parse_json
 
 
 class OpenNreFormat(PairFormat):
-    """JSON lines; a post without tokens is written in the ``text`` form, so nothing is cut."""
+    """Reader and writer of OpenNRE's lines; a post without tokens is written with ``text``."""
 
     directed: ClassVar[bool] = True
+    writes_text: ClassVar[bool] = True
 
     def loads(self, line: str) -> Any:
         """See :meth:`rukh.data.pair_format.PairFormat.loads`."""
-        return from_json(line)
+        return parse_json(line)
 
     def dumps(self, record: dict[str, Any]) -> str:
         """See :meth:`rukh.data.pair_format.PairFormat.dumps`."""
         return json.dumps(record, ensure_ascii=False, allow_nan=False)
-
-    def tokenise(self, post: Post) -> Offsets | None:
-        """See :meth:`rukh.data.pair_format.PairFormat.tokenise`."""
-        return None if post.tokens is None else super().tokenise(post)

@@ -1,54 +1,22 @@
-"""Data formats: files become posts, and posts files, whatever the format.
+"""Read, check and write data files in any registered format.
 
-A format is named (``jsonl``, ``mnre``, ``opennre``, ``more``, or a third party's; see
-:mod:`rukh.registry`) and implements :class:`rukh.data.format.Format`. All reading streams.
+A format is a name (``jsonl``, ``mnre``, ``more``, ...; see :mod:`rukh.registry`) for a class that
+implements :class:`rukh.data.format.Format`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from rukh.data.captions import read_captions
 from rukh.data.format import Format, Source
-from rukh.data.grouping import group_posts
+from rukh.data.merging import merge_posts
 from rukh.errors import InputError
 from rukh.records import Post
 from rukh.registry import resolve
 from rukh.utils.files import atomic_open
-
-__all__ = [
-    "Format",
-    "Problem",
-    "Source",
-    "check",
-    "is_directed",
-    "group_posts",
-    "read_posts",
-    "read",
-    "read_captions",
-    "scan",
-    "write",
-]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with one record of a file.
-
-    Attributes:
-        line: The record's line, from 1.
-        field: The path of the field inside the record, or None where the whole is at fault.
-        why: What is wrong, with the offending value in it.
-        fix: What would mend it, or None.
-    """
-
-    line: int
-    field: str | None
-    why: str
-    fix: str | None = None
 
 
 def scan(
@@ -59,7 +27,12 @@ def scan(
     captions: Mapping[str, str] | None = None,
     boxes: Path | None = None,
 ) -> Iterator[tuple[int, Post | InputError]]:
-    """Every record of a file, with its line: a post, or what is wrong with it.
+    """Yield every record of a file: its number, and a post or an error.
+
+    The number is the record's line, or its position in a format that is one JSON document.
+
+    Args:
+        path, format, images, captions, boxes: See :func:`read`.
 
     Raises:
         InputError: The format is unknown or the file cannot be read.
@@ -68,11 +41,10 @@ def scan(
     reader: Format = resolve("readers", format)(Source(path, images, captions or {}, boxes))
     try:
         with open(path, "rb") as stream:
-            for line, result in reader.read(stream):
-                yield (
-                    line,
-                    result.at(f"{path}:{line}") if isinstance(result, InputError) else result,
-                )
+            for number, result in reader.read(stream):
+                if isinstance(result, InputError) and result.where is None:
+                    result = result.at(f"{path}:{number}")
+                yield number, result
     except OSError as error:
         raise InputError(f"cannot read: {error.strerror}", where=str(path)) from None
 
@@ -86,20 +58,20 @@ def read(
     boxes: Path | None = None,
     limit: int | None = None,
 ) -> Iterator[Post]:
-    """The posts of a file, in order, one at a time.
+    """Yield the posts of a file, in order.
 
     Args:
         path: The file.
-        format: The format's name.
-        images: The folder that picture names are relative to; by default the file's own. The
-            pictures need not be there.
-        captions: Captions by picture name, joined to the posts.
-        boxes: MORE's box dictionary, where it does not stand beside the file.
-        limit: Stop after so many posts.
+        format: The name of the format.
+        images: The folder that image names are relative to; by default the file's folder. The
+            images need not exist.
+        captions: Captions by image name, which are added to the posts.
+        boxes: MORE's dictionary of boxes, if it is not beside the file.
+        limit: The maximum number of posts.
 
     Raises:
-        InputError: At the first bad line, as ``file:line``, and at once where the format is
-            unknown or the file cannot be read.
+        InputError: The format is unknown, the file cannot be read, or a record is bad; has the
+            file and line, or the file and the record's path in a JSON document.
     """
     records = scan(path, format, images=images, captions=captions, boxes=boxes)
     for _, result in islice(records, limit):
@@ -117,41 +89,42 @@ def read_posts(
     boxes: Path | None = None,
     limit: int | None = None,
 ) -> list[Post]:
-    """All posts of a file with its caption file, the pairs of one post brought together.
+    """Read all posts of a file with their captions; posts of the same text and image are merged.
 
     Args:
         path, format, images, boxes, limit: See :func:`read`.
-        captions: Caption file of the pictures.
+        captions: A caption file for the images.
 
     Raises:
-        InputError: A line of either file is bad, or no caption is of a picture of these posts.
+        InputError: See :func:`read`; or the caption file is bad or has no caption for these posts.
     """
-    told = read_captions(captions) if captions is not None else None
-    posts = group_posts(read(path, format, images=images, captions=told, boxes=boxes, limit=limit))
-    if captions is not None and posts and not any(post.caption for post in posts):
+    texts = None if captions is None else read_captions(captions)
+    records = read(path, format, images=images, captions=texts, boxes=boxes, limit=limit)
+    posts = merge_posts(records)
+    if texts is not None and posts and not any(post.caption for post in posts):
         raise InputError(
-            f"none of its {len(told or ()):,} captions is of a picture of {path}",
+            f"none of its {len(texts):,} captions belongs to an image of {path}",
             where=str(captions),
-            fix="name the captions of this split, or none",
+            fix="use the caption file of the same split, or none",
         )
     return posts
 
 
 def check(
     path: str | Path, format: str = "jsonl", *, boxes: Path | None = None
-) -> Iterator[Problem]:
-    """What is wrong with a file: every bad line, in order.
+) -> Iterator[InputError]:
+    """Yield the error of every bad record of a file, in order.
 
     Raises:
         InputError: The format is unknown or the file cannot be read.
     """
-    for line, result in scan(path, format, boxes=boxes):
+    for _, result in scan(path, format, boxes=boxes):
         if isinstance(result, InputError):
-            yield Problem(line, result.field, result.problem, result.fix)
+            yield result
 
 
 def is_directed(format: str) -> bool:
-    """Whether the pairs of a format are ordered, so that only head to tail is to be predicted.
+    """Whether every pair of this format names its head first, so that one direction is predicted.
 
     Raises:
         InputError: The format is unknown.
@@ -164,7 +137,7 @@ def is_directed(format: str) -> bool:
 
 
 def write(posts: Iterable[Post], path: str | Path, format: str = "jsonl") -> None:
-    """Write posts to a file, which appears whole or not at all.
+    """Write posts to a file. The file appears only when it is complete.
 
     Raises:
         InputError: The format is unknown or cannot hold a post, or the file cannot be written.

@@ -39,9 +39,7 @@ def group_ids(texts: Iterable[Hashable], images: Iterable[Hashable | None]) -> l
     return [ids.setdefault(root(item), len(ids)) for item in range(len(parent))]
 
 
-def split_dev(
-    posts: Sequence[Post], fraction: float, seed: int = 0
-) -> tuple[list[int], list[int]]:
+def split_dev(posts: Sequence[Post], fraction: float, seed: int = 0) -> tuple[list[int], list[int]]:
     """Split posts into a training set and a dev set that share no text and no image.
 
     Groups of posts (see :func:`group_ids`) are drawn at random until the dev set holds at least

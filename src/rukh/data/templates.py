@@ -1,8 +1,8 @@
-"""Posts composed from sentence templates: many relations, a few sentences each.
+"""Posts composed from sentence templates: training data for many relations, a few sentences each.
 
-A model learns what relations mean from how many it sees rather than from how often it sees each.
-Templates are the cheapest source: for a relation, sentences with a ``{head}`` and a ``{tail}``, and
-words to put there. They are written by a language model or a person; ``corpora/`` has some.
+A template is a sentence with ``{head}`` and ``{tail}``, written by a person or a language model;
+``corpora/`` has some. Many relations with few sentences teach a model more about relations that it
+has not seen than few relations with many sentences.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from rukh.records import Name, Pair, Post, Record, Text, TextEntity
 from rukh.schema.schema import RelationSchema
 
 NOTA = "none"
+"""The NOTA label of the schema that templates make."""
 
 
-def _with_slots(text: str) -> str:
+def _check_slots(text: str) -> str:
     if text.count("{head}") != 1 or text.count("{tail}") != 1:
-        raise ValueError("a template has {head} once and {tail} once")
+        raise ValueError("a template needs {head} once and {tail} once")
     return text
 
 
 class RelationTemplates(Record):
-    """A relation with sentences that tell it.
+    """A relation with sentences that state it.
 
     Attributes:
-        id, name, descriptions, symmetric: As in :class:`rukh.schema.schema.Relation`.
-        head, tail: The arguments' types.
+        id, name, descriptions, symmetric: See :class:`rukh.schema.schema.Relation`.
+        head, tail: The types of the arguments.
         heads, tails: Words for the arguments; each fits every template.
-        templates: Sentences with ``{head}`` and ``{tail}``, each once.
+        templates: Sentences with ``{head}`` once and ``{tail}`` once.
     """
 
     id: Name | None = None
@@ -44,14 +45,14 @@ class RelationTemplates(Record):
     tail: Name
     heads: tuple[Name, ...] = Field(min_length=1)
     tails: tuple[Name, ...] = Field(min_length=1)
-    templates: tuple[Annotated[str, AfterValidator(_with_slots)], ...] = Field(min_length=1)
+    templates: tuple[Annotated[str, AfterValidator(_check_slots)], ...] = Field(min_length=1)
 
 
 class Templates(Record):
-    """A file of them; :func:`rukh.config.load_config` reads it.
+    """A file of templates, read by :func:`rukh.config.load_config`.
 
     Attributes:
-        name: Of the schema that they make.
+        name: The name of their schema.
         relations: The relations.
     """
 
@@ -59,21 +60,26 @@ class Templates(Record):
     relations: tuple[RelationTemplates, ...] = Field(min_length=1)
 
     def as_schema(self) -> RelationSchema:
-        """The relations without their templates; its NOTA is ``none``."""
-        plain = {"heads", "tails", "templates", "head", "tail"}
-        told = [
-            {**r.model_dump(exclude=plain), "head": [r.head], "tail": [r.tail]}
-            for r in self.relations
+        """Make a schema of the relations, with the NOTA label ``none``."""
+        relations = [
+            {
+                **relation.model_dump(include={"id", "name", "descriptions", "symmetric"}),
+                "head": [relation.head],
+                "tail": [relation.tail],
+            }
+            for relation in self.relations
         ]
-        relations = [{"name": NOTA}, *told]
-        return RelationSchema.parse({"name": self.name, "nota": NOTA, "relations": relations})
+        return RelationSchema.parse(
+            {"name": self.name, "nota": NOTA, "relations": [{"name": NOTA}, *relations]}
+        )
 
 
 def compose(
     relations: Sequence[RelationTemplates], fills: int = 2, seed: int = 0
 ) -> Iterator[Post]:
-    """Every template filled ``fills`` times, each time with other words where there are enough; a
-    sentence begins with a capital letter.
+    """Yield every template ``fills`` times, with other words each time if there are enough.
+
+    The first letter of a text is made a capital.
 
     Example:
         >>> relation = RelationTemplates(name="built by", descriptions=["who built it"],
@@ -90,14 +96,28 @@ def compose(
             tails = generator.sample(relation.tails, min(fills, len(relation.tails)))
             for fill in range(fills):
                 words = {"head": heads[fill % len(heads)], "tail": tails[fill % len(tails)]}
-                yield _post(f"{relation.name}:{number}:{fill}", template, words, relation)
+                text, spans = fill_template(template, words)
+                capital = text[:1].upper()
+                if len(capital) == 1:  # "ß" becomes "SS", which would shift the offsets
+                    text = capital + text[1:]
+                yield Post(
+                    id=f"{relation.name}:{number}:{fill}",
+                    text=text,
+                    entities=tuple(
+                        TextEntity(id=role[0], start=start, end=end, type=getattr(relation, role))
+                        for role, (start, end) in sorted(spans.items())
+                    ),
+                    pairs=(Pair(head="h", tail="t", relation=relation.name),),
+                )
 
 
-def filled(template: str, words: Mapping[str, str]) -> tuple[str, dict[str, tuple[int, int]]]:
-    """A template with a word in each of its slots, and where each of these stands.
+def fill_template(
+    template: str, words: Mapping[str, str]
+) -> tuple[str, dict[str, tuple[int, int]]]:
+    """Fill the slots of a template; returns the text and the span of each slot's word.
 
     Example:
-        >>> filled("{head}, near {tail}.", {"head": "Brae", "tail": "Lund"})
+        >>> fill_template("{head}, near {tail}.", {"head": "Brae", "tail": "Lund"})
         ('Brae, near Lund.', {'head': (0, 4), 'tail': (11, 15)})
     """
     text, spans = "", {}
@@ -107,19 +127,3 @@ def filled(template: str, words: Mapping[str, str]) -> tuple[str, dict[str, tupl
             spans[slot] = (len(text), len(text) + len(words[slot]))
             text += words[slot]
     return text, spans
-
-
-def _post(name: str, template: str, words: dict[str, str], relation: RelationTemplates) -> Post:
-    text, spans = filled(template, words)
-    # A letter that becomes two ("ß") would shift what stands behind it.
-    first = text[:1].upper() if len(text[:1].upper()) == 1 else text[:1]
-    entities = [
-        TextEntity(id=slot[0], start=start, end=end, type=getattr(relation, slot))
-        for slot, (start, end) in sorted(spans.items())
-    ]
-    return Post(
-        id=name,
-        text=first + text[1:],
-        entities=tuple(entities),
-        pairs=(Pair(head="h", tail="t", relation=relation.name),),
-    )

@@ -1,4 +1,4 @@
-"""Token offsets and character offsets: a sentence of tokens as a text, and back without loss."""
+"""Token offsets and character offsets of a text, converted in both directions without loss."""
 
 from __future__ import annotations
 
@@ -6,79 +6,140 @@ import re
 import reprlib
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 from rukh.errors import InputError
-
-Offsets: TypeAlias = Sequence[tuple[int, int]]
-"""Where each token stands in the text: ``[start, end)`` in characters."""
+from rukh.records import Argument, Post, TextEntity
 
 
-def join(tokens: Iterable[str]) -> tuple[str, list[tuple[int, int]]]:
-    """The tokens joined by one space each, and their offsets.
+class Tokens(NamedTuple):
+    """A text and its tokens.
 
-    The offsets, not the spaces, say where tokens end, so tokens that are empty or hold white space
-    survive.
-
-    Example:
-        >>> join(["New York", "", "!"])
-        ('New York  !', [(0, 8), (9, 9), (10, 11)])
-    """
-    words = list(tokens)
-    offsets, start = [], 0
-    for word in words:
-        offsets.append((start, start + len(word)))
-        start += len(word) + 1
-    return " ".join(words), offsets
-
-
-def join_given(value: Any, field: str) -> tuple[str, list[tuple[int, int]]]:
-    """What a file gives as tokens, joined. Raises InputError where it is no list of strings."""
-    if not isinstance(value, list):
-        raise InputError("missing, or not a list of strings", field=field)
-    for index, word in enumerate(value):
-        if not isinstance(word, str):
-            raise InputError(f"{reprlib.repr(word)} is not a string", field=f"{field}[{index}]")
-    return join(value)
-
-
-def split(text: str, offsets: Offsets) -> list[str]:
-    """The tokens that stand at these offsets: the inverse of :func:`join`."""
-    return [text[start:end] for start, end in offsets]
-
-
-def to_characters(offsets: Offsets, first: int, last: int) -> tuple[int, int]:
-    """Characters ``[start, end)`` of the tokens ``[first, last)``."""
-    return offsets[first][0], offsets[last - 1][1]
-
-
-def to_tokens(offsets: Offsets, start: int, end: int) -> tuple[int, int]:
-    """The tokens ``[first, last)`` within the characters ``[start, end)``; ``(0, 0)`` for none.
-
-    The inverse of :func:`to_characters`: joined tokens all start and end at different characters,
-    even empty ones.
-    """
-    inside = [i for i, (left, right) in enumerate(offsets) if start <= left and right <= end]
-    return (inside[0], inside[-1] + 1) if inside else (0, 0)
-
-
-def words(text: str, edges: Iterable[int] = (), offsets: Offsets | None = None) -> Offsets:
-    """Tokens such that no token crosses an edge: the given ones, or white-space words, cut there.
-
-    Args:
+    Attributes:
         text: The text.
-        edges: Character offsets, such as the starts and ends of entities.
-        offsets: The text's own tokens, where it has any.
+        offsets: The characters ``[start, end)`` of each token. Tokens may be empty or contain
+            white space.
+    """
+
+    text: str
+    offsets: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def join(cls, words: Iterable[str]) -> Tokens:
+        """Join words with single spaces.
+
+        Example:
+            >>> Tokens.join(["New York", "", "!"])
+            Tokens(text='New York  !', offsets=((0, 8), (9, 9), (10, 11)))
+        """
+        words = list(words)
+        offsets, start = [], 0
+        for word in words:
+            offsets.append((start, start + len(word)))
+            start += len(word) + 1
+        return cls(" ".join(words), tuple(offsets))
+
+    @classmethod
+    def parse(cls, value: Any, field: str) -> Tokens:
+        """Join the tokens of a file. Raises InputError if they are not a list of strings."""
+        if not isinstance(value, list):
+            raise InputError("missing, or not a list of strings", field=field)
+        for index, word in enumerate(value):
+            if not isinstance(word, str):
+                raise InputError(f"{reprlib.repr(word)} is not a string", field=f"{field}[{index}]")
+        return cls.join(value)
+
+    @classmethod
+    def characters(cls, text: str) -> Tokens:
+        """Take every character of a text as a token."""
+        return cls(text, tuple((i, i + 1) for i in range(len(text))))
+
+    @classmethod
+    def of_post(cls, post: Post) -> Tokens:
+        """Tokenize a post so that each entity covers whole tokens.
+
+        The tokens are the post's own, or else the words between white space; those that an entity
+        starts or ends in are cut there.
+
+        Example:
+            >>> ann = TextEntity(id="a", start=0, end=3)
+            >>> Tokens.of_post(Post(id="1", text="Ann-Lee left", entities=[ann])).words
+            ['Ann', '-Lee', 'left']
+        """
+        offsets: Iterable[tuple[int, int]] | None = post.tokens
+        if offsets is None:
+            offsets = (match.span() for match in re.finditer(r"\S+", post.text))
+        edges = sorted({edge for entity in post.entities for edge in (entity.start, entity.end)})
+        cut: list[tuple[int, int]] = []
+        for start, end in offsets:
+            cut.extend(pairwise([start, *(edge for edge in edges if start < edge < end), end]))
+        return cls(post.text, tuple(cut))
+
+    @property
+    def words(self) -> list[str]:
+        """The tokens as strings."""
+        return [self.text[start:end] for start, end in self.offsets]
+
+    def to_characters(self, span: Any, field: str) -> tuple[int, int]:
+        """Convert a span ``[first, last)`` in tokens, as it stands in a file, to characters.
+
+        Raises:
+            InputError: It is not a span of these tokens, or covers only white space.
+        """
+        if not isinstance(span, list | tuple) or [type(edge) for edge in span] != [int, int]:
+            raise InputError(
+                f"{reprlib.repr(span)} is not a span [start, end) of two integers", field=field
+            )
+        first, last = span
+        if not 0 <= first < last <= len(self.offsets):
+            raise InputError(
+                f"[{first}, {last}) is empty or reaches outside [0, {len(self.offsets)})",
+                field=field,
+                fix="the start is inclusive, the end exclusive",
+            )
+        start, end = self.offsets[first][0], self.offsets[last - 1][1]
+        if not self.text[start:end].strip():
+            raise InputError(f"[{first}, {last}) covers only white space", field=field)
+        return start, end
+
+    def to_tokens(self, argument: Argument) -> tuple[int, int]:
+        """Find the tokens ``[first, last)`` that lie within an entity.
+
+        Raises:
+            InputError: There are none, or the argument is a visual object.
+        """
+        if not isinstance(argument, TextEntity):
+            raise InputError(
+                f"{argument.id!r} is a visual object, which the format cannot hold",
+                field="objects",
+                fix="write jsonl, or more if only pairs with one object occur",
+            )
+        inside = [
+            index
+            for index, (start, end) in enumerate(self.offsets)
+            if argument.start <= start and end <= argument.end
+        ]
+        if not inside:
+            raise InputError(f"no token lies within {argument.id!r}", field="tokens")
+        return inside[0], inside[-1] + 1
+
+
+def bio_spans(labels: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Decode BIO labels into spans ``(first, last, type)`` of tokens, the last one exclusive.
+
+    An ``I-`` label that continues no span of its type starts one.
 
     Example:
-        >>> words("Ann-Lee left", edges=[0, 3])
-        [(0, 3), (3, 7), (8, 12)]
+        >>> bio_spans(["B-PER", "I-PER", "O", "I-LOC"])
+        [(0, 2, 'PER'), (3, 4, 'LOC')]
     """
-    if offsets is None:
-        offsets = [match.span() for match in re.finditer(r"\S+", text)]
-    cuts = sorted(set(edges))
-    pieces: list[tuple[int, int]] = []
-    for start, end in offsets:
-        inside = [start, *(cut for cut in cuts if start < cut < end), end]
-        pieces.extend(pairwise(inside))
-    return pieces
+    spans: list[tuple[int, int, str]] = []
+    previous = "O"
+    for index, label in enumerate(labels):
+        if label != "O":
+            start = index
+            if label.startswith("I-") and label[2:] == previous[2:]:
+                start = spans.pop()[0]
+            spans.append((start, index + 1, label[2:]))
+        previous = label
+    return spans

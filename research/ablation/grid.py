@@ -1,8 +1,8 @@
-"""Ablation: one configuration trained again and again, each time with one thing changed.
+"""Ablation: train one configuration again and again, each time with one thing changed.
 
-A grid is a YAML file: a base configuration, the changes that make each cell, and seeds. Every
-finished cell is one small JSON file, so that the grid can go on another day: cells whose file is
-there are not trained again, and one that was interrupted goes on from its checkpoint.
+A grid is a YAML file: a base configuration, the changes that make each cell, and seeds. Every finished
+cell is one small JSON file, so that a grid can be continued another day: cells whose file exists are not
+trained again, and an interrupted cell resumes from its checkpoint.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from research.ablation.run_records import counts_of, identity, read_cell
-from research.seeds.seed_statistics import FIGURES, percent, spread
+from research.ablation.run_records import counts_by_post, identity, read_record
+from research.seeds.seed_statistics import FIGURES, percent, seed_statistics
 from rukh.config import load_config
 from rukh.data.corpus import load_val
 from rukh.errors import InputError, WeightsError, suggestion
@@ -35,6 +35,7 @@ from rukh.registry import resolve
 from rukh.schema.schema import RelationSchema
 from rukh.training.relation_task import RelationTrainingConfig, train_relations
 from rukh.utils.files import check_outputs, write_json
+from rukh.utils.markdown import markdown_table
 
 
 class AblationConfig(Record):
@@ -43,9 +44,9 @@ class AblationConfig(Record):
     Attributes:
         base: The configuration that every cell changes.
         changes: ``key.sub=value`` each, for all cells.
-        cells: Each cell's name and its changes.
-        seeds: Every cell is trained once with each.
-        reference: The cell that the others are compared with, or for each cell its own.
+        cells: The name of each cell and its changes.
+        seeds: Every cell is trained once with each seed.
+        reference: The cell that the others are compared with, or one for each cell.
         results: Folder of the finished cells' files.
     """
 
@@ -59,60 +60,60 @@ class AblationConfig(Record):
 
     @field_validator("cells")
     @classmethod
-    def _names(cls, cells: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    def _valid_names(cls, cells: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         for name in cells:
             if not re.fullmatch(r"[\w.-]+", name):
-                raise ValueError(f"cell {name!r}: a name of letters, digits, '.', '-' and '_'")
+                raise ValueError(f"cell {name!r}: use letters, digits, '.', '-' and '_'")
         return cells
 
     @field_validator("seeds")
     @classmethod
-    def _once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(seeds)) < len(seeds):
-            raise ValueError("a seed stands twice")
+            raise ValueError("a seed is listed twice")
         return seeds
 
 
 def run(
     config: AblationConfig, work: Path, only: Sequence[str] = (), finished: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """Train what is not finished yet; yields every cell's result, finished before or now.
+    """Train the cells that are not finished; yields the result of every cell.
 
     Args:
-        work: Folder of the unfinished runs; each is removed when its result is written.
-        only: Names of the cells to run; all where empty.
-        finished: Whether to train nothing, and to yield finished results alone.
+        work: Folder of unfinished runs; each is removed when its result is written.
+        only: Names of the cells to run; empty: all.
+        finished: Whether to train nothing and yield only finished results.
 
     Raises:
-        InputError: Before anything is trained: an unknown cell, a change that makes no
-            configuration, a cell that cannot be measured on ``data.val`` or written, or a result
-            that is broken or of another configuration.
-        WeightsError: Before that, too: an encoder of some cell is not there.
+        InputError: Before anything is trained: an unknown cell, changes that are no configuration, a
+            cell that cannot be evaluated on ``data.val`` or written, or a result that is broken or of
+            another configuration.
+        WeightsError: Before anything is trained: an encoder of some cell is missing.
     """
-    own = config.reference
-    named = (own,) if isinstance(own, str) else (*own, *own.values())
+    reference = config.reference
+    named = (reference,) if isinstance(reference, str) else (*reference, *reference.values())
     for name in (*named, *only):
         if name not in config.cells:
             raise InputError(f"no cell named {name!r}", fix=suggestion(name, list(config.cells)))
     cells = [
-        (name, seed, _told(config, name, seed, finished))
+        (name, seed, _cell_config(config, name, seed, finished))
         for name in config.cells
         for seed in config.seeds
     ]
-    known = {
-        (name, seed): read_cell(path, name, seed, identity(told, finished))
-        for name, seed, told in cells
+    done = {
+        (name, seed): read_record(path, name, seed, identity(cell, finished))
+        for name, seed, cell in cells
         if (path := _file(config, name, seed)).exists()
     }
     cells = [cell for cell in cells if not only or cell[0] in only]
     if not finished:
-        _check(config, [cell for cell in cells if cell[:2] not in known])
-    for name, seed, told in cells:
-        if (name, seed) in known:
-            yield known[name, seed]
+        _check(config, [cell for cell in cells if cell[:2] not in done])
+    for name, seed, cell in cells:
+        if (name, seed) in done:
+            yield done[name, seed]
         elif not finished:
-            result = {"cell": name, "seed": seed, "configuration": identity(told)}
-            result |= _measure(told, work / f"{name}-{seed}")
+            result = {"cell": name, "seed": seed, "configuration": identity(cell)}
+            result |= _train_and_evaluate(cell, work / f"{name}-{seed}")
             write_json(result, _file(config, name, seed))
             shutil.rmtree(work / f"{name}-{seed}", ignore_errors=True)
             shutil.rmtree(work / f"{name}-{seed}.run", ignore_errors=True)
@@ -123,69 +124,62 @@ def _file(config: AblationConfig, cell: str, seed: int) -> Path:
     return config.results / f"{cell}-{seed}.json"
 
 
-def _told(config: AblationConfig, cell: str, seed: int, finished: bool) -> RelationTrainingConfig:
-    """The configuration of a cell."""
+def _cell_config(
+    config: AblationConfig, cell: str, seed: int, finished: bool
+) -> RelationTrainingConfig:
     changes = [*config.changes, *config.cells[cell], f"training.seed={seed}"]
+    unset = "." if finished else None
     try:
-        told = load_config(
-            config.base, RelationTrainingConfig, changes, unset="." if finished else None
-        )
+        training = load_config(config.base, RelationTrainingConfig, changes, unset=unset)
     except InputError as error:
         raise error.at(f"cell {cell} of {error.where}") from None
-    if told.data.val is None:
-        raise InputError("a cell is measured on data.val", where=f"cell {cell}")
-    return told
+    if training.data.val is None:
+        raise InputError("a cell is evaluated on data.val, which is not set", where=f"cell {cell}")
+    return training
 
 
 def _check(
     config: AblationConfig, cells: Sequence[tuple[str, int, RelationTrainingConfig]]
 ) -> None:
-    """See that cells can be trained, measured and written, without doing so."""
-    measured = set()
-    for cell, seed, told in cells:
+    """Check that cells can be trained, evaluated and written, without doing so."""
+    checked = set()
+    for cell, seed, training in cells:
         try:
-            resolve("heads", told.relation.head)
-            check_weights((told.pair.text_encoder, "text"), (told.pair.vision_encoder, "vision"))
-            if told.pair.init_from is not None:
-                model_folder(told.pair.init_from)
+            resolve("scorers", training.relation.scorer)
+            pair = training.pair
+            check_weights((pair.text_encoder, "text"), (pair.vision_encoder, "vision"))
+            if pair.init_from is not None:
+                model_folder(pair.init_from)
         except (InputError, WeightsError) as error:
             raise type(error)(f"cell {cell}: {error}") from None
-        data = told.data
-        on = (told.relations, data.format, data.val, data.val_images, data.val_captions)
-        if on not in measured:  # most cells of a grid are measured on the same posts
-            load_val(data, RelationSchema.load(told.relations))
-            measured.add(on)
+        data, schema = training.data, training.relation_schema
+        val = (schema, data.format, data.val, data.val_images, data.val_captions)
+        if val not in checked:  # most cells of a grid are evaluated on the same posts
+            load_val(data, RelationSchema.load(schema))
+            checked.add(val)
         check_outputs([_file(config, cell, seed)])
 
 
-def _measure(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
-    """Train a cell, and measure it on ``data.val``: figures, and counts by post."""
-    # Measured here, once, with what each post adds; not by training itself as well.
-    alone = config.model_copy(update={"data": config.data.model_copy(update={"val": None})})
-    trained = train_relations(alone, out)
+def _train_and_evaluate(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
+    """Train a cell and evaluate it on ``data.val``: figures, and counts by post."""
+    # Evaluated here, with the counts of each post, instead of by the training.
+    data = config.data.model_copy(update={"val": None})
+    trained = train_relations(config.model_copy(update={"data": data}), out)
     extractor = Extractor.from_pretrained(out)
-    judged = predict_pairs(extractor, load_val(config.data, extractor.schema))
-    gold, names, forward, backward = judged.gold, judged.post_ids, judged.forward, judged.backward
-    found = evaluate_predictions(gold, forward, backward, names, extractor.schema)
-    figures = {
-        key: found[key]
-        for key in (
-            "micro_f1_order_free", "micro_f1", "micro_precision", "micro_recall", "macro_f1",
-            "accuracy", "pairs", "positives",
-        )
-    }  # fmt: skip
-    free = order_free(forward, backward, extractor.schema)
-    counts: dict[str, list[int]] = {}
-    nota = extractor.schema.nota
-    for post, label, told in zip(names, gold, free, strict=True):
-        sums = counts.setdefault(post, [0, 0, 0])
-        for i, count in enumerate(positive_counts([label], [told], nota)[0].tolist()):
-            sums[i] += count
+    schema = extractor.schema
+    predictions = predict_pairs(extractor, load_val(config.data, schema))
+    gold, forward, backward = predictions.gold, predictions.forward, predictions.backward
+    figures = evaluate_predictions(gold, forward, backward, predictions.post_ids, schema)
+    keys = (*FIGURES, "micro_precision", "micro_recall", "accuracy", "pairs", "positives")
+    counts: dict[str, Any] = {}
+    rows = positive_counts(gold, order_free(forward, backward, schema), schema.nota)
+    for post, row in zip(predictions.post_ids, rows, strict=True):
+        counts[post] = counts.get(post, 0) + row
     return {
-        "fold": trained["dev"],
-        "val": figures,
-        # For paired tests: right, told and gold positives of each post, in the file's order.
-        "counts": [" ".join(map(str, row)) for row in zip(*counts.values(), strict=True)],
+        "dev": trained["dev"],
+        "val": {key: figures[key] for key in keys},
+        # For paired tests: true, predicted and gold positives of each post, in the file's order.
+        "counts": [" ".join(map(str, row)) for row in np.array([*counts.values()]).T.tolist()],
     }
 
 
@@ -194,13 +188,13 @@ def compare(
 ) -> list[dict[str, Any]]:
     """A row for each cell: means and deviations over seeds, and its difference to its reference.
 
-    The difference is that of the mean order-free micro-F1 over seeds that both cells have, its
-    interval and p-value those of a bootstrap that resamples posts and seeds, the same for both.
+    The difference is that of the mean order-free micro-F1 over the seeds that both cells have. Its
+    interval and p-value come from a bootstrap over posts and seeds, the same for both cells.
 
     Returns:
         Mappings of ``cell, seeds``, a ``mean`` and ``deviation`` for each figure, its ``reference``
-        (None for one), the seeds that both have (``shared``), and ``difference, difference_ci, p``
-        (None for a reference and where no seed is shared).
+        (None for a reference cell), the seeds that both have (``shared``), and ``difference,
+        difference_ci, p`` (None for a reference and if no seed is shared).
     """
     cells: dict[str, dict[int, Mapping[str, Any]]] = {}
     for result in results:
@@ -209,55 +203,48 @@ def compare(
     for name, runs in cells.items():
         row: dict[str, Any] = {"cell": name, "seeds": sorted(runs)}
         for key in FIGURES:
-            row[key] = spread([run["val"][key] for run in runs.values()])
+            row[key] = seed_statistics([run["val"][key] for run in runs.values()])
         other = reference if isinstance(reference, str) else reference.get(name, name)
-        against = cells.get(other, {})
-        shared = sorted(runs.keys() & against.keys())
+        other_runs = cells.get(other, {})
+        shared = sorted(runs.keys() & other_runs.keys())
         row |= {"reference": None if name == other else other, "shared": shared}
         row |= {"difference": None, "difference_ci": None, "p": None}
         if name != other and shared:
-            ours = np.array([counts_of(runs[seed]) for seed in shared])
-            theirs = np.array([counts_of(against[seed]) for seed in shared])
+            ours = np.array([counts_by_post(runs[seed]) for seed in shared])
+            theirs = np.array([counts_by_post(other_runs[seed]) for seed in shared])
             if ours.shape != theirs.shape:
-                raise InputError(f"cells {name!r} and {other!r} measure different posts")
+                raise InputError(f"cells {name!r} and {other!r} were evaluated on different posts")
             row |= paired_difference(ours, theirs, draws)
         rows.append(row)
     return rows
 
 
 def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a reader of :func:`compare`'s rows should know, a line each."""
-    found = []
+    """What a reader of :func:`compare`'s rows should know, one line each."""
+    lines = []
     for row in rows:
         cell, other = row["cell"], row["reference"]
         if other is not None and not row["shared"]:
-            found.append(
-                f"{cell} is compared with nothing: no result of {other} with the same seed is "
-                "finished and among the cells that were asked"
-            )
+            lines.append(f"{cell} is not compared: {other} has no finished result with its seeds")
         elif other is not None and len(row["shared"]) == 1:
-            found.append(
-                f"{cell} and {other} have one seed in common, so that the interval tells what "
-                "other posts would change, not what another training would"
+            lines.append(
+                f"{cell} and {other} share one seed, so that the interval covers other posts, not "
+                "another training"
             )
-    return found
+    return lines
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows of :func:`compare` as a Markdown table, in per cent."""
-    lines = [
-        "| cell | seeds | order-free F1 | given-order F1 | macro-F1 | difference | p |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    lines = []
     for row in rows:
-        cells = [row["cell"], str(len(row["seeds"]))]
-        for key in FIGURES:
-            cells.append(percent(row[key]))
+        cells = [row["cell"], len(row["seeds"]), *(percent(row[key]) for key in FIGURES)]
         if row["difference"] is None:
             cells += ["", ""]
         else:
             low, high = row["difference_ci"]
             cells.append(f"{100 * row['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
             cells.append(f"{row['p']:.3f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append(cells)
+    header = ("cell", "seeds", "order-free F1", "given-order F1", "macro-F1", "difference", "p")
+    return markdown_table(header, lines) + "\n"

@@ -1,7 +1,7 @@
-"""The finished cells of a grid: what their files hold, and whose they are.
+"""The finished cells of a grid: what their files hold, and how they are checked.
 
-A file holds figures and counts by post, never a text or a label. It is believed only where it is of
-the configuration that is asked for, and where its figure is that of its counts.
+A file holds figures and counts by post, never a text or a label. It is used only if it belongs to the
+requested configuration, and if its figure agrees with its counts.
 """
 
 from __future__ import annotations
@@ -23,83 +23,88 @@ from rukh.schema.schema import RelationSchema
 from rukh.training.relation_task import RelationTrainingConfig
 from rukh.utils.files import read_json, sha256
 
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Counts: TypeAlias = Annotated[str, Field(pattern=r"^\d{1,9}( \d{1,9})*$")]
 _FILES = ("train", "val", "captions", "val_captions")
-_HASHED = re.compile(r".* [0-9a-f]{16}", re.S)
+_NAME_AND_HASH = re.compile(r".* [0-9a-f]{16}", re.S)
 
 
 class _Figures(Record):
-    micro_f1_order_free: Share
-    micro_f1: Share
-    micro_precision: Share
-    micro_recall: Share
-    macro_f1: Share
-    accuracy: Share
+    micro_f1_order_free: Fraction
+    micro_f1: Fraction
+    micro_precision: Fraction
+    micro_recall: Fraction
+    macro_f1: Fraction
+    accuracy: Fraction
     pairs: int
     positives: int
 
     @model_validator(mode="after")
     def _agree(self) -> _Figures:
-        both = self.micro_precision + self.micro_recall
-        told = 2 * self.micro_precision * self.micro_recall / both if both else 0.0
-        if abs(told - self.micro_f1) > 1e-9:
-            raise ValueError("micro_f1 is not that of its precision and recall")
+        total = self.micro_precision + self.micro_recall
+        f1 = 2 * self.micro_precision * self.micro_recall / total if total else 0.0
+        if abs(f1 - self.micro_f1) > 1e-9:
+            raise ValueError("micro_f1 does not follow from precision and recall")
         return self
 
 
-class _Result(Record):
-    """What a finished cell's file holds."""
+class _RunRecord(Record):
+    """The content of a finished cell's file."""
 
     cell: str
     seed: int
     configuration: dict[str, Any]
-    fold: dict[str, float]
+    dev: dict[str, float]
     val: _Figures
     counts: tuple[Counts, Counts, Counts]
 
     @model_validator(mode="after")
-    def _of_the_same_posts(self) -> _Result:
+    def _same_posts(self) -> _RunRecord:
         if len({row.count(" ") for row in self.counts}) > 1:
             raise ValueError("counts are of different numbers of posts")
         return self
 
 
-def read_cell(path: Path, cell: str, seed: int, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """A finished cell's file. Raises InputError where it is broken or not that cell's."""
+def read_record(path: Path, cell: str, seed: int, requested: Mapping[str, Any]) -> dict[str, Any]:
+    """A finished cell's file. Raises InputError if it is broken or of another cell."""
     result: dict[str, Any] = read_json(path)
     where, fix = str(path), "remove it, or name another results folder"
     try:
-        told = _Result.model_validate(result)
+        record = _RunRecord.model_validate(result)
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(
-            f"is no result of a cell: {first['msg']}",
+            f"not the result of a cell: {first['msg']}",
             where=where,
             field=".".join(map(str, first["loc"])) or None,
             fix=fix,
         ) from None
-    if (told.cell, told.seed) != (cell, seed):
-        raise InputError(f"the result is of {told.cell}, seed {told.seed}", where=where, fix=fix)
-    stored = _filled(told.configuration)
+    if (record.cell, record.seed) != (cell, seed):
+        raise InputError(f"the result of {record.cell}, seed {record.seed}", where=where, fix=fix)
+    stored = _with_defaults(record.configuration)
     if stored is not None:
         for key in _FILES:
-            stored["data"][key] = _same(stored["data"][key], asked["data"][key])
-        for mine, other in zip([stored, *stored["mix"]], [asked, *asked["mix"]], strict=False):
-            mine["relations"] = _same(mine["relations"], other["relations"])
-            if "train" in other:
-                mine["train"] = _same(mine["train"], other["train"])
-    if stored != asked:
-        differs = "it is none" if stored is None else ", ".join(_differences(stored, asked))
-        raise InputError(
-            f"the result is of another configuration: {differs}",
-            where=where,
-            fix="mend the grid, remove the result, or name another results folder",
+            stored["data"][key] = _match(stored["data"][key], requested["data"][key])
+        corpora = zip(
+            [stored, *stored["extra_corpora"]],
+            [requested, *requested["extra_corpora"]],
+            strict=False,
         )
-    counted = float(f1_from_counts(np.array(counts_of(result)).sum(-1)))
-    if abs(counted - told.val.micro_f1_order_free) > 1e-9:
+        for mine, other in corpora:
+            mine["schema"] = _match(mine["schema"], other["schema"])
+            if "train" in other:
+                mine["train"] = _match(mine["train"], other["train"])
+    if stored != requested:
+        difference = "invalid" if stored is None else ", ".join(_differences(stored, requested))
         raise InputError(
-            f"order-free F1 is {told.val.micro_f1_order_free:.4f}, but {counted:.4f} by its counts",
+            f"the result of another configuration: {difference}",
+            where=where,
+            fix="correct the grid, remove the result, or name another results folder",
+        )
+    f1 = float(f1_from_counts(np.array(counts_by_post(result)).sum(-1)))
+    if abs(f1 - record.val.micro_f1_order_free) > 1e-9:
+        raise InputError(
+            f"order-free F1 is {record.val.micro_f1_order_free:.4f}, but {f1:.4f} by its counts",
             where=where,
             fix=fix,
         )
@@ -107,26 +112,24 @@ def read_cell(path: Path, cell: str, seed: int, asked: Mapping[str, Any]) -> dic
 
 
 def identity(config: RelationTrainingConfig, finished: bool = False) -> dict[str, Any]:
-    """The configuration without notes, and with data files and schemas known by their content, not
-    their place; by their name alone where they are not at hand and nothing is to be trained.
-    Taggers, encoders, teachers and unlabelled files are known by name.
+    """The configuration, with data files and schemas identified by their content, not their path.
+
+    Files that are absent are identified by their name if nothing is to be trained (``finished``).
+    Taggers and encoders are identified by name. The notes for the model card are left out.
     """
-    plain = config.model_dump(mode="json", exclude={"notes"})
+    plain = config.model_dump(mode="json", by_alias=True, exclude={"card_notes"})
     for key in _FILES:
         if (file := getattr(config.data, key)) is not None:
             plain["data"][key] = _file(file, finished)
-    plain["relations"] = _schema(config.relation_schema, finished)
-    for told, other in zip(plain["mix"], config.extra_corpora, strict=True):
-        told["train"] = _file(other.train, finished)
-        told["relations"] = _schema(other.relations, finished)
+    plain["schema"] = _schema(config.relation_schema, finished)
+    for entry, other in zip(plain["extra_corpora"], config.extra_corpora, strict=True):
+        entry["train"] = _file(other.train, finished)
+        entry["schema"] = _schema(other.relation_schema, finished)
     for key in ("images", "val_images"):
         folder = getattr(config.data, key)
         plain["data"][key] = None if folder is None else folder.name
-    # Without teachers the unlabelled files are not read.
-    files = config.distillation.unlabelled if config.distillation.teachers else ()
-    plain["distillation"]["unlabelled"] = [file.name for file in files]
-    found: dict[str, Any] = json.loads(json.dumps(plain))
-    return found
+    result: dict[str, Any] = json.loads(json.dumps(plain))
+    return result
 
 
 def _file(file: Path, finished: bool) -> str:
@@ -146,44 +149,49 @@ def _schema(source: str, finished: bool) -> str:
         return Path(source).name
     # Without defaults, so that a field that is added later changes nothing.
     content = schema.model_dump_json(exclude_defaults=True).encode()
-    digest = hashlib.sha256(content).hexdigest()
-    return f"{Path(source).name} {digest[:16]}"
+    return f"{Path(source).name} {hashlib.sha256(content).hexdigest()[:16]}"
 
 
-def _same(stored: Any, asked: Any) -> Any:
-    """``asked``, where one of the two is a name alone, and it is the other's name: what is not at
-    hand now, or was not looked into when the cell was finished, is known by its name.
+def _match(stored: Any, requested: Any) -> Any:
+    """``requested`` if it and ``stored`` have the same name and at most one of them has a hash, else
+    ``stored``.
     """
-    if not (stored and asked) or (_HASHED.fullmatch(stored) and _HASHED.fullmatch(asked)):
+    if not (stored and requested) or (
+        _NAME_AND_HASH.fullmatch(stored) and _NAME_AND_HASH.fullmatch(requested)
+    ):
         return stored
-    names = {Path(one[:-17] if _HASHED.fullmatch(one) else one).name for one in (stored, asked)}
-    return asked if len(names) == 1 else stored
+    names = {
+        Path(one[:-17] if _NAME_AND_HASH.fullmatch(one) else one).name
+        for one in (stored, requested)
+    }
+    return requested if len(names) == 1 else stored
 
 
-def _filled(stored: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A finished cell's configuration with the defaults of keys that came after it: a key that is
-    added keeps, by its default, what was done before. None for what is no configuration.
-    """
+def _with_defaults(stored: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A stored configuration with the defaults of keys that were added later; None if invalid."""
     try:
-        told = RelationTrainingConfig.model_validate(stored)
+        config = RelationTrainingConfig.model_validate(stored)
     except ValidationError:
         return None
-    found: dict[str, Any] = json.loads(json.dumps(told.model_dump(mode="json", exclude={"notes"})))
-    return found
+    plain = config.model_dump(mode="json", by_alias=True, exclude={"card_notes"})
+    result: dict[str, Any] = json.loads(json.dumps(plain))
+    return result
 
 
-def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any], at: str = "") -> list[str]:
+def _differences(
+    stored: Mapping[str, Any], requested: Mapping[str, Any], prefix: str = ""
+) -> list[str]:
     """The keys in which two configurations of the same form differ, with both values."""
-    found = []
-    for key, value in asked.items():
+    lines = []
+    for key, value in requested.items():
         other = stored[key]
         if isinstance(value, dict) and isinstance(other, dict):
-            found += _differences(other, value, f"{at}{key}.")
+            lines += _differences(other, value, f"{prefix}{key}.")
         elif value != other:
-            found.append(f"{at}{key} is {other!r} there and {value!r} here")
-    return found
+            lines.append(f"{prefix}{key} is {other!r} there and {value!r} here")
+    return lines
 
 
-def counts_of(result: Mapping[str, Any]) -> list[list[int]]:
-    """A result's right, told and gold positives by post, ``(3, posts)``."""
+def counts_by_post(result: Mapping[str, Any]) -> list[list[int]]:
+    """A result's true, predicted and gold positives by post, ``(3, posts)``."""
     return [[int(count) for count in row.split()] for row in result["counts"]]

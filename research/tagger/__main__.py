@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from research.command import command_line, main
+from rukh.arguments.label_map import normalize_label
 from rukh.arguments.tagger import load_tagger
 from rukh.cli import options
-from rukh.data.conll import gold_spans, read_tagged
+from rukh.data.conll import read_tagged
 from rukh.errors import InputError
 from rukh.evaluation.tagger import evaluate_tagger
 from rukh.utils.files import check_outputs, write_json
@@ -26,7 +27,7 @@ def tagger(
 ) -> None:
     """Measure a tagger: the entities it detects, and the types it assigns to given spans."""
     check_outputs([json], data)
-    examples = [gold_spans(sentence) for sentence in read_tagged(data)]
+    examples = list(read_tagged(data, normalize_label))
     if not any(spans for _, spans in examples):
         raise InputError("holds no entity", where=str(data))
     result = {"data": str(data), "tagger": name, **evaluate_tagger(load_tagger(name), examples)}

@@ -25,7 +25,8 @@ from research.seeds.seed_statistics import percent, spread
 from research.zero_shot.unseen import calibrated, few_shot, measure, only
 from rukh.config import load_config
 from rukh.data.corpus import read_corpus
-from rukh.data.readers import group_posts, read
+from rukh.data.merging import merge_posts
+from rukh.data.readers import read
 from rukh.errors import InputError
 from rukh.extractor import Extractor
 from rukh.records import Post, Record
@@ -95,7 +96,7 @@ def run(config: ZeroShotConfig, work: Path, finished: bool = False) -> Iterator[
     if not finished:
         for file in config.test:
             posts += [
-                schema.resolve_labels(p, str(file)) for p in group_posts(read(file, config.format))
+                schema.resolve_labels(p, str(file)) for p in merge_posts(read(file, config.format))
             ]
     known: dict[str, float] = {}
     for split in (config.calibration, *config.splits):

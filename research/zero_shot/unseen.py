@@ -22,7 +22,7 @@ from rukh.extractor import Extractor
 from rukh.modeling.directions import column_mask, target_columns
 from rukh.modeling.model import RelationModel
 from rukh.modeling.text_encoder import TextEncoder
-from rukh.records import Direction, Post, both_orders
+from rukh.records import Post, both_orders
 from rukh.schema.schema import RelationSchema
 from rukh.training.calibration import fit_unseen
 from rukh.training.few_shot import add_relations
@@ -209,18 +209,18 @@ def _told(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -
     """The probabilities in the order that the data gives, ``(Q, R)``."""
     asking = Extractor(extractor.model, schema=schema)
     logits = _logits(asking, posts, _pairs(posts))
-    return asking.model.probabilities(logits, asking.bank, "given")[:, 1:]
+    return asking.model.probabilities(logits, asking.bank, directed=True)[:, 1:]
 
 
 def _both_ways(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -> BothWays:
     asking = Extractor(extractor.model, schema=schema)
     logits = _logits(asking, posts, [both_orders(post.pairs or ()) for post in posts])
 
-    def told(some: Tensor, direction: Direction) -> Tensor:
-        return asking.model.probabilities(some, asking.bank, direction)[:, 1:]
+    def told(some: Tensor, directed: bool) -> Tensor:
+        return asking.model.probabilities(some, asking.bank, directed)[:, 1:]
 
     there, back = logits[::2], logits[1::2]
-    return BothWays(told(there, "given"), told(there, "either"), told(back, "either"))
+    return BothWays(told(there, True), told(there, False), told(back, False))
 
 
 def _logits(

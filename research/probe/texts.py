@@ -149,4 +149,6 @@ def sentence(
         >>> text, [text[a:b] for a, b in spans.values()]
         ('Throwback: Ada and Rex', ['Ada', 'Rex'])
     """
-    return fill_template(pick(random, OPENINGS) + pick(random, cores) + pick(random, CLOSINGS), names)
+    return fill_template(
+        pick(random, OPENINGS) + pick(random, cores) + pick(random, CLOSINGS), names
+    )

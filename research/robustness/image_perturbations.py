@@ -1,7 +1,7 @@
-"""What may befall a post's picture; see :mod:`research.robustness.perturbations` for the form.
+"""Perturbations of a post's image; see :mod:`research.robustness.perturbations` for the interface.
 
-A post whose picture is not there, or cannot be read, stays as it is. Changed pictures are PNG
-bytes, so that nothing but what was meant is lost.
+A post whose image is missing or unreadable is not changed. Changed images are PNG bytes, so that nothing
+else is lost.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from research.robustness.perturbations import SHARES, Others, proper
+from research.robustness.perturbations import SHARES, Others, clip_box
 from rukh.errors import InputError
 from rukh.modeling.image_io import load_image
 from rukh.records import Post
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from PIL import Image
 
 BLUR = (0.0, 0.01, 0.02, 0.04)
-"""Radius of the blur, in longest sides of the picture, by severity."""
+"""Radius of the blur, in longest sides of the image, by severity."""
 CROP = (1.0, 0.8, 0.6, 0.4)
-"""Share of the picture's area that is left, by severity."""
+"""Share of the image's area that is kept, by severity."""
 QUALITY = (0, 30, 10, 3)
-"""JPEG's quality, by severity; 0 stands for no JPEG."""
+"""JPEG quality, by severity; 0 stands for no compression."""
 OCCLUSION = (0.0, 0.1, 0.25, 0.5)
-"""Share of the picture's area under a grey rectangle, by severity."""
+"""Share of the image's area under a grey rectangle, by severity."""
 
 
 def blur(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """A Gaussian blur."""
+    """Blur the image (Gaussian)."""
     from PIL import ImageFilter
 
     return _changed(
@@ -42,8 +42,8 @@ def blur(post: Post, severity: int, random: np.random.Generator, others: Others)
 
 
 def crop(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """A part of the picture, at a random place, of the picture's form; boxes follow, and one that
-    lies outside becomes a sliver at the nearest edge.
+    """Keep a part of the image at a random place, with the image's aspect ratio. Boxes follow; one that
+    lies outside becomes a narrow box at the nearest edge.
     """
     side = CROP[severity] ** 0.5
     left, top = (random.random(2) * (1 - side)).tolist()
@@ -59,7 +59,7 @@ def crop(post: Post, severity: int, random: np.random.Generator, others: Others)
     objects = tuple(
         o.model_copy(
             update={
-                "box": proper(
+                "box": clip_box(
                     *((v - (left, top)[i % 2]) / side for i, v in enumerate(o.box)),
                 )
             }
@@ -70,54 +70,52 @@ def crop(post: Post, severity: int, random: np.random.Generator, others: Others)
 
 
 def jpeg(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """JPEG at a low quality."""
+    """Compress with a low JPEG quality."""
     from PIL import Image
 
-    def squeezed(image: Image.Image) -> Image.Image:
+    def compressed(image: Image.Image) -> Image.Image:
         stream = io.BytesIO()
         image.save(stream, "JPEG", quality=QUALITY[severity])
         return Image.open(stream).convert("RGB")
 
-    return _changed(post, severity, squeezed)
+    return _changed(post, severity, compressed)
 
 
 def occlusion(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """A grey rectangle of the picture's form at a random place."""
+    """Cover a random place with a grey rectangle of the image's aspect ratio."""
     side = OCCLUSION[severity] ** 0.5
     left, top = (random.random(2) * (1 - side)).tolist()
 
-    def covered(image: Image.Image) -> Image.Image:
+    def occluded(image: Image.Image) -> Image.Image:
         wide, high = image.size
         x, y = round(left * wide), round(top * high)
         image.paste((127, 127, 127), (x, y, x + round(side * wide), y + round(side * high)))
         return image
 
-    return _changed(post, severity, covered)
+    return _changed(post, severity, occluded)
 
 
 def image_swap(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """Another post's picture for a share of the posts whose picture is there."""
+    """Give a share of the posts with a readable image another post's image."""
     hit, place = random.random(), random.random()
-    count = len(others.pictures)
-    if not others.shows(post) or hit >= SHARES[severity] or count < 2:
+    count = len(others.images)
+    if not others.has_image(post) or hit >= SHARES[severity] or count < 2:
         return post
     at = int(place * count)
-    if others.pictures[at] == post.image:
+    if others.images[at] == post.image:
         at -= 1
-    return post.model_copy(update={"image": others.pictures[at]})
+    return post.model_copy(update={"image": others.images[at]})
 
 
-def picture_removal(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """No picture for a share of the posts."""
-    gone = random.random() < SHARES[severity] and others.shows(post)
+def image_removal(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
+    """Remove the image of a share of the posts."""
+    gone = random.random() < SHARES[severity] and others.has_image(post)
     return post.model_copy(update={"image": None}) if gone else post
 
 
-def foreign_pictures(
-    post: Post, severity: int, random: np.random.Generator, others: Others
-) -> Post:
-    """Pictures of something else beside a share of the posts; the others, and all at severity 0,
-    have none.
+def foreign_images(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
+    """Give a share of the posts an image of something else; the others, and all at severity 0, have
+    none.
     """
     if not others.foreign:
         return post
@@ -125,11 +123,11 @@ def foreign_pictures(
     if hit < SHARES[severity]:
         chosen = others.foreign[int(place * len(others.foreign))]
         return post.model_copy(update={"image": chosen})
-    return post.model_copy(update={"image": None}) if others.shows(post) else post
+    return post.model_copy(update={"image": None}) if others.has_image(post) else post
 
 
 def _changed(post: Post, severity: int, change: Callable[[Image.Image], Image.Image]) -> Post:
-    """The post with its picture changed; the post itself at severity 0 or without a picture."""
+    """The post with its image changed; the post itself at severity 0 or without a readable image."""
     if post.image is None or not severity:
         return post
     try:

@@ -1,10 +1,10 @@
-"""What may befall a post: noise in its words, wrong inputs, moved boxes, turned pairs.
+"""Perturbations of a post: noise in its words, wrong inputs, moved boxes, swapped pairs.
 
-A perturbation takes a typed post and a severity from 0 (nothing, or the row's own baseline) to 3,
-and gives the post as it would then be; those of pictures are in :mod:`research.robustness.image_perturbations`.
-Names resolve in :mod:`rukh.registry`. The random generator is begun anew for each post and
-perturbation and draws the same numbers at every severity, so that what a low severity touches a
-higher one touches as well. Argument ids and the number of pairs stay.
+A perturbation takes a typed post and a severity from 0 (no change, or the row's own baseline) to 3, and
+returns the changed post; those of images are in :mod:`research.robustness.image_perturbations`. The
+random generator is seeded anew for each post and perturbation and draws the same numbers at every
+severity, so that a higher severity changes what a lower one changes. Argument ids and the number of
+pairs stay.
 """
 
 from __future__ import annotations
@@ -21,28 +21,27 @@ from rukh.modeling.image_io import load_image
 from rukh.records import MAX_TEXT, Argument, Box, Pair, Post, VisualObject
 
 SHARES = (0.0, 0.25, 0.5, 1.0)
-"""Of the things that a perturbation may touch, how many it does, by severity."""
+"""Share of the candidates that a perturbation changes, by severity."""
 TYPOS = (0.0, 0.05, 0.15, 0.3)
 """Share of the words that are misspelt, by severity."""
 JITTER = (0.0, 0.05, 0.15, 0.3)
-"""Deviation of a box's edges, in widths and heights of the box, by severity."""
-SMALLEST = 0.01
-"""Least side of a box that was moved or cropped, as a fraction of the picture."""
-TURNED = "turned_by_study"
-"""In a pair's ``meta``: its label is that of the other order."""
+"""Standard deviation of a box's edges, in widths and heights of the box, by severity."""
+MIN_SIDE = 0.01
+"""Smallest side of a moved or cropped box, as a fraction of the image."""
+SWAPPED = "swapped_by_study"
+"""Key in a pair's ``meta``: its label is that of the other order."""
 
 _EMOJI = ("😀", "😂", "🔥", "❤️", "👏", "🎉", "😍", "🙏", "💯", "👀")
-# Tokenized tweets part "#" from its word, and "RT @name" from its colon.
+# Tokenized tweets separate "#" from its word, and "RT @name" from its colon.
 _HANDLES = re.compile(r"(?:\bRT\s+)?@\s?\w+(?:\s?:(?=\s|$))?\s*|#\s?\w+\s*|https?://\S+\s*")
 
 
 class Others:
-    """What other posts hold, for perturbations that set one thing in another's place.
+    """What other posts hold, for perturbations that replace one thing with another.
 
     Args:
         posts: All posts of the study, typed.
-        foreign: Pictures of something else; see
-            :func:`research.robustness.image_perturbations.foreign_pictures`.
+        foreign: Images of something else, for ``foreign-pictures``.
     """
 
     def __init__(self, posts: Sequence[Post], foreign: Sequence[Path] = ()) -> None:
@@ -50,17 +49,17 @@ class Others:
         self.types = sorted({a.type for post in posts for a in post.arguments if a.type})
         self.captions = list(dict.fromkeys(post.caption for post in posts if post.caption))
         found = (post.image for post in posts)
-        self.pictures = list(dict.fromkeys(i for i in found if i is not None and _is_readable(i)))
-        self._there = set(self.pictures)
+        self.images = list(dict.fromkeys(i for i in found if i is not None and _is_readable(i)))
+        self._readable = set(self.images)
         self.words: dict[str | None, list[tuple[str, str]]] = {}
         for post in posts:
             for entity in post.entities:
                 words = self.words.setdefault(entity.type, [])
                 words.append((post.id, post.surface(entity.id)))
 
-    def shows(self, post: Post) -> bool:
-        """Whether a post's picture is there and can be read."""
-        return post.image in self._there
+    def has_image(self, post: Post) -> bool:
+        """Whether a post has an image that can be read."""
+        return post.image in self._readable
 
 
 Perturbation: TypeAlias = Callable[[Post, int, np.random.Generator, Others], Post]
@@ -75,16 +74,16 @@ class Edit(NamedTuple):
 
 
 def rewrite(post: Post, edits: Iterable[Edit]) -> Post:
-    """The post with its text edited and its entities' offsets moved along.
+    """The post with its text edited and its entities' offsets adjusted.
 
-    Of edits that overlap the first is made. Those that reach over an entity's edge are not made,
-    nor those that would leave nothing of one but white space. What is inserted at an entity's edge
-    stays outside of it. The source's tokens are dropped.
+    Of overlapping edits only the first is made. Edits that cross an entity's edge are skipped, and so are
+    those that would leave only white space of an entity. Insertions at an entity's edge stay outside of
+    it. The source's tokens are dropped.
 
     Example:
         >>> post = Post(id="1", text="in Rome now", entities=[{"id": "r", "start": 3, "end": 7}])
-        >>> told = rewrite(post, [Edit(0, 2, "near"), Edit(3, 7, "Old Oslo"), Edit(7, 7, "!")])
-        >>> told.text, told.surface("r")
+        >>> changed = rewrite(post, [Edit(0, 2, "near"), Edit(3, 7, "Old Oslo"), Edit(7, 7, "!")])
+        >>> changed.text, changed.surface("r")
         ('near Old Oslo! now', 'Old Oslo')
     """
     edges = {edge for e in post.entities for edge in (e.start, e.end)}
@@ -110,7 +109,7 @@ def rewrite(post: Post, edits: Iterable[Edit]) -> Post:
 
 
 def _edited(text: str, edits: Sequence[Edit], start: int, end: int) -> str:
-    """A part of a text with the edits made that lie in it."""
+    """A part of a text with the edits inside it."""
     parts = []
     for edit in edits:
         parts += [text[start : edit.start], edit.words]
@@ -119,7 +118,7 @@ def _edited(text: str, edits: Sequence[Edit], start: int, end: int) -> str:
 
 
 def _moved(edge: int, edits: Sequence[Edit], start: bool) -> int:
-    """Where an entity's edge goes; an insertion right at it pushes only a start."""
+    """The new offset of an entity's edge; an insertion at the edge moves only a start."""
     return edge + sum(
         len(edit.words) - (edit.end - edit.start)
         for edit in edits
@@ -128,8 +127,8 @@ def _moved(edge: int, edits: Sequence[Edit], start: bool) -> int:
 
 
 def typos(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """One misspelling in each of a share of the words of four letters or more, names too: two
-    letters swapped, one left out, or one doubled.
+    """Misspell a share of the words of four letters or more: two letters swapped, one removed, or one
+    doubled.
     """
     edits = []
     for match in re.finditer(r"[^\W\d_]{4,}", post.text):
@@ -143,7 +142,7 @@ def typos(post: Post, severity: int, random: np.random.Generator, others: Others
 
 
 def casing(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """A share of the words in lower case or, one in four of these, in capitals."""
+    """Write a share of the words in lower case or, one in four of these, in capitals."""
     edits = []
     for match in re.finditer(r"[^\W\d_]+", post.text):
         hit, up = random.random(), random.random() < 0.25
@@ -154,7 +153,7 @@ def casing(post: Post, severity: int, random: np.random.Generator, others: Other
 
 
 def dropped_handles(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """A share of the handles, hashtags and links left out, but those that hold an entity."""
+    """Remove a share of the handles, hashtags and links that contain no entity."""
     edits = []
     for match in _HANDLES.finditer(post.text):
         start, end = match.span()
@@ -165,7 +164,7 @@ def dropped_handles(post: Post, severity: int, random: np.random.Generator, othe
 
 
 def emoji(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """Two emoji behind words of a share of the posts, never inside an entity."""
+    """Insert two emoji after words in a share of the posts, never inside an entity."""
     gaps = [match.end() for match in re.finditer(r"\S+", post.text)]
     gaps = [gap for gap in gaps if not any(e.start < gap < e.end for e in post.entities)]
     if random.random() >= SHARES[severity] or not gaps:
@@ -175,9 +174,7 @@ def emoji(post: Post, severity: int, random: np.random.Generator, others: Others
 
 
 def entity_swap(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """The words of a share of the entities replaced by those of another entity of the same type
-    from another post.
-    """
+    """Replace a share of the entities with another entity of the same type from another post."""
     edits = []
     for entity in post.entities:
         hit, own = random.random(), post.surface(entity.id)
@@ -190,9 +187,9 @@ def entity_swap(post: Post, severity: int, random: np.random.Generator, others: 
 
 
 def wrong_types(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """Another type, one that occurs, for a share of the typed arguments."""
+    """Give a share of the typed arguments another type that occurs in the data."""
 
-    def mistaken(argument: Argument) -> Argument:
+    def with_wrong_type(argument: Argument) -> Argument:
         hit, place = random.random(), random.random()
         wrong = [name for name in others.types if name != argument.type]
         if argument.type is None or not wrong or hit >= SHARES[severity]:
@@ -201,14 +198,14 @@ def wrong_types(post: Post, severity: int, random: np.random.Generator, others: 
 
     return post.model_copy(
         update={
-            "entities": tuple(mistaken(e) for e in post.entities),
-            "objects": tuple(mistaken(o) for o in post.objects),
+            "entities": tuple(with_wrong_type(e) for e in post.entities),
+            "objects": tuple(with_wrong_type(o) for o in post.objects),
         }
     )
 
 
 def caption_swap(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """Another post's caption for a share of the posts that have one."""
+    """Give a share of the posts with a caption another post's caption."""
     hit, place = random.random(), random.random()
     if post.caption is None or hit >= SHARES[severity] or len(others.captions) < 2:
         return post
@@ -220,37 +217,37 @@ def caption_swap(post: Post, severity: int, random: np.random.Generator, others:
 
 
 def caption_removal(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """No caption for a share of the posts."""
+    """Remove the caption of a share of the posts."""
     gone = random.random() < SHARES[severity]
     return post.model_copy(update={"caption": None}) if gone else post
 
 
 def jittered_boxes(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """Every edge of every box moved by a share of the box's side, normally distributed."""
+    """Move every edge of every box by a normally distributed share of the box's side."""
 
-    def shaken(thing: VisualObject) -> VisualObject:
+    def jittered(thing: VisualObject) -> VisualObject:
         x1, y1, x2, y2 = thing.box
         by = random.standard_normal(4) * JITTER[severity] * np.array([x2 - x1, y2 - y1] * 2)
-        return thing.model_copy(update={"box": proper(*(np.array(thing.box) + by).tolist())})
+        return thing.model_copy(update={"box": clip_box(*(np.array(thing.box) + by).tolist())})
 
     if not severity:
         return post
-    return post.model_copy(update={"objects": tuple(shaken(o) for o in post.objects)})
+    return post.model_copy(update={"objects": tuple(jittered(o) for o in post.objects)})
 
 
-def proper(x1: float, y1: float, x2: float, y2: float) -> Box:
-    """The nearest box inside the picture whose sides are at least :data:`SMALLEST`.
+def clip_box(x1: float, y1: float, x2: float, y2: float) -> Box:
+    """The nearest box inside the image whose sides are at least :data:`MIN_SIDE`.
 
     Example:
-        >>> proper(0.5, 1.2, 0.25, 1.5)
+        >>> clip_box(0.5, 1.2, 0.25, 1.5)
         (0.25, 0.99, 0.5, 1.0)
     """
 
     def side(low: float, high: float) -> tuple[float, float]:
         low, high = min(max(min(low, high), 0.0), 1.0), min(max(low, high, 0.0), 1.0)
-        if high - low < SMALLEST:
-            low = min(max((low + high - SMALLEST) / 2, 0.0), 1.0 - SMALLEST)
-            high = low + SMALLEST
+        if high - low < MIN_SIDE:
+            low = min(max((low + high - MIN_SIDE) / 2, 0.0), 1.0 - MIN_SIDE)
+            high = low + MIN_SIDE
         return low, high
 
     (left, right), (top, bottom) = side(x1, x2), side(y1, y2)
@@ -258,12 +255,12 @@ def proper(x1: float, y1: float, x2: float, y2: float) -> Box:
 
 
 def reversed_pairs(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """A share of the pairs given from tail to head; what is right turns round with them."""
+    """Swap head and tail of a share of the pairs; their labels change accordingly."""
     pairs: list[Pair] = []
     for pair in post.pairs or ():
         if random.random() < SHARES[severity]:
-            turned = {"head": pair.tail, "tail": pair.head, "meta": pair.meta | {TURNED: True}}
-            pair = pair.model_copy(update=turned)
+            swapped = {"head": pair.tail, "tail": pair.head, "meta": pair.meta | {SWAPPED: True}}
+            pair = pair.model_copy(update=swapped)
         pairs.append(pair)
     return post if post.pairs is None else post.model_copy(update={"pairs": tuple(pairs)})
 

@@ -40,4 +40,6 @@ def percent(figure: SeedStatistics) -> str:
         ('60.0 ± 14.1', '50.0')
     """
     deviation = figure["deviation"]
-    return f"{100 * figure['mean']:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
+    return f"{100 * figure['mean']:.1f}" + (
+        "" if deviation is None else f" ± {100 * deviation:.1f}"
+    )

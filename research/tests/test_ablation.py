@@ -122,9 +122,8 @@ def test_mistakes_are_told(grid: AblationConfig, tmp_path: Path) -> None:
 
 
 def test_the_command_shows_what_is_finished(grid: AblationConfig, tmp_path: Path) -> None:
-    from typer.testing import CliRunner
-
     from rukh.cli.study import app
+    from typer.testing import CliRunner
 
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(json.loads(grid.model_dump_json())))
     command = ["ablation", str(tmp_path / "grid.yaml"), "--finished"]

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rukh.audit.aux_inputs import AuxFile
+from rukh.cli.study import app
 from typer.testing import CliRunner
 
 from rukh.audit.audit import audit
-from rukh.audit.aux_inputs import AuxFile
 from rukh.audit.report import html
-from rukh.cli.study import app
 from rukh.errors import InputError, MissingDependency
 
 ROWS, POSTS = 900, 450

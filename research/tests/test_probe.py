@@ -38,10 +38,10 @@ from research.probe.posts import (
 )
 from research.probe.posts import _standing as standing
 from research.probe.scenes import Placed, compose, frame_at, scene_size, slots
+from rukh.cli.study import app as study_app
 from typer.testing import CliRunner
 
 from rukh.cli.data import app as data_app
-from rukh.cli.study import app as study_app
 from rukh.data.readers import read
 from rukh.errors import InputError
 from rukh.modeling.regions import box_relation

@@ -13,9 +13,9 @@ from research.robustness import study as study
 from research.robustness.perturbations import Others
 from research.robustness.report import markdown, png
 from research.robustness.study import count, perturbed, robustness
+from rukh.cli.study import app
 from typer.testing import CliRunner
 
-from rukh.cli.study import app
 from rukh.data.readers import write
 from rukh.errors import InputError
 from rukh.evaluation.evaluate import evaluate_posts

@@ -7,10 +7,10 @@ import math
 from pathlib import Path
 
 import pytest
+from research.seeds.__main__ import app
 from research.seeds.study import seeds, table
 from typer.testing import CliRunner
 
-from research.seeds.__main__ import app
 from rukh.errors import InputError
 from rukh.utils.files import read_json, write_json
 

@@ -1,4 +1,4 @@
-"""Figures on relations that a model never saw: which, whether any, and after a few examples."""
+"""Figures on relations that a model never saw: which relation, whether any, and after a few examples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import accuracy_score, roc_auc_score
 from torch import Tensor
 
 from rukh.evaluation.metrics import (
@@ -28,11 +28,11 @@ from rukh.training.calibration import fit_unseen
 from rukh.training.few_shot import add_relations
 
 
-def only(posts: Sequence[Post], names: Sequence[str]) -> list[Post]:
-    """The posts with a pair of these relations, and only such pairs."""
+def only_relations(posts: Sequence[Post], names: Sequence[str]) -> list[Post]:
+    """The posts with a pair of these relations, with only such pairs."""
     kept = []
     for post in posts:
-        pairs = tuple(p for p in post.pairs or () if p.relation in names)
+        pairs = tuple(pair for pair in post.pairs or () if pair.relation in names)
         if pairs:
             kept.append(post.model_copy(update={"pairs": pairs}))
     return kept
@@ -54,33 +54,30 @@ def measure(
         unrelated: Pairs without a relation, at least one.
 
     Returns:
-        ``described, named`` (descriptions, names alone) and ``untyped`` (described, without the
-        types that the data gives), each with ``accuracy, macro_f1``; ``encoder``, the same for the
-        untrained encoder's cosine between text and description; ``rejecting``.
+        ``described, named`` (by descriptions, by names alone) and ``untyped`` (described, without the
+        data's entity types), each with ``accuracy, macro_f1``; ``encoder``, the same for the untrained
+        encoder's cosine between text and description; ``rejecting``.
     """
-    closed = _restricted(schema, unseen)
-    named = closed.model_copy(
-        update={
-            "relations": tuple(
-                r.model_copy(update={"descriptions": (r.name,)}) for r in closed.relations
-            )
-        }
-    )
+    closed = _restrict(schema, unseen)
+    names_only = [r.model_copy(update={"descriptions": (r.name,)}) for r in closed.relations]
+    named = closed.model_copy(update={"relations": tuple(names_only)})
     gold = _labels(posts)
-    bare = [_untyped(post) for post in posts]
-    told = _both_ways(extractor, closed, posts)
+    related = _all_probabilities(extractor, closed, posts)
+    untyped = _probabilities(extractor, closed, [_without_types(post) for post in posts])
     figures: dict[str, Any] = {
-        "described": _closed(told.given, closed, gold),
-        "untyped": _closed(_told(extractor, closed, bare), closed, gold),
-        "named": _closed(_told(extractor, named, posts), named, gold),
-        "encoder": _closed(_cosines(extractor, closed, posts), closed, gold),
+        "described": _closed_figures(related.given, closed, gold),
+        "untyped": _closed_figures(untyped, closed, gold),
+        "named": _closed_figures(_probabilities(extractor, named, posts), named, gold),
+        "encoder": _closed_figures(_encoder_cosines(extractor, closed, posts), closed, gold),
     }
-    none = _both_ways(extractor, closed, unrelated)
+    others = _all_probabilities(extractor, closed, unrelated)
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randperm(len(none.given), generator=generator)[: len(gold)]
-    mixed = BothWays(*(torch.cat([a, b[drawn]]) for a, b in zip(told, none, strict=True)))
-    figures["rejecting"] = _rejecting(mixed.given, closed, gold, extractor.threshold)
-    figures["rejecting"] |= _order_free(mixed.there, mixed.back, closed, gold)
+    drawn = torch.randperm(len(others.given), generator=generator)[: len(gold)]
+    mixed = Probabilities(*(torch.cat([a, b[drawn]]) for a, b in zip(related, others, strict=True)))
+    figures["rejecting"] = _rejecting_figures(mixed.given, closed, gold, extractor.threshold)
+    figures["rejecting"]["expected_calibration_error_order_free"] = _order_free_error(
+        mixed.forward, mixed.backward, closed, gold
+    )
     return figures
 
 
@@ -94,89 +91,87 @@ def few_shot(
     relations: int = 5,
     examples: int = 5,
 ) -> dict[str, float]:
-    """What a few examples of a few unseen relations give, and what they take from the seen ones.
+    """What a few examples of a few unseen relations gain, and what they cost the seen ones.
 
     Args:
-        model: It is changed in place.
+        model: Changed in place.
         schema, unseen, posts, seed: As above; the first ``relations`` unseen ones are new.
-        seen: Pairs of relations that training showed, other than those it was trained on.
+        seen: Pairs of relations that training showed, other than the training pairs.
 
     Returns:
         Macro-F1 among all seen and new relations: ``new_before, new_after`` of the new ones' other
-        pairs, ``old_between, old_after`` of the seen ones, before and after the examples, and
-        ``old_before`` the same before there were new ones; and the ``seconds`` that adapting took.
+        pairs; ``old_between, old_after`` of the seen ones, before and after the examples; and
+        ``old_before``, the same before there were new ones. ``seconds``: the time of adapting.
     """
     new = list(unseen[:relations])
-    known = [name for name in schema.names if name in model.schema.names]
+    old = [name for name in schema.names if name in model.schema.names]
     generator = random.Random(seed)
     chosen: list[Post] = []
     rest: list[Post] = []
     for name in new:
-        found = only(posts, [name])
-        generator.shuffle(found)
-        chosen += found[:examples]
-        rest += found[examples:]
+        own = only_relations(posts, [name])
+        generator.shuffle(own)
+        chosen += own[:examples]
+        rest += own[examples:]
 
-    def scored(names: Sequence[str], some: Sequence[Post]) -> float:
-        closed = _restricted(schema, names)
-        told = _told(Extractor(model), closed, some)
-        return _closed(told, closed, _labels(some))["macro_f1"]
+    def score(names: Sequence[str], some: Sequence[Post]) -> float:
+        closed = _restrict(schema, names)
+        probabilities = _probabilities(Extractor(model), closed, some)
+        return _closed_figures(probabilities, closed, _labels(some))["macro_f1"]
 
-    old_before = scored(known, seen)
-    both = [*known, *new]
-    new_before, old_between = scored(both, rest), scored(both, seen)
+    old_before = score(old, seen)
+    both = [*old, *new]
+    new_before, old_between = score(both, rest), score(both, seen)
     start = time.perf_counter()
-    add_relations(model, _restricted(schema, new), chosen)
+    add_relations(model, _restrict(schema, new), chosen)
     seconds = time.perf_counter() - start
     return {
         "new_before": new_before,
-        "new_after": scored(both, rest),
+        "new_after": score(both, rest),
         "old_before": old_before,
         "old_between": old_between,
-        "old_after": scored(both, seen),
+        "old_after": score(both, seen),
         "seconds": round(seconds, 1),
     }
 
 
-def _restricted(schema: RelationSchema, names: Sequence[str]) -> RelationSchema:
-    """These relations alone, as a closed schema."""
-    kept = tuple(
-        r.model_copy(update={"inverse": r.inverse if r.inverse in names else None})
-        for r in schema.relations
-        if r.name in names
-    )
-    return schema.model_copy(update={"nota": None, "relations": kept})
-
-
-def calibrated(
+def calibrate_unseen(
     extractor: Extractor,
     schema: RelationSchema,
     unseen: Sequence[str],
     posts: Sequence[Post],
     unrelated: Sequence[Post],
 ) -> dict[str, float]:
-    """What a split of its own says of relations that a model never saw: ``unseen_temperature`` and
-    ``unseen_shift`` of :class:`rukh.modeling.model.ModelConfig`, from as many related pairs as unrelated,
-    in the order that the data gives.
+    """Fit ``unseen_temperature`` and ``unseen_shift`` of :class:`rukh.modeling.model.ModelConfig`, on
+    as many related pairs as unrelated, in the order of the data.
     """
-    model, closed = extractor.model, _restricted(schema, unseen)
-    asking = Extractor(model, schema=closed)
-    order, bank = model.config.direction_mode, asking.bank
-
-    # The order of the pairs is known: their reverses are out of the question.
-    told = 1 + len(bank.names)
-    related, none = (_logits(asking, some, _pairs(some))[:, :told] for some in (posts, unrelated))
-    count = min(len(related), len(none))
-    target = torch.tensor([target_columns(name, bank, None, order)[0] for name in _labels(posts)])
+    model, closed = extractor.model, _restrict(schema, unseen)
+    own = Extractor(model, schema=closed)
+    mode, bank = model.config.direction_mode, own.bank
+    # The direction is known: only the columns from head to tail compete.
+    columns = 1 + len(bank.names)
+    related, others = (_logits(own, some, _pairs(some))[:, :columns] for some in (posts, unrelated))
+    count = min(len(related), len(others))
+    target = torch.tensor([target_columns(name, bank, None, mode)[0] for name in _labels(posts)])
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(related), generator=generator)[:count]
-    other = torch.randperm(len(none), generator=generator)[:count]
+    other = torch.randperm(len(others), generator=generator)[:count]
     temperature, shift = fit_unseen(
-        torch.cat([related[chosen], none[other]]),
+        torch.cat([related[chosen], others[other]]),
         torch.cat([target[chosen], torch.zeros(count, dtype=torch.long)]),
-        column_mask(model.schema.names, bank, order)[:told],
+        column_mask(model.schema.names, bank, mode)[:columns],
     )
     return {"unseen_temperature": temperature, "unseen_shift": shift}
+
+
+def _restrict(schema: RelationSchema, names: Sequence[str]) -> RelationSchema:
+    """A closed schema of these relations."""
+    kept = tuple(
+        r.model_copy(update={"inverse": r.inverse if r.inverse in names else None})
+        for r in schema.relations
+        if r.name in names
+    )
+    return schema.model_copy(update={"nota": None, "relations": kept})
 
 
 def _pairs(posts: Sequence[Post]) -> list[list[tuple[str, str]]]:
@@ -187,108 +182,109 @@ def _labels(posts: Sequence[Post]) -> list[str]:
     return [str(p.relation) for post in posts for p in post.pairs or ()]
 
 
-def _untyped(post: Post) -> Post:
+def _without_types(post: Post) -> Post:
     entities = tuple(e.model_copy(update={"type": None}) for e in post.entities)
     return post.model_copy(update={"entities": entities})
 
 
-class BothWays(NamedTuple):
+class Probabilities(NamedTuple):
     """Calibrated probabilities of the schema's relations for every pair, ``(Q, R)`` each.
 
     Attributes:
-        given: From head to tail, as the data gives them.
-        there, back: From head to tail and from tail to head, if nobody knew which is right.
+        given: From head to tail, with the direction known.
+        forward, backward: From head to tail and from tail to head, with the direction unknown.
     """
 
     given: Tensor
-    there: Tensor
-    back: Tensor
+    forward: Tensor
+    backward: Tensor
 
 
-def _told(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -> Tensor:
-    """The probabilities in the order that the data gives, ``(Q, R)``."""
-    asking = Extractor(extractor.model, schema=schema)
-    logits = _logits(asking, posts, _pairs(posts))
-    return asking.model.probabilities(logits, asking.bank, directed=True)[:, 1:]
+def _probabilities(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -> Tensor:
+    """The probabilities with the direction known, ``(Q, R)``."""
+    own = Extractor(extractor.model, schema=schema)
+    logits = _logits(own, posts, _pairs(posts))
+    return own.model.probabilities(logits, own.bank, directed=True)[:, 1:]
 
 
-def _both_ways(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -> BothWays:
-    asking = Extractor(extractor.model, schema=schema)
-    logits = _logits(asking, posts, [both_orders(post.pairs or ()) for post in posts])
-
-    def told(some: Tensor, directed: bool) -> Tensor:
-        return asking.model.probabilities(some, asking.bank, directed)[:, 1:]
-
-    there, back = logits[::2], logits[1::2]
-    return BothWays(told(there, True), told(there, False), told(back, False))
+def _all_probabilities(
+    extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]
+) -> Probabilities:
+    own = Extractor(extractor.model, schema=schema)
+    logits = _logits(own, posts, [both_orders(post.pairs or ()) for post in posts])
+    forward, backward = logits[::2], logits[1::2]
+    settings = ((forward, True), (forward, False), (backward, False))
+    return Probabilities(
+        *(own.model.probabilities(some, own.bank, directed)[:, 1:] for some, directed in settings)
+    )
 
 
 def _logits(
-    asking: Extractor, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
+    extractor: Extractor, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
 ) -> Tensor:
-    return torch.cat([scored.logits for scored in asking.scores(asking.assign_types(posts), pairs)])
+    return torch.cat([s.logits for s in extractor.scores(extractor.assign_types(posts), pairs)])
 
 
-def _cosines(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -> Tensor:
-    """The baseline ``(Q, R)``: what the untrained sentence encoder finds alike."""
+def _encoder_cosines(extractor: Extractor, schema: RelationSchema, posts: Sequence[Post]) -> Tensor:
+    """The baseline ``(Q, R)``: cosines of the untrained sentence encoder."""
     encoder = TextEncoder.load(extractor.model.config.pair.text_encoder).eval()
     with torch.inference_mode():
-        texts = encoder.embed_sentences([post.text for post in posts for _ in post.pairs or ()])
+        texts = encoder.sentences([post.text for post in posts for _ in post.pairs or ()])
         relations = [
-            encoder.embed_sentences([f"{r.name}: {text}" for text in r.descriptions]).mean(0)
+            encoder.sentences([f"{r.name}: {text}" for text in r.descriptions]).mean(0)
             for r in schema.relations
         ]
     return texts @ torch.nn.functional.normalize(torch.stack(relations), dim=-1).T
 
 
-def _closed(told: Tensor, schema: RelationSchema, gold: Sequence[str]) -> dict[str, float]:
-    """Accuracy of the best relation, and macro-F1 over the relations that occur."""
-    said = [schema.names[k] for k in told.argmax(1).tolist()]
-    rows = per_relation(gold, said, schema.names)
-    right = sum(g == s for g, s in zip(gold, said, strict=True))
-    occurring = [row for row in rows if row["support"]]
-    return {"accuracy": right / len(gold), "macro_f1": macro_f1(occurring)}
-
-
-def _rejecting(
-    told: Tensor, schema: RelationSchema, gold: Sequence[str], threshold: float
+def _closed_figures(
+    probabilities: Tensor, schema: RelationSchema, gold: Sequence[str]
 ) -> dict[str, float]:
-    """Figures of ``(N, R)`` related pairs, whose labels ``gold`` are, and then unrelated ones."""
-    score, which = told.max(1)
-    labels: list[str | None] = [*gold, *([None] * (len(told) - len(gold)))]
+    """Accuracy of the best relation, and macro-F1 over the relations that occur."""
+    predicted = [schema.names[k] for k in probabilities.argmax(1).tolist()]
+    rows = per_relation(gold, predicted, schema.names)
+    return {"accuracy": float(accuracy_score(gold, predicted)), "macro_f1": macro_f1(rows)}
+
+
+def _rejecting_figures(
+    probabilities: Tensor, schema: RelationSchema, gold: Sequence[str], threshold: float
+) -> dict[str, float]:
+    """Figures of ``(N, R)`` related pairs, whose labels are ``gold``, followed by unrelated ones."""
+    scores, which = probabilities.max(1)
+    labels: list[str | None] = [*gold, *([None] * (len(probabilities) - len(gold)))]
     best = [schema.names[k] for k in which.tolist()]
-    said = [b if s >= threshold else None for b, s in zip(best, score.tolist(), strict=True)]
-    rows = per_relation(labels, said, schema.names)
-    right = [b == label for b, label in zip(best, labels, strict=True)]
+    predicted = [b if s >= threshold else None for b, s in zip(best, scores.tolist(), strict=True)]
+    related = [label is not None for label in labels]
+    correct = [b == label for b, label in zip(best, labels, strict=True)]
+    rows = per_relation(labels, predicted, schema.names)
     return {
         "macro_f1": macro_f1(rows),
-        "auroc": float(roc_auc_score([label is not None for label in labels], score.tolist())),
-        "expected_calibration_error": calibration_error(score.tolist(), right),
+        "auroc": float(roc_auc_score(related, scores.tolist())),
+        "expected_calibration_error": calibration_error(scores.tolist(), correct),
         "pairs": len(gold),
-        "unrelated": len(told) - len(gold),
+        "unrelated": len(labels) - len(gold),
     }
 
 
-def _order_free(
-    there: Tensor, back: Tensor, schema: RelationSchema, gold: Sequence[str]
-) -> dict[str, float]:
-    """The calibration error where nobody says which argument is the head: both orders are asked,
-    the better is told, and it is right where relation and direction are.
+def _order_free_error(
+    forward: Tensor, backward: Tensor, schema: RelationSchema, gold: Sequence[str]
+) -> float:
+    """The calibration error with the direction unknown: the better of both directions counts, and is
+    correct if relation and direction are.
 
     Args:
-        there, back: ``(N, R)`` of related pairs, whose labels ``gold`` are, and then of others.
+        forward, backward: ``(N, R)`` of related pairs, whose labels are ``gold``, then of others.
     """
     better = [
-        take_better(*ways, schema)
-        for ways in zip(_decisions(there, schema), _decisions(back, schema), strict=True)
+        take_better(*decisions, schema)
+        for decisions in zip(_decisions(forward, schema), _decisions(backward, schema), strict=True)
     ]
-    labels = [*gold, *([None] * (len(there) - len(gold)))]
-    right = [b.relation == label for b, label in zip(better, labels, strict=True)]
-    error = calibration_error([b.score for b in better], right)
-    return {"expected_calibration_error_order_free": error}
+    labels = [*gold, *([None] * (len(forward) - len(gold)))]
+    correct = [b.relation == label for b, label in zip(better, labels, strict=True)]
+    return calibration_error([b.score for b in better], correct)
 
 
-def _decisions(told: Tensor, schema: RelationSchema) -> list[OrderedDecision]:
-    best, which = told.max(1)
+def _decisions(probabilities: Tensor, schema: RelationSchema) -> list[OrderedDecision]:
+    scores, which = probabilities.max(1)
     names = [schema.names[k] for k in which.tolist()]
-    return [OrderedDecision(n, s) for n, s in zip(names, best.tolist(), strict=True)]
+    return [OrderedDecision(n, s) for n, s in zip(names, scores.tolist(), strict=True)]

@@ -1,8 +1,8 @@
 """Ablation: train one configuration again and again, each time with one thing changed.
 
-A grid is a YAML file: a base configuration, the changes that make each cell, and seeds. Every finished
-cell is one small JSON file, so that a grid can be continued another day: cells whose file exists are not
-trained again, and an interrupted cell resumes from its checkpoint.
+A grid is a YAML file: a base configuration, the changes that make each cell, and seeds. Every
+finished cell is one small JSON file, so that a grid can be continued another day: cells whose file exists
+are not trained again, and an interrupted cell resumes from its checkpoint.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ def run(
         finished: Whether to train nothing and yield only finished results.
 
     Raises:
-        InputError: Before anything is trained: an unknown cell, changes that are no configuration, a
-            cell that cannot be evaluated on ``data.val`` or written, or a result that is broken or of
-            another configuration.
+        InputError: Before anything is trained: an unknown cell, changes that are no configuration,
+            a cell that cannot be evaluated on ``data.val`` or written, or a result that is broken
+            or of another configuration.
         WeightsError: Before anything is trained: an encoder of some cell is missing.
     """
     reference = config.reference

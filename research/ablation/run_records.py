@@ -1,7 +1,7 @@
 """The finished cells of a grid: what their files hold, and how they are checked.
 
-A file holds figures and counts by post, never a text or a label. It is used only if it belongs to the
-requested configuration, and if its figure agrees with its counts.
+A file holds figures and counts by post, never a text or a label. It is used only if it belongs to
+the requested configuration, and if its figure agrees with its counts.
 """
 
 from __future__ import annotations
@@ -153,8 +153,8 @@ def _schema(source: str, finished: bool) -> str:
 
 
 def _match(stored: Any, requested: Any) -> Any:
-    """``requested`` if it and ``stored`` have the same name and at most one of them has a hash, else
-    ``stored``.
+    """``requested`` if it and ``stored`` have the same name and at most one of them has a hash,
+    else ``stored``.
     """
     if not (stored and requested) or (
         _NAME_AND_HASH.fullmatch(stored) and _NAME_AND_HASH.fullmatch(requested)

@@ -18,8 +18,8 @@ def make(
 ) -> None:
     """Make the visual probe: posts that only their images decide.
 
-    Writes train.jsonl, val.jsonl, test.jsonl and images/. The images are composed from cut-outs that
-    `make probe-assets` fetches; it takes some minutes.
+    Writes train.jsonl, val.jsonl, test.jsonl and images/. The images are composed from cut-outs
+    that `make probe-assets` fetches; it takes some minutes.
     """
     check_folder(out, {"train.jsonl", "val.jsonl", "test.jsonl", "images"})
     counts = write_probe(out, seed)

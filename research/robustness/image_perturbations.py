@@ -1,7 +1,7 @@
 """Perturbations of a post's image; see :mod:`research.robustness.perturbations` for the interface.
 
-A post whose image is missing or unreadable is not changed. Changed images are PNG bytes, so that nothing
-else is lost.
+A post whose image is missing or unreadable is not changed. Changed images are PNG bytes, so that
+nothing else is lost.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def blur(post: Post, severity: int, random: np.random.Generator, others: Others)
 
 
 def crop(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """Keep a part of the image at a random place, with the image's aspect ratio. Boxes follow; one that
-    lies outside becomes a narrow box at the nearest edge.
+    """Keep a part of the image at a random place, with the image's aspect ratio. Boxes follow; one
+    that lies outside becomes a narrow box at the nearest edge.
     """
     side = CROP[severity] ** 0.5
     left, top = (random.random(2) * (1 - side)).tolist()
@@ -127,7 +127,7 @@ def foreign_images(post: Post, severity: int, random: np.random.Generator, other
 
 
 def _changed(post: Post, severity: int, change: Callable[[Image.Image], Image.Image]) -> Post:
-    """The post with its image changed; the post itself at severity 0 or without a readable image."""
+    """The post with its image changed; unchanged at severity 0 or without a readable image."""
     if post.image is None or not severity:
         return post
     try:

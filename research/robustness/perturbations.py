@@ -1,10 +1,10 @@
 """Perturbations of a post: noise in its words, wrong inputs, moved boxes, swapped pairs.
 
-A perturbation takes a typed post and a severity from 0 (no change, or the row's own baseline) to 3, and
-returns the changed post; those of images are in :mod:`research.robustness.image_perturbations`. The
-random generator is seeded anew for each post and perturbation and draws the same numbers at every
-severity, so that a higher severity changes what a lower one changes. Argument ids and the number of
-pairs stay.
+A perturbation takes a typed post and a severity from 0 (no change, or the row's own baseline) to 3,
+and returns the changed post; those of images are in :mod:`research.robustness.image_perturbations`.
+The random generator is seeded anew for each post and perturbation and draws the same numbers at
+every severity, so that a higher severity changes what a lower one changes. Argument ids and the
+number of pairs stay.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ class Edit(NamedTuple):
 def rewrite(post: Post, edits: Iterable[Edit]) -> Post:
     """The post with its text edited and its entities' offsets adjusted.
 
-    Of overlapping edits only the first is made. Edits that cross an entity's edge are skipped, and so are
-    those that would leave only white space of an entity. Insertions at an entity's edge stay outside of
-    it. The source's tokens are dropped.
+    Of overlapping edits only the first is made. Edits that cross an entity's edge are skipped, and
+    so are those that would leave only white space of an entity. Insertions at an entity's edge stay
+    outside of it. The source's tokens are dropped.
 
     Example:
         >>> post = Post(id="1", text="in Rome now", entities=[{"id": "r", "start": 3, "end": 7}])
@@ -127,8 +127,8 @@ def _moved(edge: int, edits: Sequence[Edit], start: bool) -> int:
 
 
 def typos(post: Post, severity: int, random: np.random.Generator, others: Others) -> Post:
-    """Misspell a share of the words of four letters or more: two letters swapped, one removed, or one
-    doubled.
+    """Misspell a share of the words of four letters or more: two letters swapped, one removed, or
+    one doubled.
     """
     edits = []
     for match in re.finditer(r"[^\W\d_]{4,}", post.text):

@@ -1,4 +1,4 @@
-"""The robustness study for people: a table in Markdown, a plot, and an HTML page of both."""
+"""Reports of the robustness study: a Markdown table, a plot, and an HTML page with both."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from rukh.errors import InputError, MissingDependency
 from rukh.utils.files import atomic_open
+from rukh.utils.markdown import markdown_table
 
 _COLUMNS = 4
 _STYLE = """
@@ -25,25 +26,25 @@ _HEADER = (
 )  # fmt: skip
 
 
-def by_perturbation(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """A model's rows by perturbation, from severity 0 up."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+def group_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """A model's rows by perturbation, in order of severity."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        found.setdefault(row["perturbation"], []).append(row)
-    return found
+        groups.setdefault(row["perturbation"], []).append(row)
+    return groups
 
 
-def cells(model: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def table_rows(model: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The table of one model: a row for each perturbation, in per cent."""
     out = []
-    for name, rows in by_perturbation(model["rows"]).items():
-        told = [name, ", ".join(str(row["changed"]) for row in rows[1:])]
+    for name, rows in group_rows(model["rows"]).items():
+        cells = [name, ", ".join(str(row["changed"]) for row in rows[1:])]
         for figure in ("micro_f1_order_free", "micro_f1"):
-            told += [f"{100 * row[figure]:.1f}" for row in rows]
+            cells += [f"{100 * row[figure]:.1f}" for row in rows]
             low, high = rows[-1][f"{figure}_difference_ci"]
             difference = 100 * rows[-1][f"{figure}_difference"]
-            told.append(f"{difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
-        out.append(tuple(told))
+            cells.append(f"{difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
+        out.append(tuple(cells))
     return out
 
 
@@ -55,11 +56,10 @@ def markdown(result: Mapping[str, Any]) -> str:
     """
     blocks = []
     for model in result["models"]:
-        lines = [_HEADER, ("---",) * len(_HEADER), *cells(model)]
         blocks.append(f"{model['model']}:\n")
-        blocks.append("\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n")
+        blocks.append(markdown_table(_HEADER, table_rows(model)) + "\n")
         if model["untouched"]:
-            blocks.append(f"Nothing to change: {', '.join(model['untouched'])}.\n")
+            blocks.append(f"Not applicable: {', '.join(model['untouched'])}.\n")
     return "\n".join(blocks)
 
 
@@ -78,10 +78,10 @@ def png(result: Mapping[str, Any]) -> bytes:
         raise MissingDependency("matplotlib", "train") from None
     panels: dict[str, list[tuple[str, list[Mapping[str, Any]]]]] = {}
     for model in result["models"]:
-        for name, rows in by_perturbation(model["rows"]).items():
+        for name, rows in group_rows(model["rows"]).items():
             panels.setdefault(name, []).append((model["model"], rows))
     if not panels:
-        raise InputError("no perturbation changed anything, so there is nothing to draw")
+        raise InputError("no perturbation changed anything, so that there is nothing to draw")
     order = [model["model"] for model in result["models"]]
     high = -(-len(panels) // _COLUMNS)
     figure = Figure(figsize=(3 * _COLUMNS, 2.4 * high + 0.6), layout="constrained")
@@ -114,7 +114,7 @@ def png(result: Mapping[str, Any]) -> bytes:
 
 
 def html(result: Mapping[str, Any], command: str | None = None) -> str:
-    """One page with tables and plot in it, which loads nothing."""
+    """One self-contained page with the tables and the plot."""
     blocks = [
         "<h1>Robustness</h1>",
         f"<p>{result['pairs']:,} pairs of {result['posts']:,} posts, seed {result['seed']}, "
@@ -127,11 +127,11 @@ def html(result: Mapping[str, Any], command: str | None = None) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in _HEADER)
         body = "".join(
             "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in cells(model)
+            for row in table_rows(model)
         )
         blocks.append(f"<h2>{escape(model['model'])}</h2><table><tr>{head}</tr>{body}</table>")
         if model["untouched"]:
-            blocks.append(f"<p>Nothing to change: {escape(', '.join(model['untouched']))}.</p>")
+            blocks.append(f"<p>Not applicable: {escape(', '.join(model['untouched']))}.</p>")
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>Robustness</title><style>{_STYLE}</style></head><body>\n"
@@ -141,13 +141,13 @@ def html(result: Mapping[str, Any], command: str | None = None) -> str:
 
 
 def check_report(path: Path) -> None:
-    """Raise InputError for a report that is neither HTML nor PNG, before hours of work."""
+    """Raise InputError for a report that is neither HTML nor PNG, before the measurement."""
     if path.suffix.lower() not in {".html", ".png"}:
-        raise InputError("a report is .html or .png", where=str(path))
+        raise InputError("a report must end in .html or .png", where=str(path))
 
 
 def write(result: Mapping[str, Any], path: Path, command: str | None = None) -> None:
-    """Write the page or the plot, as the path ends; see :func:`check_report`."""
+    """Write the page (``.html``) or the plot (``.png``)."""
     check_report(path)
     if path.suffix.lower() == ".png":
         with atomic_open(path, "wb") as stream:

@@ -1,9 +1,9 @@
 """Robustness: how a model's F1 changes when words, types, captions, images, boxes or order change.
 
-Each perturbation is applied to all posts at each severity, and the predictions are compared with those at
-severity 0 by a bootstrap paired by post. Only posts that a perturbation changed are scored again, since
-the predictions for a post depend on nothing else. Types that a post did not give are assigned anew by
-the model's own tagger, so that noise that misleads the tagger counts.
+Each perturbation is applied to all posts at each severity, and the predictions are compared with
+those at severity 0 by a bootstrap paired by post. Only posts that a perturbation changed are scored
+again, since the predictions for a post depend on nothing else. Types that a post did not give are
+assigned anew by the model's own tagger, so that noise that misleads the tagger counts.
 """
 
 from __future__ import annotations
@@ -76,15 +76,15 @@ def robustness(
         seed: Of all random choices; the same seed gives the same figures.
 
     Returns:
-        Plain data: ``posts, pairs, seed, seconds`` and ``models``, for each model its name, the number
-        of posts whose image it reads but cannot load (``unread``), the perturbations that changed
-        nothing (``untouched``), and ``rows``, one for each perturbation and severity: ``changed``
-        (posts), ``micro_f1_order_free``, ``micro_f1`` and, above severity 0, for each figure
-        ``<figure>_difference`` to severity 0, its ``_ci`` (95 %) and ``_p``.
+        Plain data: ``posts, pairs, seed, seconds`` and ``models``, for each model its name, the
+        number of posts whose image it reads but cannot load (``unread``), the perturbations that
+        changed nothing (``untouched``), and ``rows``, one for each perturbation and severity:
+        ``changed`` (posts), ``micro_f1_order_free``, ``micro_f1`` and, above severity 0, for each
+        figure ``<figure>_difference`` to severity 0, its ``_ci`` (95 %) and ``_p``.
 
     Raises:
-        InputError: An unknown perturbation, ``foreign-pictures`` without images, no labelled pair, or a
-            label outside the schema.
+        InputError: An unknown perturbation, ``foreign-pictures`` without images, no labelled pair,
+            or a label outside the schema.
     """
     start = time.perf_counter()
     chosen = list(dict.fromkeys(only or PERTURBATIONS))
@@ -177,7 +177,7 @@ def _restore_types(changed: Post, typed: Post, original: Post) -> Post:
 
 
 def _without_unused_inputs(extractor: Extractor, post: Post) -> Post:
-    """The post without inputs that the model does not read, so that changes to them do not count."""
+    """The post without inputs that the model does not read: changes to them do not count."""
     pair = extractor.model.config.pair
     update: dict[str, Any] = {}
     if not pair.caption_words:

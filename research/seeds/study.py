@@ -25,8 +25,8 @@ def seeds(models: Sequence[str]) -> list[dict[str, Any]]:
         models: Folders or shipped names; two or more.
 
     Returns:
-        A mapping for each set of posts that all models were scored on: its name ``on``, ``runs`` (each
-        model's name and figures), and for each of :data:`FIGURES` a mapping with ``mean``,
+        A mapping for each set of posts that all models were scored on: its name ``on``, ``runs``
+        (each model's name and figures), and for each of :data:`FIGURES` a mapping with ``mean``,
         ``deviation``, and ``interval``, the mean's 95 % interval over seeds by Student's t.
 
     Raises:

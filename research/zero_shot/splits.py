@@ -199,9 +199,8 @@ ROWS = ("described", "untyped", "named", "encoder")
 def summary(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Means and deviations over the splits with the same number of unseen relations.
 
-    Returns:
-        Mappings of ``unseen, splits`` and, under the names of :func:`measure`, each figure's ``mean``
-        and ``deviation`` (None for one split).
+    Returns: Mappings of ``unseen, splits`` and, under the names of :func:`measure`, each figure's
+        ``mean`` and ``deviation`` (None for one split).
     """
     sizes: dict[int, list[Mapping[str, Any]]] = {}
     for result in results:

@@ -1,4 +1,6 @@
-"""Figures on relations that a model never saw: which relation, whether any, and after a few examples."""
+"""Figures on relations that a model never saw: which relation, whether any, and after a few
+examples.
+"""
 
 from __future__ import annotations
 
@@ -53,10 +55,9 @@ def measure(
         posts: Pairs of unseen relations.
         unrelated: Pairs without a relation, at least one.
 
-    Returns:
-        ``described, named`` (by descriptions, by names alone) and ``untyped`` (described, without the
-        data's entity types), each with ``accuracy, macro_f1``; ``encoder``, the same for the untrained
-        encoder's cosine between text and description; ``rejecting``.
+    Returns: ``described, named`` (by descriptions, by names alone) and ``untyped`` (described,
+        without the data's entity types), each with ``accuracy, macro_f1``; ``encoder``, the same
+        for the untrained encoder's cosine between text and description; ``rejecting``.
     """
     closed = _restrict(schema, unseen)
     names_only = [r.model_copy(update={"descriptions": (r.name,)}) for r in closed.relations]
@@ -142,8 +143,8 @@ def calibrate_unseen(
     posts: Sequence[Post],
     unrelated: Sequence[Post],
 ) -> dict[str, float]:
-    """Fit ``unseen_temperature`` and ``unseen_shift`` of :class:`rukh.modeling.model.ModelConfig`, on
-    as many related pairs as unrelated, in the order of the data.
+    """Fit ``unseen_temperature`` and ``unseen_shift`` of :class:`rukh.modeling.model.ModelConfig`,
+    on as many related pairs as unrelated, in the order of the data.
     """
     model, closed = extractor.model, _restrict(schema, unseen)
     own = Extractor(model, schema=closed)
@@ -249,7 +250,7 @@ def _closed_figures(
 def _rejecting_figures(
     probabilities: Tensor, schema: RelationSchema, gold: Sequence[str], threshold: float
 ) -> dict[str, float]:
-    """Figures of ``(N, R)`` related pairs, whose labels are ``gold``, followed by unrelated ones."""
+    """Figures of ``(N, R)`` related pairs, with labels ``gold``, followed by unrelated ones."""
     scores, which = probabilities.max(1)
     labels: list[str | None] = [*gold, *([None] * (len(probabilities) - len(gold)))]
     best = [schema.names[k] for k in which.tolist()]
@@ -269,8 +270,8 @@ def _rejecting_figures(
 def _order_free_error(
     forward: Tensor, backward: Tensor, schema: RelationSchema, gold: Sequence[str]
 ) -> float:
-    """The calibration error with the direction unknown: the better of both directions counts, and is
-    correct if relation and direction are.
+    """The calibration error with the direction unknown: the better of both directions counts, and
+    is correct if relation and direction are.
 
     Args:
         forward, backward: ``(N, R)`` of related pairs, whose labels are ``gold``, then of others.

@@ -1,8 +1,8 @@
 """Ablation: train one configuration again and again, each time with one thing changed.
 
 A grid is a YAML file: a base configuration, the changes that make each cell, and seeds. Every
-finished cell is one small JSON file, so that a grid can be continued another day: cells whose file exists
-are not trained again, and an interrupted cell resumes from its checkpoint.
+finished cell is one small JSON file, so that a grid can be continued another day: cells whose file
+exists are not trained again, and an interrupted cell resumes from its checkpoint.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class Cutout(NamedTuple):
 
 
 class Assets(NamedTuple):
-    """Where the pictures lie.
+    """Where the images are.
 
     Attributes:
         stamps: The folder with ``animals``, ``vehicles`` and so on.
@@ -107,7 +107,7 @@ class Assets(NamedTuple):
 
 
 def find_assets() -> Assets:
-    """The pictures in ``$RUKH_STAMPS``, in what ``make probe-assets`` fetched, or as installed.
+    """The images in ``$RUKH_STAMPS``, those that ``make probe-assets`` fetched, or the installed ones.
 
     Raises:
         InputError: They are not there; says what fetches them.

@@ -1,9 +1,9 @@
-"""Posts of the visual probe: five tracks in which the picture decides, or must not.
+"""Posts of the visual probe: five tracks in which the image decides, or must not.
 
-In the first four tracks labels are drawn without a look at the words, so that no reader of the text
-alone can beat the commonest label. In ``picture_misleads`` the text tells the relation, and the
-picture shows what another relation would be about. ``picture_agrees`` is no track: the same
-sentences with a fitting picture, from which the gate can learn the difference.
+In the first four tracks labels are drawn independently of the words, so that the text alone cannot
+beat the commonest label. In ``picture_misleads`` the text states the relation, and the image shows
+the subject of another relation. ``picture_agrees`` is a control: the same sentences with a fitting
+image, from which the gate can learn the difference.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from rukh.utils.files import atomic_folder
 
 TRACKS = ("whole_image", "one_region", "position", "object_argument", "picture_misleads")
 AGREES = "picture_agrees"
-SAME_PICTURES = ("whole_image", "picture_misleads", AGREES)
-"""Posts of these with the same number show the same picture."""
+SHARED_IMAGES = ("whole_image", "picture_misleads", AGREES)
+"""Posts of these tracks with the same number show the same image."""
 
 RELATIONS = {
     "animal": "keeps",
@@ -34,7 +34,7 @@ RELATIONS = {
     "flag": "represents",
     "nothing": "none",
 }
-"""What a subject says of a person of the text and the thing that is shown."""
+"""The relation of a person to the thing shown, by its subject."""
 
 AT_EVENTS = {
     "animal": "exhibits_at",
@@ -45,7 +45,7 @@ AT_EVENTS = {
     "flag": "carries_flag_at",
     "nothing": "none",
 }
-"""What a subject says of the person who holds it and an event of the text."""
+"""The relation of the person who holds a thing to an event, by the subject of the thing."""
 
 POSITIONS = ("left_of", "right_of", "above", "below", "inside", "contains")
 
@@ -63,7 +63,7 @@ SIZES: dict[Split, dict[str, int]] = {
         "picture_misleads": 200, "picture_agrees": 100,
     },
 }  # fmt: skip
-"""Posts of each track; those of the last two show pictures of ``whole_image``."""
+"""Posts of each track; those of the last two share the images of ``whole_image``."""
 
 
 class Probe:
@@ -72,7 +72,7 @@ class Probe:
     Args:
         cutouts: Those of the split.
         split: Whose names are used.
-        seed: Decides everything but which cut-outs belong to the split.
+        seed: Decides everything except which cut-outs belong to the split.
 
     Example:
         >>> probe = Probe(Cutouts(find_assets(), "test"), "test", seed=1)   # doctest: +SKIP
@@ -82,12 +82,12 @@ class Probe:
 
     def __init__(self, cutouts: Cutouts, split: Split, seed: int) -> None:
         self.cutouts, self.split, self.seed = cutouts, split, seed
-        self._pictures: dict[int, tuple[bytes, str]] = {}  # three tracks show the same
+        self._images: dict[int, tuple[bytes, str]] = {}  # three tracks share them
 
     def posts(self, track: str, count: int) -> Iterator[Post]:
-        """The first ``count`` posts of a track, or of :data:`AGREES`; pictures are bytes.
+        """The first ``count`` posts of a track, or of :data:`AGREES`; images are bytes.
 
-        Whatever else was asked of this object before makes no difference.
+        The result does not depend on earlier calls.
         """
         for number in range(count):
             yield getattr(self, f"_{track}")(number, self._random(track, number))
@@ -102,13 +102,13 @@ class Probe:
     def _placed(self, random: np.random.Generator, subject: str, frame: Box) -> Placed:
         return Placed(self.cutouts.load(self._cutout(random, subject)), frame)
 
-    def _picture(self, number: int) -> tuple[bytes, str]:
-        """The picture of the post ``number`` of ``whole_image``, and its subject."""
-        if number in self._pictures:
-            return self._pictures[number]
+    def _image(self, number: int) -> tuple[bytes, str]:
+        """The image of the post ``number`` of ``whole_image``, and its subject."""
+        if number in self._images:
+            return self._images[number]
         random = self._random("pictures", number)
         subject = texts.pick(random, list(RELATIONS))
-        # What no relation covers may lie about in any picture.
+        # Things that no relation covers may appear in any image.
         things = [
             self._placed(random, "nothing", frame_at(random, _anywhere(random), 0.15))
             for _ in range(int(random.integers(3)))
@@ -118,27 +118,27 @@ class Probe:
             self._placed(random, subject, frame_at(random, centre, random.uniform(0.55, 0.9)))
         )
         image, _ = compose(random, scene_size(random), things)
-        self._pictures[number] = image, subject
+        self._images[number] = image, subject
         return image, subject
 
     def _whole_image(self, number: int, random: np.random.Generator) -> Post:
-        image, subject = self._picture(number)
+        image, subject = self._image(number)
         return self._named(
-            "whole_image", number, random, texts.SILENT, RELATIONS[subject], image, decides=False
+            "whole_image", number, random, texts.NEUTRAL, RELATIONS[subject], image, decides=False
         )
 
     def _picture_misleads(self, number: int, random: np.random.Generator) -> Post:
-        image, subject = self._picture(number)
-        others = [label for label in texts.TOLD if label != RELATIONS[subject]]
+        image, subject = self._image(number)
+        others = [label for label in texts.STATED if label != RELATIONS[subject]]
         label = texts.pick(random, others)
         return self._named(
-            "picture_misleads", number, random, texts.TOLD[label], label, image, fits=False
+            "picture_misleads", number, random, texts.STATED[label], label, image, fits=False
         )
 
     def _picture_agrees(self, number: int, random: np.random.Generator) -> Post:
-        image, subject = self._picture(number)
+        image, subject = self._image(number)
         label = RELATIONS[subject]
-        return self._named(AGREES, number, random, texts.TOLD[label], label, image)
+        return self._named(AGREES, number, random, texts.STATED[label], label, image)
 
     def _named(
         self,
@@ -152,7 +152,7 @@ class Probe:
         decides: bool = True,
         fits: bool = True,
     ) -> Post:
-        """A post of a person and a name."""
+        """A post with a person and a name."""
         names = {"A": texts.person(random, self.split), "T": texts.invented(random, self.split)}
         text, spans = texts.sentence(random, cores, names)
         return Post(
@@ -186,7 +186,7 @@ class Probe:
             text=text,
             image=image,
             entities=_entities(spans, {"T": "EVENT"}),
-            # The frames, not what fills them: its shape would tell a flag from a coin.
+            # The frames, not their contents: the shape would distinguish a flag from a coin.
             objects=_objects(frames[:3], "person"),
             pairs=tuple(
                 Pair(head=f"o{i}", tail="T", relation=AT_EVENTS[subject])
@@ -202,7 +202,7 @@ class Probe:
         things = [
             self._placed(random, s, f) for s, f in zip(subjects, (first, second), strict=True)
         ]
-        # The inner of two must lie before the outer, and small clutter before or behind both.
+        # The inner thing is drawn after the outer one.
         if label == "inside":
             things.reverse()
         clutter = [
@@ -226,7 +226,7 @@ class Probe:
         )
 
     def _object_argument(self, number: int, random: np.random.Generator) -> Post:
-        """Four things and their owner, or besides the owner somebody else: half the pairs none."""
+        """Four things and their owner, with or without somebody else: half the pairs are none."""
         beside = random.random() < 0.4
         covered = 3 if beside else (1, 2, 2, 3)[int(random.integers(4))]
         some = list(RELATIONS)[:-1]
@@ -260,13 +260,13 @@ class Probe:
 def write_probe(
     out: Path, seed: int, sizes: Mapping[Split, Mapping[str, int]] = SIZES
 ) -> dict[str, int]:
-    """Write ``{train,val,test}.jsonl`` and ``images/`` into a folder, whole or not at all.
+    """Write ``{train,val,test}.jsonl`` and ``images/`` into a folder, atomically.
 
     Returns:
-        How many posts each split has.
+        The number of posts of each split.
 
     Raises:
-        InputError: The cut-outs are not there, or the folder cannot be written.
+        InputError: The cut-outs are missing, or the folder cannot be written.
     """
     import hashlib
 
@@ -280,10 +280,10 @@ def write_probe(
         (part / "images").mkdir()
 
         def stored(post: Post) -> Post:
-            # By content, as posts that show the same picture then name the same file.
+            # Named by content, so that posts with the same image share a file.
             assert isinstance(post.image, bytes)
             path = part / "images" / f"{hashlib.sha256(post.image).hexdigest()[:16]}.jpg"
-            path.write_bytes(post.image)  # the folder appears only when all is in it
+            path.write_bytes(post.image)  # the folder appears when it is complete
             return post.model_copy(update={"image": path})
 
         for split, tracks in sizes.items():
@@ -321,7 +321,7 @@ def _anywhere(random: np.random.Generator) -> tuple[float, float]:
 
 
 def _held(random: np.random.Generator, frame: Box) -> tuple[Box, Box]:
-    """Frames of a person and of what the person holds, at the left or the right, within one."""
+    """Frames of a person and of what the person holds, at the left or right inside a frame."""
     left, top, right, bottom = frame
     side = right - left
     body, thing = 0.5 * side, random.uniform(0.72, 0.8) * side
@@ -338,10 +338,10 @@ def _shrunk(frame: Box, share: float) -> Box:
 
 
 def _standing(random: np.random.Generator, label: str) -> tuple[Box, Box]:
-    """Frames of head and tail that stand as the label says."""
+    """Frames of head and tail whose positions match the label."""
     if label in ("right_of", "below", "contains"):
-        turned = {"right_of": "left_of", "below": "above", "contains": "inside"}[label]
-        second, first = _standing(random, turned)
+        swapped = {"right_of": "left_of", "below": "above", "contains": "inside"}[label]
+        second, first = _standing(random, swapped)
         return first, second
     if label == "inside":
         outer = random.uniform(0.6, 0.9)

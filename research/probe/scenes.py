@@ -1,4 +1,4 @@
-"""Pictures for the visual probe: cut-outs on a background, and where they came to lie.
+"""Images for the visual probe: cut-outs on a background, and their boxes.
 
 Everything is drawn from the generator that is given, so that a seed makes the same bytes with the
 same version of Pillow.
@@ -21,7 +21,7 @@ LONG = (300, 340)
 
 
 class Placed(NamedTuple):
-    """A picture and the frame, in fractions of the scene, that it is fitted into."""
+    """An image and the frame, in fractions of the scene, that it is fitted into."""
 
     image: Image.Image
     frame: Box

@@ -1,4 +1,4 @@
-"""Words for the visual probe: names that no other split uses, and sentences that tell, or do not.
+"""Texts for the visual probe: names that no other split uses, and sentences that state a relation or do not.
 
 Sentences of the tracks that the picture decides are drawn without a look at the label. Names are
 made up, and the split stands in their first syllable.
@@ -45,7 +45,7 @@ CLOSINGS = (
     " <3",
 )
 
-SILENT = (
+NEUTRAL = (
     "{A} and {T}", "{A} with {T}", "this is {A}, and this is {T}", "{T} and {A}, as ever",
     "all about {A} and {T} today", "{A} could not wait to show you {T}", "meet {T}, says {A}",
     "{A} told us a lot about {T}", "here is {A}, here is {T}", "{A} would not leave without {T}",
@@ -76,7 +76,7 @@ BESIDE = (
 )  # fmt: skip
 """Of one person, and of another who has nothing to do with it."""
 
-TOLD = {
+STATED = {
     "keeps": (
         "{A} walks {T} before work", "{A} adopted {T} from the shelter",
         "{A} feeds {T} twice a day",
@@ -114,11 +114,11 @@ TOLD = {
         "{A} would not talk about {T}", "{A} misspelt {T} again", "{A} dreamt of the word {T}",
     ),
 }  # fmt: skip
-"""Sentences that tell the relation of ``{A}`` to ``{T}``, in picture_misleads."""
+"""Sentences that state the relation of ``{A}`` to ``{T}``, in picture_misleads."""
 
 
 def pick(random: np.random.Generator, items: tuple[str, ...] | list[str]) -> str:
-    """One of them."""
+    """A random item."""
     return items[int(random.integers(len(items)))]
 
 

@@ -31,7 +31,7 @@ from research.probe.posts import (
     AT_EVENTS,
     POSITIONS,
     RELATIONS,
-    SAME_PICTURES,
+    SHARED_IMAGES,
     TRACKS,
     Probe,
     write_probe,
@@ -97,9 +97,9 @@ def test_real_cutouts_are_enough_and_never_shared(assets: Assets) -> None:
 
 
 def test_every_label_is_in_the_schema() -> None:
-    for label in (*RELATIONS.values(), *AT_EVENTS.values(), *POSITIONS, *probe_texts.TOLD):
+    for label in (*RELATIONS.values(), *AT_EVENTS.values(), *POSITIONS, *probe_texts.STATED):
         SCHEMA.resolve(label, "probe")
-    assert set(probe_texts.TOLD) == set(RELATIONS.values())
+    assert set(probe_texts.STATED) == set(RELATIONS.values())
     assert all(len(SCHEMA.relation(name).descriptions) >= 3 for name in SCHEMA.names)
 
 
@@ -113,7 +113,7 @@ def test_no_name_is_shared_between_splits() -> None:
         assert not [b for b in of if of[b] != of[a] and (a + "aby").startswith(b)]
 
 
-@given(st.integers(0, 2**32), st.sampled_from([probe_texts.SILENT, probe_texts.BESIDE]))
+@given(st.integers(0, 2**32), st.sampled_from([probe_texts.NEUTRAL, probe_texts.BESIDE]))
 def test_spans_are_where_the_names_stand(seed: int, cores: tuple[str, ...]) -> None:
     random = np.random.default_rng(seed)
     names = {role: probe_texts.person(random, "val") for role in "ABT"}
@@ -215,7 +215,7 @@ def test_labels_are_spread_as_promised(assets: Assets, monkeypatch: pytest.Monke
     regions = list(maker.posts("one_region", 60))
     assert all(len({p.relation for p in post.pairs or ()}) > 1 for post in regions)
     for post in maker.posts("picture_misleads", 30):
-        subject = maker._picture(int(post.id.rsplit("-", 1)[1]))[1]
+        subject = maker._image(int(post.id.rsplit("-", 1)[1]))[1]
         assert post.pairs and post.pairs[0].relation != RELATIONS[subject]
 
 
@@ -257,9 +257,9 @@ def test_shuffling_leaves_no_post_its_own() -> None:
 
 
 def test_without_its_picture_a_post_has_no_boxes() -> None:
-    bare = probe.without_picture(things(1, 3))
+    bare = probe.without_image(things(1, 3))
     assert bare.image is None and {o.box for o in bare.objects} == {(0.0, 0.0, 1.0, 1.0)}
-    assert probe.boxes_alone(things(1, 3)).objects == things(1, 3).objects
+    assert probe.boxes_only(things(1, 3)).objects == things(1, 3).objects
 
 
 class Looker:
@@ -280,22 +280,22 @@ class Looker:
 
 def test_a_pair_is_right_only_both_ways() -> None:
     posts = [things(i, 2) for i in range(8)]
-    asked = probe.ask(Looker(), posts)  # type: ignore[arg-type]
+    asked = probe.score(Looker(), posts)  # type: ignore[arg-type]
     assert asked.accuracy == 1.0 and asked.gate == 0.5 and len(asked.right) == 8
     one_way = [
         post.model_copy(update={"pairs": (Pair(head="o0", tail="o1", relation="contains"),)})
         for post in posts
     ]
-    assert probe.ask(Looker(), one_way).accuracy == 0.0  # type: ignore[arg-type]
-    assert probe.ask(Looker(), [probe.without_picture(p) for p in posts]).accuracy == 0.5  # type: ignore[arg-type]
+    assert probe.score(Looker(), one_way).accuracy == 0.0  # type: ignore[arg-type]
+    assert probe.score(Looker(), [probe.without_image(p) for p in posts]).accuracy == 0.5  # type: ignore[arg-type]
 
 
 def test_tracks_are_made_alike_and_those_of_the_same_pictures_stand_together(
     assets: Assets,
 ) -> None:
     cutouts = Cutouts(assets, "val")
-    made = dict(probe._made(Probe(cutouts, "val", 3), 4))
-    assert set(list(made)[:3]) == set(SAME_PICTURES) and set(made) == {*TRACKS, "picture_agrees"}
+    made = dict(probe._generate(Probe(cutouts, "val", 3), 4))
+    assert set(list(made)[:3]) == set(SHARED_IMAGES) and set(made) == {*TRACKS, "picture_agrees"}
     for track, posts in made.items():
         alone = list(Probe(cutouts, "val", 3).posts(track, len(posts)))
         assert [p.image for p in posts] == [p.image for p in alone]

@@ -33,6 +33,15 @@ def rukh_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def mnre_images(rukh_data: Path) -> list[Path]:
+    """Some images of MNRE."""
+    paths = sorted((rukh_data / "mnre" / "images").glob("*/*.jpg"))
+    if not paths:
+        pytest.skip("no images of MNRE in the data folder")
+    return paths
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or writes the cache of whoever runs it, unless it names one itself.

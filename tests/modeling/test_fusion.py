@@ -1,119 +1,104 @@
-"""Who sees whom, and a fusion that begins as the identity."""
+"""Fusion, the visual gate and region pooling."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from rukh.modeling.fusion import Fusion, RegionPooling, VisualGate, mean, visibility
-
-
-def test_visibility_against_its_definition() -> None:
-    groups = torch.randint(-1, 4, (3, 9), generator=torch.Generator().manual_seed(0))
-    seen = visibility(groups)
-    for b in range(3):
-        for i in range(9):
-            for j in range(9):
-                wanted = groups[b, j] == 0 or (groups[b, j] > 0 and groups[b, j] == groups[b, i])
-                assert seen[b, i, j] == wanted
-
-
-def test_fusion_begins_as_the_identity_and_then_is_not() -> None:
-    torch.manual_seed(0)
-    fusion = Fusion(16, 2, 4, 0.1).eval()
-    states, groups = torch.randn(2, 5, 16), torch.tensor([[0, 0, 0, 1, 1], [0, 0, 1, -1, -1]])
-    full = torch.zeros(groups.shape)
-    torch.testing.assert_close(fusion(states, groups, full), states)
-    for parameter in fusion.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    assert not torch.allclose(fusion(states, groups, full), states, atol=1e-2)
-    assert Fusion(16, 0, 4, 0.1)(states, groups, full) is states
-
-
-def test_what_is_hidden_changes_nothing_with_and_without_gradient() -> None:
-    torch.manual_seed(0)
-    fusion = Fusion(16, 2, 4, 0.1).eval()
-    for parameter in fusion.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    states, full = torch.randn(1, 6, 16), torch.zeros(1, 6)
-    for groups in (torch.tensor([[0, 0, 0, -1, -1, -1]]), torch.tensor([[0, 0, 0, 1, 2, -1]])):
-        other = states.clone()
-        other[:, 4:] = torch.randn(1, 2, 16)
-        with torch.inference_mode():
-            quick = fusion(states, groups, full)
-        slow = fusion(states, groups, full)
-        # PyTorch takes another path through the layer where no gradient is wanted.
-        torch.testing.assert_close(quick[:, :3], slow[:, :3], atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(
-            slow[:, :3], fusion(other, groups, full)[:, :3], atol=1e-5, rtol=1e-4
-        )
-        assert slow.isfinite().all()
-
-
-@pytest.mark.parametrize("last", [0, 1])
-def test_trust_weighs_attention_and_none_hides(last: int) -> None:
-    torch.manual_seed(0)
-    fusion = Fusion(16, 1, 4, 0.0).eval()
-    for parameter in fusion.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    states = torch.randn(1, 4, 16)
-    groups = torch.tensor([[0, 0, 0, last]])  # with a marker the layer takes a mask of its own
-    trusts = (0.0, 0.5, 1.0)
-    logs = [torch.tensor([[1, 1, trust, 1]]).log() for trust in trusts]
-    none, half, full = (fusion(states, groups, log)[:, :2] for log in logs)
-    hidden = torch.tensor([[0, 0, -1, last]])
-    torch.testing.assert_close(none, fusion(states, hidden, torch.zeros(1, 4))[:, :2])
-    assert not torch.allclose(half, full, atol=1e-4) and not torch.allclose(half, none, atol=1e-4)
-
-
-def test_the_gate_is_one_number_a_post() -> None:
-    assert VisualGate(8)(torch.randn(5, 8), torch.randn(5, 8)).shape == (5,)
-
+from rukh.modeling.fusion import Fusion, RegionPooling, VisualGate, masked_mean
 
 HALVES = torch.tensor([[0.0, 0, 0.5, 1], [0.5, 0, 1, 1]]).expand(2, 2, 4)
 
 
-def test_a_look_finds_what_the_whole_and_each_box_show() -> None:
-    look, patches = RegionPooling(16, 20), torch.randn(2, 2, 20)
-    there = torch.tensor([[True, True], [False, False]])  # the second has no picture
-    boxes = torch.tensor([[0.5, 0, 1, 1], [0.0, 0, 0.1, 0.1]]).expand(2, 2, 4)
-    found = look(patches, HALVES, there, boxes)
-    assert found.shape == (2, 3, 16) and not found[1].any()
-    root = patches[0].square().mean(0).sqrt()
-    torch.testing.assert_close(found[0, 0], look.whole(look.narrow(root)), atol=1e-4, rtol=1e-4)
-    sides = look.narrow(patches[0].abs())
-    for place, patch in ((1, 1), (2, 0)):
-        shown = look.quarters(sides[patch].repeat(4))
-        torch.testing.assert_close(found[0, place], shown, atol=1e-4, rtol=1e-4)
-    all_of_it = torch.tensor([[[0.0, 0, 1, 1]]]).expand(2, 1, 4)
-    left, right = sides
-    quarters = look.quarters(torch.cat([left, right, left, right]))  # row by row
-    shown = look(patches, HALVES, there, all_of_it)[0, 1]
-    torch.testing.assert_close(shown, quarters, atol=1e-4, rtol=1e-4)
-    assert look(patches, HALVES, there, boxes[:, :0]).shape == (2, 1, 16)
-    none = look(patches[:, :0], HALVES[:, :0], there[:, :0], boxes)
-    assert none.shape == (2, 3, 16) and not none.any()
-
-
-def test_a_look_depends_on_nothing_that_is_not_there() -> None:
+def random_fusion(layers: int = 1) -> Fusion:
     torch.manual_seed(0)
-    look, patches = RegionPooling(16, 20), torch.randn(1, 2, 20)
-    there, box = torch.tensor([[True, False]]), torch.tensor([[[0.0, 0, 1, 1]]])
-    found = look(patches, HALVES[:1], there, box)
-    for place, seen in ((0, True), (1, False)):
-        other = patches.clone()
-        other[:, place] += 1
-        assert torch.allclose(look(other, HALVES[:1], there, box), found) != seen
+    fusion = Fusion(16, layers, 4, 0.1).eval()
+    for parameter in fusion.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return fusion
 
 
-def test_a_look_at_an_empty_picture_has_a_gradient() -> None:
+def test_fusion_starts_as_the_identity() -> None:
+    states, mask = torch.randn(2, 5, 16), torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    torch.testing.assert_close(
+        Fusion(16, 2, 4, 0.1).eval()(states, mask, torch.zeros(2, 5)), states
+    )
+    assert Fusion(16, 0, 4, 0.1)(states, mask, torch.zeros(2, 5)) is states
+    assert not torch.allclose(random_fusion()(states, mask, torch.zeros(2, 5)), states, atol=1e-2)
+
+
+def test_padding_has_no_effect_with_and_without_gradient() -> None:
+    fusion, states, trust = random_fusion(2), torch.randn(1, 6, 16), torch.zeros(1, 6)
+    mask = torch.tensor([[True] * 3 + [False] * 3])
+    other = torch.where(mask[..., None], states, torch.randn(1, 6, 16))
+    fused = fusion(states, mask, trust)
+    assert fused.isfinite().all()
+    torch.testing.assert_close(
+        fused[:, :3], fusion(other, mask, trust)[:, :3], atol=1e-5, rtol=1e-4
+    )
+    with torch.inference_mode():  # PyTorch has another implementation for inference
+        fast = fusion(states, mask, trust)
+    torch.testing.assert_close(fast[:, :3], fused[:, :3], atol=1e-5, rtol=1e-4)
+
+
+def test_trust_weights_attention_and_a_trust_of_zero_hides() -> None:
+    fusion, states, mask = random_fusion(), torch.randn(1, 4, 16), torch.ones(1, 4).bool()
+    trusts = [torch.tensor([[1, 1, trust, 1]]) for trust in (0.0, 0.5, 1.0)]
+    none, half, full = (fusion(states, mask, trust.log())[:, :2] for trust in trusts)
+    hidden = fusion(states, torch.tensor([[True, True, False, True]]), torch.zeros(1, 4))[:, :2]
+    torch.testing.assert_close(none, hidden)
+    assert not torch.allclose(half, full, atol=1e-4) and not torch.allclose(half, none, atol=1e-4)
+
+
+@pytest.mark.xfail(strict=True, reason="PyTorch's fast path for inference makes the bias a bool")
+def test_trust_weights_attention_in_inference_as_in_training() -> None:
+    fusion, states, mask = random_fusion(), torch.randn(1, 4, 16), torch.ones(1, 4).bool()
+    log_trust = torch.tensor([[1, 1, 0.5, 1]]).log()
+    fused = fusion(states, mask, log_trust)
+    with torch.inference_mode():
+        torch.testing.assert_close(fusion(states, mask, log_trust), fused, atol=1e-5, rtol=1e-4)
+
+
+def test_the_gate_gives_one_number_per_post() -> None:
+    assert VisualGate(8)(torch.randn(5, 8), torch.randn(5, 8)).shape == (5,)
+
+
+def test_region_pooling_of_the_whole_and_of_boxes() -> None:
+    pooling, patches = RegionPooling(16, 20), torch.randn(2, 2, 20)
+    mask = torch.tensor([[True, True], [False, False]])  # the second post has no image
+    boxes = torch.tensor([[0.5, 0, 1, 1], [0.0, 0, 0.1, 0.1], [0.0, 0, 1, 1]]).expand(2, 3, 4)
+    pooled = pooling(patches, HALVES, mask, boxes)
+    assert pooled.shape == (2, 4, 16) and not pooled[1].any()
+    rms = pooling.narrow(patches[0].square().mean(0).sqrt())
+    left, right = pooling.narrow(patches[0].abs())
+    quarters = ([right] * 4, [left] * 4, [left, right, left, right])  # row by row
+    expected = [pooling.whole(rms), *(pooling.quarters(torch.cat(parts)) for parts in quarters)]
+    torch.testing.assert_close(pooled[0], torch.stack(expected), atol=1e-4, rtol=1e-4)
+    assert pooling(patches, HALVES, mask, boxes[:, :0]).shape == (2, 1, 16)
+    no_patches = pooling(patches[:, :0], HALVES[:, :0], mask[:, :0], boxes)
+    assert no_patches.shape == (2, 4, 16) and not no_patches.any()
+
+
+def test_region_pooling_ignores_padding() -> None:
+    torch.manual_seed(0)
+    pooling, patches = RegionPooling(16, 20), torch.randn(1, 2, 20)
+    mask, box = torch.tensor([[True, False]]), torch.tensor([[[0.0, 0, 1, 1]]])
+    pooled = pooling(patches, HALVES[:1], mask, box)
+    for index, visible in ((0, True), (1, False)):
+        changed = patches.clone()
+        changed[:, index] += 1
+        assert torch.allclose(pooling(changed, HALVES[:1], mask, box), pooled) != visible
+
+
+def test_region_pooling_of_zeros_has_a_finite_gradient() -> None:
     patches = torch.zeros(1, 2, 20, requires_grad=True)
-    look, there = RegionPooling(16, 20), torch.ones(1, 2, dtype=torch.bool)
-    look(patches, HALVES[:1], there, torch.zeros(1, 0, 4)).sum().backward()
-    assert patches.grad is not None and patches.grad.isfinite().all()
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    pooled = RegionPooling(16, 20)(patches, HALVES[:1], mask, torch.zeros(1, 0, 4))
+    (gradient,) = torch.autograd.grad(pooled.sum(), patches)
+    assert gradient.isfinite().all()
 
 
-def test_a_mean_of_nothing_is_zero() -> None:
-    states, there = torch.randn(2, 3, 4), torch.tensor([[True, False, True], [False] * 3])
-    torch.testing.assert_close(mean(states, there)[0], states[0, [0, 2]].mean(0))
-    assert not mean(states, there)[1].any()
+def test_masked_mean() -> None:
+    states, mask = torch.randn(2, 3, 4), torch.tensor([[True, False, True], [False] * 3])
+    torch.testing.assert_close(masked_mean(states, mask)[0], states[0, [0, 2]].mean(0))
+    assert not masked_mean(states, mask)[1].any()

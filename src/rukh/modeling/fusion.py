@@ -65,7 +65,8 @@ class Fusion(nn.Module):
             states: ``(B, S, d)``.
             mask: ``(B, S)`` bool, False for padding; at least one True per row.
             log_trust: ``(B, S)`` logarithm of the trust in each position, 0 for full trust. It is
-                added to the logits of all attention to that position.
+                added to the logits of all attention to that position. (PyTorch's fast path for
+                inference without gradients instead hides every position with less than full trust.)
 
         Returns:
             ``(B, S, d)``.

@@ -33,11 +33,11 @@ SCHEMA = {
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """The server of ``tests/llm``, for as long as the tests run."""
+    """The address of a server of the model."""
     folder = os.environ.get("RUKH_LLM_FOLDER")
     if not folder:
         pytest.skip("no model; run make test-llm")
-    serve = Path(__file__).parent / "llm" / "serve.py"
+    serve = Path(__file__).parent / "serve.py"
     command = [f"{folder}/venv/bin/python", str(serve), f"{folder}/model.gguf"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdin and run.stdout
@@ -54,26 +54,23 @@ def test_drafts_pass_the_lint(
     source, draft, totals = (tmp_path / n for n in ("three.yaml", "draft.yaml", "totals.json"))
     source.write_text(yaml.safe_dump(SCHEMA))
     start = time.monotonic()
-    asked = ["describe", str(source), "--out", str(draft), "--json", str(totals)]
-    subprocess.run([*RUKH, *asked, "--timeout", "900", "--attempts", "10"], check=True)
+    command = [*RUKH, "describe", str(source), "--out", str(draft), "--json", str(totals)]
+    subprocess.run([*command, "--timeout", "900", "--attempts", "10"], check=True)
     seconds = time.monotonic() - start
-    made = RelationSchema.load(draft)
-    for name in made.names:
-        texts = made.relation(name).descriptions
+    schema = RelationSchema.load(draft)
+    for name in schema.names:
+        texts = schema.relation(name).descriptions
         assert [(text.status, text.author) for text in texts] == [("draft", MODEL)] * 5
         print(f"\n{name}", *texts, sep="\n  ")
-    told = json.loads(totals.read_text())
-    assert told["requests"] >= 3 and told["tokens_out"] > 100 and not told["uncounted"]
-    print(
-        f"\n{seconds:.0f} s, {told['requests']} answers, {told['tokens_in']} tokens asked, "
-        f"{told['tokens_out']} answered"
-    )
+    counts = json.loads(totals.read_text())
+    assert counts["requests"] >= 3 and counts["tokens_out"] > 100 and not counts["uncounted"]
+    print(f"\n{seconds:.0f} s, {counts}")
     lint = subprocess.run([*RUKH, "schema", "lint", str(draft)], capture_output=True, text=True)
     print(lint.stdout)
     assert lint.returncode == 0, lint.stdout + lint.stderr
-    # The same command again asks nothing.
-    asked[3] = str(tmp_path / "again.yaml")
-    subprocess.run([*RUKH, *asked], check=True)
-    told = json.loads(totals.read_text())
-    assert (told["requests"], told["cached"]) == (0, 3)
-    assert RelationSchema.load(asked[3]) == made
+    # The same command again finds all answers in the cache.
+    again = tmp_path / "again.yaml"
+    subprocess.run([again if part == str(draft) else part for part in command], check=True)
+    counts = json.loads(totals.read_text())
+    assert (counts["requests"], counts["cached"]) == (0, 3)
+    assert RelationSchema.load(again) == schema

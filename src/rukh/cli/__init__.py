@@ -1,7 +1,7 @@
-"""The command line: ``rukh COMMAND``.
+"""The command line, ``rukh COMMAND``: one file per command, which may import everything.
 
-A command's module, ``rukh.cli.<name>``, is imported only when that command is used, so that
-``rukh --help`` is quick and a fault in one command spares the others.
+The module of a command, ``rukh.cli.<name>``, is imported only if the command is used, so that
+``rukh --help`` is fast and an error in one command does not affect the others.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from rukh.cli.logs import add_logging_options, set_up_logging
 from rukh.errors import RukhError
 
 COMMANDS = {
     "extract": "Extract relations from posts.",
     "evaluate": "Measure a model on labelled data.",
     "train": "Train a model from a YAML configuration.",
-    "audit": "Find inputs that give labels away.",
-    "describe": "Draft a schema's descriptions with a language model.",
-    "schema": "Import, check and draw schemas of relations.",
-    "data": "Check, convert and describe data files.",
+    "describe": "Draft the descriptions of a schema with a language model.",
+    "schema": "Check, draw and import schemas.",
+    "data": "Check, convert, compose and encode data files.",
+    "audit": "Find inputs that give the labels away.",
     "weights": "List, install and fetch pretrained weights.",
 }
-"""Every command and its one line of help. Its module holds a function of the command's name or,
-for a group of commands, a typer app called ``app``."""
+"""Every command and its help. Its module has a function with the command's name or, for a group of
+commands, a typer app named ``app``."""
 
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -38,31 +39,31 @@ class LazyGroup(TyperGroup):
     """A group whose commands are placeholders until one is used."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
-        """The command that was asked for, imported now."""
+        """Find the command, and import it."""
         name, placeholder, rest = super().resolve_command(ctx, args)
         return name, placeholder and load(str(name)), rest
 
 
 def load(name: str) -> Any:
-    """Import a command and turn it into what typer runs."""
+    """Import a command as what typer runs, with the options that all commands share."""
     module = import_module(f"rukh.cli.{name}")
     if hasattr(module, "app"):
         module.app.rich_markup_mode = None
-        return typer.main.get_group(module.app)
+        return add_logging_options(typer.main.get_group(module.app))
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(name)(getattr(module, name))
-    return typer.main.get_command(single)
+    return add_logging_options(typer.main.get_command(single))
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(show: bool) -> None:
+    if show:
         from rukh import __version__
 
         typer.echo(f"rukh {__version__}")
         raise typer.Exit
 
 
-# Plain help and errors: without rich's frames they can be piped, and come in half the time.
+# Without rich's frames, help and errors can be piped, and appear in half the time.
 app = typer.Typer(cls=LazyGroup, no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -80,30 +81,34 @@ for _name, _help in COMMANDS.items():
 
 
 def main() -> None:
-    """Run the command line. Exits with 0 done, 2 bad input, 1 failure, 130 or 143 stopped."""
-    # Libraries' own bars and warnings would stand between the user and ours.
+    """Run the command line.
+
+    Exits with 0 done, 2 bad input, 1 failure, 130 interrupted, 143 terminated.
+    """
+    # Progress bars and warnings of libraries would mix with our own.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore", module="PIL")
-    # As by Ctrl-C, what is half-written is cleared away.
+    # As an exception, like Ctrl-C, so that temporary files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    set_up_logging()
     try:
-        # Not app(...), which would put a handler of its own before Python's traceback.
+        # app(...) would install its own handler of tracebacks.
         typer.main.get_command(app)(prog_name="rukh")
     except RukhError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except SystemExit as stop:
-        _close()
+        _flush_output()
         if stop.code == INTERRUPTED:
             print(
-                "interrupted: nothing is half-written; the same command goes on where it can",
+                "Interrupted. No partial files were written; run the same command again to resume.",
                 file=sys.stderr,
             )
         raise
 
 
-def _close() -> None:
-    """Flush the output here, where a reader that has gone away (``| head``) is no error."""
+def _flush_output() -> None:
+    """Flush standard output; a reader that has closed its end (``| head``) is not an error."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +12,13 @@ from rukh.cli import options
 from rukh.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from rukh.records import Post
 
-app = typer.Typer(no_args_is_help=True, help="Check, convert and describe data files.")
+logger = logging.getLogger(__name__)
+
+app = typer.Typer(no_args_is_help=True, help="Check, convert, compose and encode data files.")
 
 
 @app.command()
@@ -25,21 +28,21 @@ def check(
     boxes: options.Boxes = None,
     json: options.Json = None,
 ) -> None:
-    """Report every bad line (number, field, and why) and go on; exit 2 if there was one."""
+    """Report every bad record with its line, field and reason. Exits with 2 if there is one."""
     from rukh.data.readers import scan
     from rukh.utils.files import write_json
 
     posts, problems = 0, []
-    quiet = str(json) == "-"
+    to_stderr = str(json) == "-"
     for line, result in scan(file, format, boxes=boxes):
         if isinstance(result, InputError):
-            typer.echo(str(result), err=quiet)
+            typer.echo(str(result), err=to_stderr)
             problems.append(
                 {"line": line, "field": result.field, "why": result.problem, "fix": result.fix}
             )
         else:
             posts += 1
-    typer.echo(f"{file}: {posts:,} good, {len(problems):,} bad", err=quiet)
+    typer.echo(f"{file}: {posts:,} good, {len(problems):,} bad", err=to_stderr)
     if json is not None:
         report = {"file": str(file), "format": format, "good": posts, "bad": len(problems)}
         write_json(report | {"problems": problems}, json)
@@ -50,40 +53,44 @@ def check(
 @app.command()
 def convert(
     file: Annotated[Path, typer.Argument(metavar="IN", help="The file to convert.")],
-    out: Annotated[Path, typer.Option(help="The file to write, whole or not at all.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
     format: options.Format = "jsonl",
     to: Annotated[str, typer.Option(help="The format to write.")] = "jsonl",
-    images: options.Images = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the images, which may be missing.")
+    ] = None,
     captions: options.Captions = None,
     boxes: options.Boxes = None,
 ) -> None:
-    """Convert a data file; token offsets become character offsets, and back."""
-    from tqdm import tqdm
-
+    """Convert a data file to another format; token offsets become character offsets, and back."""
+    from rukh.data.captions import read_captions
     from rukh.data.more import boxes_elsewhere
-    from rukh.data.readers import read, read_captions, write
-    from rukh.utils.files import check_output
+    from rukh.data.readers import read, write
+    from rukh.utils.files import check_outputs
+    from rukh.utils.progress import progress_bar
 
-    check_output(out, file, captions, boxes)
-    known = None if captions is None else read_captions(captions)
-    posts = read(file, format, images=images, captions=known, boxes=boxes)
-    elsewhere = 0
+    check_outputs([out], file, captions, boxes)
+    texts = None if captions is None else read_captions(captions)
+    posts = read(file, format, images=images, captions=texts, boxes=boxes)
+    separate_boxes = 0
+    with progress_bar(unit="post") as progress:
 
-    def counted(posts: Iterable[Post]) -> Iterator[Post]:
-        nonlocal elsewhere
-        for post in posts:
-            elsewhere += boxes_elsewhere(post) if to == "more" else 0
-            yield post
+        def count() -> Iterator[Post]:
+            nonlocal separate_boxes
+            for post in posts:
+                separate_boxes += boxes_elsewhere(post) if to == "more" else 0
+                progress.update()
+                yield post
 
-    with tqdm(posts, unit=" posts", delay=2, leave=False) as progress:
-        write(counted(progress), out, to)
+        write(count(), out, to)
     typer.echo(f"{progress.n:,} posts written to {out}")
-    if elsewhere:
-        typer.echo(
-            f"warning: the boxes of {elsewhere:,} objects are not in {out}, as they came from a "
-            f"dictionary: read it with that by --boxes, or copy it to ent_{out.stem}_dict.json or "
-            ".pth beside it",
-            err=True,
+    if separate_boxes:
+        logger.warning(
+            "%s lacks the boxes of %d objects: read it with the input's dictionary as --boxes, or "
+            "copy that to ent_%s_dict.json or .pth beside the file",
+            out,
+            separate_boxes,
+            out.stem,
         )
 
 
@@ -91,45 +98,47 @@ def convert(
 def compose(
     templates: Annotated[Path, typer.Argument(help="Relations with sentence templates, YAML.")],
     out: Annotated[Path, typer.Option(help="Folder for posts.jsonl and schema.yaml.")],
-    fills: Annotated[int, typer.Option(min=1, max=100, help="How often each is filled.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Chooses the words.")] = 0,
+    fills: Annotated[int, typer.Option(min=1, max=100, help="Number of posts per template.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of words.")] = 0,
 ) -> None:
     """Compose labelled posts from sentence templates, and the schema of their relations."""
     from rukh.config import load_config
+    from rukh.data import templates as sentences
     from rukh.data.readers import write
-    from rukh.data.templates import Templates
-    from rukh.data.templates import compose as composed
-    from rukh.utils.files import atomic_folder, check_folder
+    from rukh.utils.files import atomic_folder, check_output_folder
 
-    check_folder(out, {"posts.jsonl", "schema.yaml"})
-    given = load_config(templates, Templates)
-    posts = list(composed(given.relations, fills, seed))
+    check_output_folder(out, {"posts.jsonl", "schema.yaml"})
+    config = load_config(templates, sentences.Templates)
+    posts = list(sentences.compose(config.relations, fills, seed))
     with atomic_folder(out) as part:
         write(posts, part / "posts.jsonl")
-        (part / "schema.yaml").write_text(given.as_schema().to_yaml(), encoding="utf-8")
-    typer.echo(f"{len(posts):,} posts of {len(given.relations):,} relations written to {out}")
+        (part / "schema.yaml").write_text(config.as_schema().to_yaml(), encoding="utf-8")
+    typer.echo(f"{len(posts):,} posts of {len(config.relations):,} relations written to {out}")
 
 
 @app.command()
 def features(
-    data: Annotated[Path, typer.Option(help="Posts whose pictures are to be encoded.")],
+    data: Annotated[Path, typer.Option(help="Posts with images.")],
     vision: Annotated[
         str, typer.Option(help="A vision encoder that `rukh weights list` shows, or a folder.")
     ] = "efficientnet-lite0",
     size: Annotated[
         int | None,
-        typer.Option(min=32, max=1024, help="Side in pixels; by default as it was trained."),
+        typer.Option(min=32, max=1024, help="Image size in pixels; by default as in pretraining."),
     ] = None,
     intermediate_features: Annotated[
-        bool, typer.Option("--middle-map", help="For a model with `pair.intermediate_features`.")
+        bool,
+        typer.Option(
+            "--intermediate-features", help="For models with `pair.intermediate_features`."
+        ),
     ] = False,
     format: options.Format = "jsonl",
     images: options.Images = None,
     boxes: options.Boxes = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures of one pass.")] = 2,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 2,
     json: options.Json = None,
 ) -> None:
-    """Encode pictures once, for training, evaluation and extraction; goes on where it stopped."""
+    """Encode images once, for training, evaluation and extraction. The same command resumes."""
     from rukh.data.readers import read
     from rukh.hub import cache_folder
     from rukh.modeling.image_features import FeatureCache
@@ -137,28 +146,26 @@ def features(
     from rukh.utils.files import write_json
 
     posts = read(data, format, images=images, boxes=boxes)
-    pictures = list(dict.fromkeys(post.image for post in posts if post.image is not None))
+    paths = list(dict.fromkeys(post.image for post in posts if post.image is not None))
     encoder = load_vision_encoder(vision, size=size, intermediate_features=intermediate_features)
-    store = FeatureCache(cache_folder() / "features", encoder, batch_size=batch_size)
-    computed = store.fill(pictures)
-    report = {
-        "pictures": len(pictures),
-        "computed": computed,
-        "missing": len(store.missing),
-        "broken": dict(sorted(store.broken.items())),
-        "folder": str(store.folder),
-    }
+    cache = FeatureCache(cache_folder() / "features", encoder, batch_size=batch_size)
+    computed = cache.fill(paths)
     if str(json) != "-":
-        for name, why in sorted((store.broken | store.missing).items()):
-            typer.echo(f"{name}: {why}", err=True)
         typer.echo(
-            f"{len(pictures):,} pictures: {computed:,} encoded now, {len(store.missing):,} not "
-            f"there, {len(store.broken):,} broken, the others known before; in {store.folder}"
+            f"{len(paths):,} images: {computed:,} encoded, {len(cache.missing):,} missing, "
+            f"{len(cache.broken):,} broken, the others cached in {cache.folder}"
         )
     if json is not None:
+        report = {
+            "images": len(paths),
+            "computed": computed,
+            "missing": len(cache.missing),
+            "broken": dict(sorted(cache.broken.items())),
+            "folder": str(cache.folder),
+        }
         write_json(report, json)
-    if pictures and len(store.missing) + len(store.broken) == len(pictures):
-        raise InputError("none of the pictures can be read", where=str(data))
+    if paths and len(cache.missing) + len(cache.broken) == len(paths):
+        raise InputError("no image can be read", where=str(data))
 
 
 @app.command()

@@ -1,83 +1,74 @@
-"""``rukh describe``: a schema in, the same schema with drafted descriptions out."""
+"""``rukh describe``: draft the descriptions of a schema's relations."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from rukh.cli import options
+from rukh.cli.logs import print_status
 from rukh.errors import InputError
-
-if TYPE_CHECKING:
-    from rukh.llm.endpoint import Endpoint
 
 
 def describe(
     schema: Annotated[
-        str, typer.Argument(help="A YAML file, or a shipped schema's name; may lack descriptions.")
+        str,
+        typer.Argument(
+            help="A YAML file, or a shipped schema's name; descriptions may be missing."
+        ),
     ],
-    out: Annotated[
-        Path | None, typer.Option(help="The draft to write, whole or not at all; must be new.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The draft to write; must not exist.")] = None,
     relation: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Describe this relation alone. Repeatable."),
+        typer.Option(metavar="NAME", help="Describe only this relation. Repeatable."),
     ] = None,
     all_: Annotated[
         bool, typer.Option("--all", help="Also add to relations that have descriptions.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be asked, and ask nothing.")
+        bool, typer.Option("--dry-run", help="Print the prompts and send nothing.")
     ] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Ask again, whatever was answered before.")
-    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ignore cached answers.")] = False,
     temperature: Annotated[
-        float | None, typer.Option(min=0, max=2, help="Of sampling; 0 by default.")
+        float | None, typer.Option(min=0, max=2, help="Sampling temperature; default 0.")
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(min=64, max=16384, help="The most of one answer; 1024 by default.")
+        int | None, typer.Option(min=64, max=16384, help="Maximum per answer; default 1024.")
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(min=0.01, max=3600, help="Seconds a request; 120 by default.")
+        float | None, typer.Option(min=0.01, max=3600, help="Seconds per request; default 120.")
     ] = None,
     retries: Annotated[
-        int | None, typer.Option(min=0, max=20, help="Of failed requests; 5 by default.")
+        int | None, typer.Option(min=0, max=20, help="Retries of failed requests; default 5.")
     ] = None,
     attempts: Annotated[
-        int | None, typer.Option(min=1, max=10, help="At a usable answer; 4 by default.")
-    ] = None,
-    price_in: Annotated[
-        float | None, typer.Option(min=0, help="Of a million tokens asked, to tell the cost.")
-    ] = None,
-    price_out: Annotated[
-        float | None, typer.Option(min=0, help="Of a million tokens answered.")
+        int | None, typer.Option(min=1, max=10, help="Attempts at a usable answer; default 4.")
     ] = None,
     encoder: options.Encoder = None,
     json: options.Json = None,
 ) -> None:
-    """Have a language model draft the descriptions that a schema lacks, five a relation.
+    """Draft the missing descriptions of relations with a language model, five per relation.
 
-    The endpoint is any that speaks OpenAI's protocol: RUKH_LLM_BASE_URL, RUKH_LLM_MODEL and, where
-    it wants one, RUKH_LLM_API_KEY. An interrupted run goes on where it stopped.
+    The endpoint is any that speaks OpenAI's protocol: RUKH_LLM_BASE_URL, RUKH_LLM_MODEL and, if
+    it needs a key, RUKH_LLM_API_KEY. Answers are cached, so that the same command resumes an
+    interrupted run.
     """
     import os
     from datetime import date
 
     from rukh.cli.schema import load_embedder
-    from rukh.llm import describe as work
-    from rukh.llm.endpoint import Endpoint
-    from rukh.llm.endpoint_config import from_environment
+    from rukh.llm import describe as drafts
+    from rukh.llm.endpoint import Endpoint, from_environment
     from rukh.schema.schema import RelationSchema
     from rukh.utils.files import atomic_open, check_outputs, write_json
 
-    known = RelationSchema.load(schema, require_descriptions=False)
-    names = work.chosen(known, relation or (), again=all_)
-    asked = work.prompts(known, names, load_embedder(encoder)[0])
+    relations = RelationSchema.load(schema, require_descriptions=False)
+    names = drafts.select_relations(relations, relation or (), all_relations=all_)
+    conversations = drafts.prompts(relations, names, load_embedder(encoder)[0])
     if dry_run:
-        for name, messages in asked.items():
+        for name, messages in conversations.items():
             for message in messages:
                 typer.echo(f"--- {name}: {message['role']}\n{message['content']}\n")
         return
@@ -85,7 +76,9 @@ def describe(
         raise InputError("no file to write", field="--out", fix="name one, or give --dry-run")
     if out.exists() or out.is_symlink():
         raise InputError(
-            "is there already, and may hold reviewed work", where=str(out), fix="name a new --out"
+            "exists, and may contain verified descriptions",
+            where=str(out),
+            fix="name a new file",
         )
     check_outputs((out, json))
     config, key = from_environment(
@@ -95,41 +88,21 @@ def describe(
         timeout=timeout,
         retries=retries,
         attempts=attempts,
-        price_in=price_in,
-        price_out=price_out,
     )
-    endpoint = Endpoint(config, key, fresh=fresh)
-    quiet = str(json) == "-"
+    endpoint, today = Endpoint(config, key, fresh=fresh), date.today()
+    totals = endpoint.totals
     try:
-        made = work.describe(
-            known,
-            asked,
-            endpoint,
-            date.today(),
-            lambda name, what: typer.echo(f"{name}: {what}", err=True),
-        )
+        described = drafts.describe(relations, conversations, endpoint, today)
     finally:
-        typer.echo(_totals(endpoint), err=True)
-    with atomic_open(out) as stream:
-        stream.write(
-            f"# Drafts by {config.model!r}, {date.today()}, read by nobody yet:"
-            f"\n# rukh schema review {out.name}\n{made.to_yaml()}"
+        print_status(
+            f"{totals.requests} answers, {totals.cached} cached; {totals.tokens_in:,} prompt and "
+            f"{totals.tokens_out:,} completion tokens, {totals.uncounted} answers uncounted"
         )
-    if not quiet:
-        typer.echo(f"{len(names)} relations described in {out}; next: rukh schema review {out}")
+    with atomic_open(out) as stream:
+        stream.write(f"# Drafts by {config.model!r}, {today}, not verified.\n")
+        stream.write(described.to_yaml())
+    if str(json) != "-":
+        typer.echo(f"{len(names)} relations described in {out}; next: rukh schema lint {out}")
     if json is not None:
-        totals = vars(endpoint.totals) | {"cost": endpoint.totals.cost(config)}
-        write_json({"model": config.model, "relations": names, "out": str(out), **totals}, json)
-
-
-def _totals(endpoint: Endpoint) -> str:
-    totals, cost = endpoint.totals, endpoint.totals.cost(endpoint.config)
-    parts = [
-        f"{totals.requests} answers, {totals.cached} kept from before",
-        f"{totals.tokens_in:,} tokens asked, {totals.tokens_out:,} answered",
-    ]
-    if totals.uncounted:
-        parts.append(f"{totals.uncounted} answers without a count")
-    if cost is not None:
-        parts.append(f"cost {cost:.4f}")
-    return "; ".join(parts)
+        summary = {"model": config.model, "relations": names, "out": str(out)}
+        write_json(summary | vars(totals), json)

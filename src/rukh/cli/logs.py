@@ -29,6 +29,12 @@ def set_up_logging(level: int = logging.WARNING) -> None:
         logger.addHandler(StderrHandler())
 
 
+def print_status(line: str) -> None:
+    """Print a line about finished work to standard error, unless ``--quiet`` was given."""
+    if logging.getLogger("rukh").isEnabledFor(logging.WARNING):
+        typer.echo(line, err=True)
+
+
 def _verbose(count: int) -> None:
     if count:
         set_up_logging(logging.INFO if count == 1 else logging.DEBUG)
@@ -46,6 +52,8 @@ def _options(
             "--verbose",
             "-v",
             count=True,
+            is_eager=True,
+            show_default=False,
             callback=_verbose,
             expose_value=False,
             help="Log what is done; -vv logs details.",
@@ -54,7 +62,12 @@ def _options(
     quiet: Annotated[
         bool,
         typer.Option(
-            "--quiet", "-q", callback=_quiet, expose_value=False, help="No warnings, no progress."
+            "--quiet",
+            "-q",
+            is_eager=True,
+            callback=_quiet,
+            expose_value=False,
+            help="Show only errors.",
         ),
     ] = False,
 ) -> None: ...
@@ -66,7 +79,7 @@ def add_logging_options(command: Any) -> Any:
     if commands is None:
         single = typer.Typer(add_completion=False)
         single.command()(_options)
-        options = [option for option in typer.main.get_command(single).params]
+        options = typer.main.get_command(single).params
         command.params.extend(options)
         return command
     for one in commands.values():

@@ -1,4 +1,4 @@
-"""``rukh schema``: import schemas, review drafts, find what is wrong, and draw them."""
+"""``rukh schema``: check schemas, draw them, and import catalogues of relations."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rukh.cli import options
+from rukh.errors import InputError
 
 if TYPE_CHECKING:
     from rukh.schema.similarity import Embed
 
-SHOWN = 100
-"""Findings of one rule that `lint` prints; thousands of relations alike have millions of pairs."""
-
+MAX_PER_RULE = 100
+"""How many findings of one rule `lint` prints; thousands of relations may have millions."""
 ENCODER = "all-MiniLM-L6-v2"
 """The text encoder of most shipped models."""
 
-app = typer.Typer(no_args_is_help=True, help="Import, review, check and draw schemas.")
+app = typer.Typer(no_args_is_help=True, help="Check, draw and import schemas.")
 
 
 def load_embedder(name: str | None) -> tuple[Embed, Callable[[str], int]]:
@@ -44,40 +44,41 @@ def load_embedder(name: str | None) -> tuple[Embed, Callable[[str], int]]:
 def lint(
     schema: Annotated[str, typer.Argument(help="A YAML file, or a shipped schema's name.")],
     near: Annotated[
-        float, typer.Option(min=-1, max=1, help="Least cosine of a near-duplicate.")
+        float, typer.Option(min=-1, max=1, help="Minimum cosine of near-duplicates.")
     ] = 0.9,
     encoder: options.Encoder = None,
     json: options.Json = None,
 ) -> None:
-    """Find duplicates, contradictory types, cut-off texts and drafts; exit 1 if there are errors.
+    """Find duplicates, contradictory types, truncated texts and drafts.
 
-    Warnings alone leave the exit code at 0.
+    Exits with 1 if there are errors; warnings do not count.
     """
-    from rukh.schema.lint import lint as work
+    from rukh.schema.lint import lint as find
     from rukh.schema.schema import RelationSchema
     from rukh.utils.files import write_json
 
-    known = RelationSchema.load(schema, require_descriptions=False)
+    relations = RelationSchema.load(schema, require_descriptions=False)
     embed, excess_tokens = load_embedder(encoder)
-    found = work(known, embed, excess_tokens=excess_tokens, near=near)
-    errors = sum(one.level == "error" for one in found)
-    quiet, told = str(json) == "-", Counter[str]()
-    for one in found:
-        told[one.rule] += 1
-        if told[one.rule] > SHOWN:
+    findings = find(relations, embed, excess_tokens=excess_tokens, near=near)
+    errors = sum(finding.level == "error" for finding in findings)
+    to_stderr, counts = str(json) == "-", Counter[str]()
+    for finding in findings:
+        counts[finding.rule] += 1
+        if counts[finding.rule] > MAX_PER_RULE:
             continue
-        lines = [f"{one.level}: {', '.join(one.relations)}: {one.message} [{one.rule}]"]
-        lines += [f"    {text}" for text in one.texts]
-        typer.echo("\n".join(lines), err=quiet)
-    for rule, count in told.items():
-        if count > SHOWN:
-            more = f"{count - SHOWN:,} more [{rule}]; --json FILE holds them all"
-            typer.echo(more, err=quiet)
-    typer.echo(f"{schema}: {errors} errors, {len(found) - errors} warnings", err=quiet)
+        names = ", ".join(finding.relations)
+        lines = [f"{finding.level}: {names}: {finding.message} [{finding.rule}]"]
+        lines += [f"    {text}" for text in finding.texts]
+        typer.echo("\n".join(lines), err=to_stderr)
+    for rule, count in counts.items():
+        if count > MAX_PER_RULE:
+            more = f"{count - MAX_PER_RULE:,} more [{rule}]; --json FILE writes all"
+            typer.echo(more, err=to_stderr)
+    typer.echo(f"{schema}: {errors} errors, {len(findings) - errors} warnings", err=to_stderr)
     if json is not None:
-        findings = [one.model_dump(mode="json") for one in found]
-        counts = {"errors": errors, "warnings": len(found) - errors}
-        write_json({"schema": schema, **counts, "findings": findings}, json)
+        summary = {"schema": schema, "errors": errors, "warnings": len(findings) - errors}
+        rows = [finding.model_dump(mode="json") for finding in findings]
+        write_json(summary | {"findings": rows}, json)
     if errors:
         raise typer.Exit(1)
 
@@ -88,20 +89,20 @@ def map_(
     out: Annotated[Path, typer.Option(help="A .png, .svg or .json file to write.")],
     encoder: options.Encoder = None,
 ) -> None:
-    """Draw where relations lie in the encoder's space, and say which are most alike."""
-    from rukh.errors import InputError
+    """Draw the relations in the encoder's space, and list the most similar ones of each."""
     from rukh.schema.map import FORMATS, save, schema_map
     from rukh.schema.schema import RelationSchema
     from rukh.utils.files import check_outputs
 
     if out.suffix.lower() not in FORMATS:
-        raise InputError(f"is no {', '.join(FORMATS)} file", where=str(out), field="--out")
+        endings = ", ".join(FORMATS)
+        raise InputError(f"{out.name!r} does not end in {endings}", where=str(out), field="--out")
     check_outputs([out])
     data = schema_map(RelationSchema.load(schema), load_embedder(encoder)[0])
     save(data, out)
-    for one in data["relations"]:
-        near = ", ".join(f"{n['name']} {n['cosine']:.2f}" for n in one["nearest"])
-        typer.echo(f"{one['name']}: {near or 'alone'}")
+    for relation in data["relations"]:
+        nearest = ", ".join(f"{n['name']} {n['cosine']:.2f}" for n in relation["nearest"])
+        typer.echo(f"{relation['name']}: {nearest}")
     typer.echo(f"map written to {out}")
 
 
@@ -110,23 +111,20 @@ def import_(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help='JSON, {"P17": ["country", "description"]}.')
     ],
-    out: Annotated[Path, typer.Option(help="The YAML file to write, whole or not at all.")],
+    out: Annotated[Path, typer.Option(help="The YAML file to write.")],
 ) -> None:
     """Make a closed schema of a catalogue of relations, such as FewRel's pid2name.json."""
-    from rukh.errors import InputError
     from rukh.schema.importing import import_schema
     from rukh.utils.files import atomic_open, check_outputs
 
-    check_outputs([out])
+    check_outputs([out], file)
     if out.suffix not in (".yaml", ".yml"):
-        raise InputError("is no .yaml file", where=str(out), field="--out")
+        raise InputError(f"{out.name!r} does not end in .yaml", where=str(out), field="--out")
     schema = import_schema(file, out.stem)
     text = schema.to_yaml()
     if out.exists() and out.read_bytes() not in (b"", text.encode()):
-        raise InputError(
-            "is there already, and may hold edited work", where=str(out), fix="name a new --out"
-        )
+        raise InputError("exists, and may be edited", where=str(out), fix="name a new file")
     with atomic_open(out) as stream:
         stream.write(text)
-    bare = sum(relation.descriptions[-1] in relation.name for relation in schema.relations)
-    typer.echo(f"{len(schema.names):,} relations written to {out}, {bare:,} of them by name alone")
+    by_name = sum(relation.descriptions[-1] in relation.name for relation in schema.relations)
+    typer.echo(f"{len(schema.names):,} relations written to {out}, {by_name:,} by their name only")

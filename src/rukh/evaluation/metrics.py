@@ -163,7 +163,7 @@ def positive_counts(
 def f1_from_counts(counts: npt.NDArray[Any], axis: int = -1) -> npt.NDArray[np.float64]:
     """F1 from sums of :func:`positive_counts`, which lie along ``axis``; 0 where undefined."""
     correct, predicted, gold = np.moveaxis(np.asarray(counts, dtype=np.float64), axis, 0)
-    f1s = np.zeros_like(gold)
+    f1s: npt.NDArray[np.float64] = np.zeros_like(gold)
     np.divide(2 * correct, predicted + gold, out=f1s, where=predicted + gold > 0)
     return f1s
 

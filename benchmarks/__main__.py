@@ -18,14 +18,15 @@ import torch
 from benchmarks import speed
 from rukh.modeling.text_encoder import TextEncoder
 from rukh.utils.files import write_json
+from rukh.utils.markdown import markdown_table
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """The machine, on which the figures depend."""
     cpu = platform.processor() or platform.machine()
-    facts = Path("/proc/cpuinfo")
-    if facts.is_file():
-        lines = (line.partition(":") for line in facts.read_text().splitlines())
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = (line.partition(":") for line in info.read_text().splitlines())
         cpu = next((value.strip() for key, _, value in lines if "model name" in key), cpu)
     return {
         "processor": cpu,
@@ -42,12 +43,12 @@ def table(result: dict[str, Any]) -> str:
     """The result in Markdown."""
     lines = [f"{result['text']} and {result['vision']}, {result['posts']} posts"]
     lines += [", ".join(f"{key} {value}" for key, value in result["machine"].items())]
-    lines += ["", "| what | pairs a post | ratio | ms |", "| --- | ---: | ---: | ---: |"]
-    lines += [
-        f"| {row['what']} | {row['pairs']} | {row['ratio']:.3f} | {1000 * row['seconds']:.2f} |"
+    rows = [
+        (row["what"], row["pairs"], f"{row['ratio']:.3f}", f"{1000 * row['seconds']:.2f}")
         for row in result["rows"]
     ]
-    lines += ["", f"Most memory: {result['peak_mb']:,} MB. Ratios are taken within one run."]
+    lines += ["", markdown_table(("what", "pairs per post", "ratio", "ms"), rows)]
+    lines += ["", f"Peak memory: {result['peak_mb']:,} MB. Ratios are taken within one run."]
     return "\n".join(lines)
 
 
@@ -58,8 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--text", default="all-MiniLM-L6-v2", help="the text encoder")
     parser.add_argument("--vision", default="efficientnet-lite0", help="the vision encoder")
     parser.add_argument("--posts", type=int, default=16, help="posts of each measurement")
-    parser.add_argument("--repeats", type=int, default=5, help="the best of so many counts")
-    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="the best of so many repetitions is reported"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     text = TextEncoder.load(options.text).eval()
@@ -67,10 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = [
             *speed.marker_schemes(text, *size),
-            *speed.sharing(text, *size),
             *speed.large_banks(text, *size),
-            *speed.language_model(text, *size),
-            *speed.pictures(text, options.vision, *size, Path(folder)),
+            *speed.images(text, options.vision, *size, Path(folder)),
         ]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB on Linux, bytes on a Mac
     result = {

@@ -1,9 +1,8 @@
-"""The benchmarks run, and measure what they say."""
+"""The benchmarks run, and compute their ratios."""
 
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from benchmarks import speed
 from benchmarks.__main__ import main
 
 
-def test_posts_are_alike_but_for_their_pairs(tmp_path: Path) -> None:
+def test_posts_differ_only_in_their_pairs(tmp_path: Path) -> None:
     for pairs in speed.ENTITIES:
         posts = speed.make_posts(2, pairs, tmp_path)
         assert [len(post.pairs or ()) for post in posts] == [pairs, pairs]
@@ -22,7 +21,7 @@ def test_posts_are_alike_but_for_their_pairs(tmp_path: Path) -> None:
     assert len({post.text for n in speed.ENTITIES for post in speed.make_posts(1, n)}) == 1
 
 
-def test_best_of_takes_turns_and_the_least(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_best_of_alternates_and_takes_the_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, calls = [0.0], []
     waits = {"a": iter([9.0, 3.0, 2.0]), "b": iter([0.5, 4.0, 5.0])}  # the first is a warm-up
 
@@ -35,7 +34,7 @@ def test_best_of_takes_turns_and_the_least(monkeypatch: pytest.MonkeyPatch) -> N
     assert calls == list("ababab")
 
 
-def test_all_of_it_on_a_tiny_model(
+def test_everything_on_a_tiny_model(
     tmp_path: Path, tiny_text: str, tiny_vision: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "figures.json"
@@ -43,15 +42,12 @@ def test_all_of_it_on_a_tiny_model(
     main([*small, "--json", str(out)])
     result = json.loads(out.read_text())
     rows = {(row["what"], row["pairs"]): row for row in result["rows"]}
-    ranked = [row for row in result["rows"] if row["what"].startswith("a pair ranked, 10,000 rel")]
-    assert len(ranked) == 2 * 2 * (2 if find_spec("faiss") else 1)
-    assert all(row["seconds"] > 0 and row["ratio"] > 0 for row in ranked)
-    assert len(rows) == len(result["rows"]) == 3 * 3 + 2 * 3 + 2 * len(ranked) + 3 + 2
-    for scheme in speed.SCHEMES:
+    assert all(row["seconds"] > 0 and row["ratio"] > 0 for row in result["rows"])
+    assert len(rows) == len(result["rows"]) == 2 * 3 + 2 * 2 * 2 + 2
+    for markers in speed.MARKERS:
         for pairs in speed.ENTITIES:
-            row = rows[f"markers `{scheme}`", pairs]
+            row = rows[f"markers `{markers}`", pairs]
             base = rows["markers `post`", pairs]
-            assert row["seconds"] > 0
             assert row["ratio"] == pytest.approx(row["seconds"] / base["seconds"])
     printed = capsys.readouterr().out
     assert printed.count("\n| ") == 2 + len(rows)

@@ -36,7 +36,7 @@ TEXT = "{} and {} of {} on stage in {} last night , see you at the {} again !".f
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement: seconds per post (or per pair, where it says so), and the ratio to what it is
+    """One measurement: seconds per post (or per pair, if it says so), and the ratio to what it is
     compared with.
     """
 

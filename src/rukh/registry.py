@@ -1,11 +1,12 @@
-"""Where names become implementations: one registry for each kind of part.
+"""Registries that map names to implementations, one for each kind of component.
 
-Built-in parts are listed as ``module:attribute`` and imported only when asked for. Third parties
-add their own by entry points of the group ``rukh.<kind>`` (``rukh.data.readers``, ``rukh.taggers`` ...).
+Built-in implementations are listed as ``module:attribute`` and imported on demand. Third parties
+add theirs with entry points of the group ``rukh.<kind>``, such as ``rukh.readers``.
 """
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -38,17 +39,20 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
 }
 
+DEFAULT = {"taggers": "token"}
+"""The implementation for sources without a name."""
+
 
 def names(kind: str) -> list[str]:
-    """All names known for a kind, third parties' included, sorted."""
+    """All registered names of a kind, including those of third parties, sorted."""
     return sorted({*BUILTIN.get(kind, {}), *(e.name for e in entry_points(group=f"rukh.{kind}"))})
 
 
 def resolve(kind: str, name: str) -> Any:
-    """The object registered under a name.
+    """The implementation that is registered under a name.
 
     Raises:
-        InputError: Unknown name; suggests the nearest one.
+        InputError: The name is unknown; the message suggests a similar one.
 
     Example:
         >>> resolve("readers", "mnre").__name__
@@ -64,18 +68,36 @@ def resolve(kind: str, name: str) -> Any:
     raise InputError(f"no {kind.rstrip('s')} named {name!r}", fix=suggestion(name, names(kind)))
 
 
-def fingerprint(part: Any, where: str) -> dict[str, str]:
-    """SHA-256 of the files that a class loads from a place, by their names: another one of the same
-    name has others.
+def resolve_source(kind: str, source: str | Path) -> tuple[Any, str]:
+    """Split ``NAME:SOURCE`` into the implementation of that name and what it is loaded from.
 
-    Empty where they cannot be told: of a class without ``locate``, and of what is not there, which
-    whoever loads it will say.
+    Args:
+        kind: ``taggers`` or ``detectors``.
+        source: For taggers also the name of a shipped tagger, or a folder.
+
+    Raises:
+        InputError: The name is unknown.
+
+    Example:
+        >>> implementation, source = resolve_source("taggers", "hf:some-model")
+        >>> implementation.__name__, source
+        ('HfTagger', 'some-model')
     """
-    if not hasattr(part, "locate"):
-        return {}
+    name, colon, rest = str(source).partition(":")
+    if kind in DEFAULT and (os.path.isdir(source) or not (colon or name in names(kind))):
+        return resolve(kind, DEFAULT[kind]), str(source)
+    return resolve(kind, name), rest
+
+
+def fingerprint(kind: str, source: str | Path) -> dict[str, str]:
+    """SHA-256 of each file of a model, by file name; see :func:`resolve_source`.
+
+    Empty if the model is not found, or its class has no method ``locate``.
+    """
     try:
-        folder: Path = part.locate(where)
-    except RukhError:
+        implementation, name = resolve_source(kind, source)
+        folder: Path = implementation.locate(name)
+    except (RukhError, AttributeError):
         return {}
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return {path.relative_to(folder).as_posix(): sha256(path) for path in files}

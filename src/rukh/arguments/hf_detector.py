@@ -1,5 +1,6 @@
-"""A Hugging Face object-detection model as detector: ``hf:FOLDER``, or ``hf:NAME`` from the hub's
-cache. DETR, Conditional and Deformable DETR, RT-DETR, YOLOS and their like.
+"""Hugging Face object detectors: ``hf:FOLDER``, or ``hf:NAME`` in the hub's cache.
+
+These are DETR, Conditional and Deformable DETR, RT-DETR, YOLOS and similar models.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rukh.arguments.detection import as_objects
+from rukh.arguments.detection import to_objects
+from rukh.arguments.hf_loading import load_hf_model
 from rukh.errors import WeightsError
 from rukh.hub import find_weights
 from rukh.records import VisualObject
@@ -19,77 +21,57 @@ if TYPE_CHECKING:
     from PIL import Image
 
 THRESHOLD = 0.5
-"""The least score of an object, where nobody says otherwise."""
+"""Default minimum score of an object."""
 
 
 class HfDetector:
-    """A pretrained object-detection model with its own image processor.
+    """A pretrained object detector with its image processor.
 
     Args:
         model: A ``transformers`` model for object detection.
-        processor: Its image processor, which also reads its answers.
-        threshold: The least score of an object, in [0, 1].
+        processor: Its image processor, which also decodes the model's outputs.
+        threshold: Minimum score of an object, in [0, 1].
     """
 
     def __init__(self, model: Any, processor: Any, *, threshold: float = THRESHOLD) -> None:
-        self.model, self.processor, self.threshold = model.eval(), processor, threshold
+        self.model, self.processor, self.threshold = model, processor, threshold
 
     @classmethod
     def locate(cls, source: str | Path) -> Path:
-        """The folder of a model: a path, or where the hub's cache keeps it. Raises WeightsError."""
+        """The folder of a model, given a path or a name in the hub's cache. Raises WeightsError."""
         return find_weights(source, kind="detector")
 
     @classmethod
     def from_pretrained(cls, source: str | Path, *, threshold: float = THRESHOLD) -> HfDetector:
-        """Load a folder, or a model that lies in the hub's cache; nothing is downloaded.
+        """Load a model from a folder or from the hub's cache; nothing is downloaded.
 
         Raises:
-            WeightsError: It is not there, has no safetensors, or is no object-detection model.
+            WeightsError: The model is not found, has no safetensors, or is not an object detector.
         """
-        import transformers
-        from safetensors import SafetensorError
-
-        folder = str(cls.locate(source))
-        try:
-            model, loaded = transformers.AutoModelForObjectDetection.from_pretrained(
-                folder,
-                local_files_only=True,
-                dtype=torch.float32,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-            processor = transformers.AutoImageProcessor.from_pretrained(
-                folder, local_files_only=True, backend="pil"
-            )
-        except (OSError, ValueError, ImportError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise WeightsError(f"cannot load a detector from {folder}: {reason}") from None
-        # transformers would make up the weights that are not there.
-        if lacking := sorted(loaded["missing_keys"]):
-            raise WeightsError(f"{folder} holds no detector: it lacks {lacking[0]!r}")
+        folder = cls.locate(source)
+        model, processor = load_hf_model(
+            folder, "AutoModelForObjectDetection", "AutoImageProcessor", backend="pil"
+        )
         if not hasattr(processor, "post_process_object_detection"):
-            raise WeightsError(f"{folder} is no detector: its image processor finds no boxes")
+            raise WeightsError(f"{folder} has no image processor for object detection")
         return cls(model, processor, threshold=threshold)
 
     @torch.inference_mode()
     def detect(self, images: Sequence[Image.Image]) -> list[list[VisualObject]]:
-        """See :class:`rukh.arguments.detection.Detector`."""
-        names = self.model.config.id2label
-        found: list[list[VisualObject]] = []
-        for image in images:
-            # One at a time: in a batch the smaller pictures are padded, and some models' boxes are
-            # then fractions of the padded one.
-            try:
-                pixels = self.processor(images=[image], return_tensors="pt")
-            except ValueError:  # so narrow that nothing of it is left at the model's size
-                found.append([])
-                continue
-            # Fractions of the picture: its size is taken for 1 x 1.
-            (told,) = self.processor.post_process_object_detection(
-                self.model(**pixels), threshold=self.threshold, target_sizes=[(1, 1)]
-            )
-            rows = zip(told["boxes"], told["labels"], told["scores"], strict=True)
-            found.append(
-                as_objects([(box.tolist(), str(names[int(k)]), float(s)) for box, k, s in rows])
-            )
-        return found
+        """Find the objects of each image, see :class:`rukh.arguments.detection.Detector`."""
+        return [self._detect(image) for image in images]
+
+    def _detect(self, image: Image.Image) -> list[VisualObject]:
+        # In a batch, smaller images are padded, and the boxes of some models are then relative to
+        # the padded size.
+        try:
+            pixels = self.processor(images=[image], return_tensors="pt")
+        except ValueError:  # the image is so narrow that nothing is left of it after resizing
+            return []
+        # A target size of 1 x 1 yields boxes as fractions of the image.
+        (detected,) = self.processor.post_process_object_detection(
+            self.model(**pixels), threshold=self.threshold, target_sizes=[(1, 1)]
+        )
+        labels = self.model.config.id2label
+        rows = zip(detected["boxes"], detected["labels"], detected["scores"], strict=True)
+        return to_objects([(box.tolist(), str(labels[int(k)]), float(s)) for box, k, s in rows])

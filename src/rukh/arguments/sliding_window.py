@@ -1,93 +1,181 @@
-"""Reading texts of any length by an encoder of a fixed one, and pieces as words."""
+"""Taggers that label each token, for texts that are longer than their encoder can read at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from rukh.arguments.label_map import argument_type
+from rukh.arguments.tagger import assign_missing_types, to_entities
 from rukh.modeling.text_encoder import TextEncoder, TokenizedText
-from rukh.records import TextEntity
-from rukh.utils.batching import length_buckets
+from rukh.records import Post, TextEntity
+from rukh.utils.batching import batches_by_length
+
+BATCH_SIZE = 32
 
 
-@torch.inference_mode()
-def label_probabilities(
-    texts: Sequence[str],
-    encoder: TextEncoder,
-    classify: Callable[[Tensor, Tensor], Tensor],
-    labels: int,
-) -> list[tuple[TokenizedText, Tensor]]:
-    """Pieces of each text with their label probabilities, ``(pieces, labels)``.
+class Label(NamedTuple):
+    """A label of a token classifier.
 
-    Texts longer than the encoder are read in windows that overlap by half; each piece takes its
-    probabilities from the window in which it stands farthest from an edge.
-
-    Args:
-        texts: May be of any length, and empty.
-        encoder: Cuts them into pieces, and says how many it reads at once.
-        classify: Label logits ``(B, T, labels)`` of ids and mask, ``(B, T)``.
-        labels: How many labels there are.
+    Attributes:
+        begins, ends: Whether an entity begins or ends with a word of this label.
+        name: The entity type in the model's spelling; empty for words outside of entities.
+        type: The type of the argument, see :mod:`rukh.arguments.label_map`; None if it is dropped.
     """
-    room = encoder.max_length - 2
-    pieces = [encoder.tokenize(text) for text in texts]
-    windows = [
-        (i, first)
-        for i, piece in enumerate(pieces)
-        for first in range(0, max(1, len(piece.ids) - room // 2), room // 2)
-        if piece.ids
-    ]
-    out = [torch.zeros(len(piece.ids), labels) for piece in pieces]
-    margin = [torch.full((len(piece.ids),), -1) for piece in pieces]
-    sizes = [min(room, len(pieces[i].ids) - first) for i, first in windows]
-    for batch in length_buckets(sizes, 32):
-        ids, mask = pad(encoder, [pieces[windows[b][0]].ids[windows[b][1] :][:room] for b in batch])
-        probabilities = classify(ids, mask).softmax(-1)
-        for row, b in enumerate(batch):
-            i, first = windows[b]
-            span = torch.arange(sizes[b])
-            edge = torch.minimum(span, sizes[b] - 1 - span)
-            better = edge > margin[i][first : first + sizes[b]]
-            where = first + span[better]
-            out[i][where] = probabilities[row, 1 : 1 + sizes[b]][better]
-            margin[i][where] = edge[better]
-    return list(zip(pieces, out, strict=True))
+
+    begins: bool
+    ends: bool
+    name: str
+    type: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> Label:
+        """Parse a label of any of the schemes IO, BIO, BILOU and BIOES.
+
+        Example:
+            >>> Label.parse("B-person")
+            Label(begins=True, ends=False, name='person', type='PER')
+        """
+        if text.upper() == "O":
+            return cls(False, False, "", None)
+        match = re.fullmatch(r"(?:([BILUES])-)?(.+)", text, re.I | re.S)
+        prefix, name = ((match[1] or "I").upper(), match[2]) if match else ("I", text)
+        return cls(prefix in "BUS", prefix in "LEUS", name, argument_type(name) if name else None)
+
+
+class TokenLabels(NamedTuple):
+    """A text's tokens, and the probabilities of their labels, ``(tokens, labels)``."""
+
+    tokens: TokenizedText
+    probabilities: Tensor
+
+
+class TokenClassifier(ABC):
+    """Base of the taggers that predict a label for each token.
+
+    Attributes:
+        encoder: Tokenizes texts, and limits their length.
+        parsed_labels: The labels, in the order of the logits.
+    """
+
+    encoder: TextEncoder
+    parsed_labels: Sequence[Label]
+
+    @abstractmethod
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Compute label logits ``(B, T, labels)`` of token ids, given ids and mask ``(B, T)``."""
+
+    def best_labels(self, probabilities: Tensor) -> list[int]:
+        """Choose a label for each word, given the probabilities ``(words, labels)``."""
+        return [int(label) for label in probabilities.argmax(1)]
+
+    @torch.inference_mode()
+    def classify(self, texts: Sequence[str]) -> list[TokenLabels]:
+        """Predict the label probabilities of all tokens of each text.
+
+        A long text is read in windows that overlap by half. The probabilities of a token are taken
+        from the window in which it is farthest from an edge.
+        """
+        size = self.encoder.max_length - 2
+        tokenized = [self.encoder.tokenize(text) for text in texts]
+        windows = [
+            (i, start)
+            for i, tokens in enumerate(tokenized)
+            for start in range(0, max(1, len(tokens.ids) - size // 2), size // 2)
+            if tokens.ids
+        ]
+        lengths = [min(size, len(tokenized[i].ids) - start) for i, start in windows]
+        sizes = [len(tokens.ids) for tokens in tokenized]
+        probabilities = [torch.zeros(count, len(self.parsed_labels)) for count in sizes]
+        margins = [torch.full((count,), -1) for count in sizes]
+        for batch in batches_by_length(lengths, BATCH_SIZE):
+            chosen = [windows[b] for b in batch]
+            ids = [tokenized[i].ids[start : start + size] for i, start in chosen]
+            predicted = self.forward(*pad(self.encoder, ids)).softmax(-1)
+            for row, b in enumerate(batch):
+                i, start = windows[b]
+                position = torch.arange(lengths[b])
+                margin = torch.minimum(position, lengths[b] - 1 - position)
+                better = margin > margins[i][start : start + lengths[b]]
+                target = start + position[better]
+                probabilities[i][target] = predicted[row, 1 : 1 + lengths[b]][better]
+                margins[i][target] = margin[better]
+        return list(map(TokenLabels, tokenized, probabilities))
+
+    def detect_entities(self, texts: Sequence[str]) -> list[list[TextEntity]]:
+        """Find the entities of each text; the label of a word is that of its first token."""
+        detected = []
+        for text, (tokens, probabilities) in zip(texts, self.classify(texts), strict=True):
+            words = group_words(text, tokens)
+            best = self.best_labels(probabilities[[word[0] for word in words]])
+            spans: list[tuple[int, int, str]] = []
+            previous = Label.parse("O")
+            for word, index in zip(words, best, strict=True):
+                label = self.parsed_labels[index]
+                start, end = tokens.offsets[word[0]][0], tokens.offsets[word[-1]][1]
+                continues = label.name == previous.name and not (label.begins or previous.ends)
+                previous = label
+                if label.type is not None and continues:
+                    spans[-1] = (spans[-1][0], end, label.type)
+                elif label.type is not None:
+                    spans.append((start, end, label.type))
+            detected.append(to_entities(text, spans))
+        return detected
+
+    def assign_types(self, posts: Sequence[Post]) -> list[Post]:
+        """Assign types to entities without one: the most probable type over the tokens of the span.
+
+        The type of a span without tokens is MISC.
+        """
+        return assign_missing_types(posts, self.classify, self._type_of_span)
+
+    def _type_of_span(self, entity: TextEntity, predicted: TokenLabels) -> tuple[str, float]:
+        """The most probable type, and its share of the probability of all types."""
+        inside = [
+            k
+            for k, (start, end) in enumerate(predicted.tokens.offsets)
+            if start < entity.end and end > entity.start
+        ]
+        total: dict[str, float] = defaultdict(float)
+        sums = predicted.probabilities[inside].sum(0).tolist()
+        for label, value in zip(self.parsed_labels, sums, strict=True):
+            if label.type is not None:
+                total[label.type] += value
+        if not inside or not total:
+            return "MISC", 0.0
+        best = max(total, key=total.__getitem__)
+        return best, total[best] / max(sum(total.values()), 1e-9)
 
 
 def pad(encoder: TextEncoder, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Special tokens and padding around piece ids: ``ids`` and ``mask``, ``(B, T)``."""
-    rows = [[encoder.start_id, *row, encoder.end_id] for row in ids]
-    padded = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
-    mask = torch.zeros_like(padded, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        padded[i, : len(row)] = torch.tensor(row)
-        mask[i, : len(row)] = True
-    return padded, mask
+    """Add special tokens and padding to token ids; returns ids and mask, both ``(B, T)``."""
+    rows = [torch.tensor([encoder.start_id, *row, encoder.end_id]) for row in ids]
+    mask = [torch.ones(len(row), dtype=torch.bool) for row in rows]
+    return pad_sequence(rows, batch_first=True), pad_sequence(mask, batch_first=True)
 
 
-def words_of(text: str, pieces: TokenizedText) -> list[list[int]]:
-    """Pieces grouped into words: a piece goes on with its word if no white space or punctuation
-    parts them, or if they share a character, as the bytes of an emoji do.
+def group_words(text: str, tokens: TokenizedText) -> list[list[int]]:
+    """Group token indices into words.
+
+    A token continues a word if neither white space nor punctuation separates the two, or if they
+    share a character, as the bytes of an emoji do.
     """
     words: list[list[int]] = []
-    for i, (start, end) in enumerate(pieces.offsets):
+    previous_end = -1
+    for i, (start, end) in enumerate(tokens.offsets):
         if start == end:
             continue
-        before = pieces.offsets[words[-1][-1]][1] if words else -1
-        if before > start or (
-            before == start and text[start - 1].isalnum() and text[start].isalnum()
-        ):
+        adjacent = previous_end == start and text[start - 1].isalnum() and text[start].isalnum()
+        if adjacent or previous_end > start:
             words[-1].append(i)
         else:
             words.append([i])
+        previous_end = end
     return words
-
-
-def inside(pieces: TokenizedText, entity: TextEntity) -> list[int]:
-    """The pieces that an entity's span touches."""
-    return [
-        k
-        for k, (start, end) in enumerate(pieces.offsets)
-        if start < entity.end and end > entity.start
-    ]

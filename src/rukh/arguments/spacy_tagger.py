@@ -1,7 +1,7 @@
-"""A spaCy pipeline as tagger: ``spacy:NAME`` or ``spacy:FOLDER``, by the extra ``rukh[spacy]``.
+"""spaCy pipelines as taggers: ``spacy:NAME`` or ``spacy:FOLDER``; needs the extra ``rukh[spacy]``.
 
-spaCy reads its pipelines by its own means, and one that is a package is code that runs: load only
-those whose makers you trust.
+An installed spaCy pipeline is a Python package whose code runs when it is loaded. Load only
+pipelines that you trust.
 """
 
 from __future__ import annotations
@@ -11,22 +11,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rukh.arguments.label_map import argument_type, fill_types, to_entities
+from rukh.arguments.label_map import argument_type
+from rukh.arguments.tagger import assign_missing_types, to_entities
 from rukh.errors import MissingDependency, WeightsError
 from rukh.records import Post, TextEntity
 
+Span = tuple[int, int, str]
+
 
 class SpacyTagger:
-    """The entities of a spaCy pipeline, their labels mapped by :mod:`rukh.arguments.label_map`.
+    """The named entities of a spaCy pipeline, with types by :mod:`rukh.arguments.label_map`.
 
     Args:
-        pipeline: A loaded ``spacy.language.Language`` that sets ``doc.ents``.
+        pipeline: A ``spacy.language.Language`` that sets ``doc.ents``.
 
     Example:
         >>> import pytest
         >>> pipeline = pytest.importorskip("spacy").blank("en")
         >>> pipeline.add_pipe("entity_ruler").add_patterns([{"label": "GPE", "pattern": "Rome"}])
-        >>> [(e.start, e.end, e.type) for e in SpacyTagger(pipeline).find(["Ann in Rome"])[0]]
+        >>> (entities,) = SpacyTagger(pipeline).detect_entities(["Ann in Rome"])
+        >>> [(entity.start, entity.end, entity.type) for entity in entities]
         [(7, 11, 'LOC')]
     """
 
@@ -35,11 +39,11 @@ class SpacyTagger:
 
     @classmethod
     def locate(cls, source: str | Path) -> Path:
-        """The folder of a pipeline: a path, or an installed package's own.
+        """The folder of a pipeline, given a path or the name of an installed package.
 
         Raises:
             MissingDependency: spaCy is not installed.
-            WeightsError: There is neither such a folder nor such a package.
+            WeightsError: There is no such folder or package.
         """
         try:
             from spacy import util
@@ -50,13 +54,13 @@ class SpacyTagger:
         if source and util.is_package(str(source)):
             return Path(util.get_package_path(str(source)))
         raise WeightsError(
-            f"no spaCy pipeline {str(source)!r}: neither a folder nor an installed package; give "
-            "spacy:NAME or spacy:FOLDER, and install a pipeline by: python -m spacy download NAME"
+            f"no spaCy pipeline {str(source)!r}: neither a folder nor an installed package; to "
+            "install a pipeline, run: python -m spacy download NAME"
         )
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> SpacyTagger:
-        """Load an installed pipeline by name, or a folder; raises as :meth:`locate` does."""
+        """Load a folder or an installed pipeline; raises the errors of :meth:`locate`."""
         cls.locate(source)
         import spacy
 
@@ -66,41 +70,35 @@ class SpacyTagger:
             reason = " ".join(str(error).split())
             raise WeightsError(f"spaCy cannot load {str(source)!r}: {reason}") from None
 
-    def _entities(self, texts: Sequence[str]) -> list[list[tuple[int, int, str]]]:
-        """``(start, end, label)`` of each text's entities, in spaCy's own labels."""
+    def _spans(self, texts: Sequence[str]) -> list[list[Span]]:
+        """``(start, end, type)`` of the entities of each text that can be arguments."""
         return [
-            [(entity.start_char, entity.end_char, entity.label_) for entity in doc.ents]
+            [
+                (entity.start_char, entity.end_char, type_)
+                for entity in doc.ents
+                if (type_ := argument_type(entity.label_)) is not None
+            ]
             for doc in self.pipeline.pipe(texts)
         ]
 
-    def find(self, texts: Sequence[str]) -> list[list[TextEntity]]:
-        """Entities of each text; dates and numbers are left out."""
+    def detect_entities(self, texts: Sequence[str]) -> list[list[TextEntity]]:
+        """Find the entities of each text, except dates and numbers."""
         return [
-            to_entities(
-                text, [(a, b, name) for a, b, label in spans if (name := argument_type(label))]
-            )
-            for text, spans in zip(texts, self._entities(texts), strict=True)
+            to_entities(text, spans) for text, spans in zip(texts, self._spans(texts), strict=True)
         ]
 
-    def type_posts(self, posts: Sequence[Post]) -> list[Post]:
-        """Types for entities that have none: of the found entity that shares most characters with
-        the span, or MISC where there is none.
+    def assign_types(self, posts: Sequence[Post]) -> list[Post]:
+        """Assign types to entities without one: the type of the pipeline's entity that overlaps the
+        span most, or MISC if none does.
         """
-        open_ = [i for i, post in enumerate(posts) if any(e.type is None for e in post.entities)]
-        out = list(posts)
-        answers = self._entities([posts[i].text for i in open_])
-        for i, spans in zip(open_, answers, strict=True):
-            typed = [(a, b, name) for a, b, label in spans if (name := argument_type(label))]
+        return assign_missing_types(posts, self._spans, _type_of_overlap)
 
-            def nearest(
-                entity: TextEntity, typed: list[tuple[int, int, str]] = typed
-            ) -> tuple[str, float]:
-                shared = [
-                    (min(end, entity.end) - max(start, entity.start), name)
-                    for start, end, name in typed
-                ]
-                most, name = max(shared, key=lambda one: one[0], default=(0, ""))
-                return (name, 1.0) if most > 0 else ("MISC", 0.0)  # it says not how sure it is
 
-            out[i] = fill_types(posts[i], nearest)
-        return out
+def _type_of_overlap(entity: TextEntity, spans: Sequence[Span]) -> tuple[str, float]:
+    """The type of the span that shares most characters with an entity, and a confidence."""
+    overlaps = [
+        (min(end, entity.end) - max(start, entity.start), type_) for start, end, type_ in spans
+    ]
+    overlap, type_ = max(overlaps, key=lambda one: one[0], default=(0, ""))
+    # spaCy does not say how confident it is.
+    return (type_, 1.0) if overlap > 0 else ("MISC", 0.0)

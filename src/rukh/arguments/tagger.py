@@ -1,67 +1,105 @@
-"""What a tagger is, and which one a name stands for."""
+"""The interface of taggers, loading a tagger by name, and what all taggers share."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
-from rukh import registry
-from rukh.errors import RukhError
 from rukh.records import Post, TextEntity
-from rukh.registry import names, resolve
+from rukh.registry import resolve_source
+
+Analysis = TypeVar("Analysis")
 
 
 class Tagger(Protocol):
-    """Finds entities in text, and types entities whose spans are given.
+    """Finds entities in texts, and assigns types to entities whose spans are given.
 
-    A class that is registered as ``rukh.taggers`` makes one by ``from_pretrained(where)``, and may
-    say by ``locate(where)`` in which folder its files lie; see :func:`load_tagger`.
+    A class that is registered as a tagger also has a class method ``from_pretrained(source)``. A
+    class method ``locate(source)`` that returns the model's folder is optional; it is used for
+    :func:`rukh.registry.fingerprint`.
     """
 
-    def find(self, texts: Sequence[str]) -> list[list[TextEntity]]:
-        """Entities of each text, in order, none over another, with ids ``e0``, ``e1`` ..."""
+    def detect_entities(self, texts: Sequence[str]) -> list[list[TextEntity]]:
+        """The entities of each text, in order, without overlaps, with ids ``e0``, ``e1``, ..."""
 
-    def type_posts(self, posts: Sequence[Post]) -> list[Post]:
-        """The same posts; every text entity without a type has one."""
+    def assign_types(self, posts: Sequence[Post]) -> list[Post]:
+        """The posts with a type for each entity that has none; given types stay."""
 
 
 def load_tagger(source: str | Path) -> Tagger:
-    """The tagger that a name stands for.
+    """Load a tagger by name.
 
     Args:
-        source: A tagger that is shipped with rukh, or a folder that ``rukh train`` wrote; or
-            ``KIND:WHERE``, where the kind is ``spacy``, ``hf``, or registered by a third party.
+        source: The name of a shipped tagger, a folder that ``rukh train`` wrote, or ``KIND:NAME``,
+            where the kind is ``hf``, ``spacy``, or registered by a third party.
 
     Raises:
-        InputError: There is no such kind.
-        WeightsError: There is no such tagger.
-        MissingDependency: It needs a package that is not installed.
+        InputError: The kind is unknown.
+        WeightsError: The model is not found.
+        MissingDependency: The tagger needs a package that is not installed.
 
     Example:
         >>> type(load_tagger("tagger")).__name__
         'TokenTagger'
     """
-    kind, where = _kind(source)
-    tagger: Tagger = kind.from_pretrained(where)
+    implementation, name = resolve_source("taggers", source)
+    tagger: Tagger = implementation.from_pretrained(name)
     return tagger
 
 
-def fingerprint(source: str | Path) -> dict[str, str]:
-    """Hashes of a tagger's files, see :func:`rukh.registry.fingerprint`; empty for one of no known
-    kind.
+def assign_missing_types(
+    posts: Sequence[Post],
+    analyze: Callable[[list[str]], Iterable[Analysis]],
+    type_of: Callable[[TextEntity, Analysis], tuple[str, float]],
+) -> list[Post]:
+    """Assign a type to each entity that has none.
+
+    Args:
+        posts: Posts in which all entities have a type are returned as they are.
+        analyze: Returns what a model predicts for each text; called with the texts of the other
+            posts.
+        type_of: The type of an entity and its confidence, given the prediction for the text.
     """
-    try:
-        kind, where = _kind(source)
-    except RukhError:
-        return {}
-    return registry.fingerprint(kind, where)
+    typed = list(posts)
+    untyped = [i for i, post in enumerate(posts) if any(e.type is None for e in post.entities)]
+    analyses = analyze([posts[i].text for i in untyped])
+    for i, analysis in zip(untyped, analyses, strict=True):
+        entities = []
+        for entity in posts[i].entities:
+            if entity.type is None:
+                type_, confidence = type_of(entity, analysis)
+                update = {"type": type_, "type_confidence": min(1.0, confidence)}
+                entity = entity.model_copy(update=update)
+            entities.append(entity)
+        typed[i] = posts[i].model_copy(update={"entities": tuple(entities)})
+    return typed
 
 
-def _kind(source: str | Path) -> tuple[Any, str]:
-    """The class that a tagger's name calls for, and what to load it from."""
-    name, colon, where = str(source).partition(":")
-    if not os.path.isdir(source) and (colon or name in names("taggers")):
-        return resolve("taggers", name), where
-    return resolve("taggers", "token"), str(source)
+def to_entities(text: str, spans: Iterable[tuple[int, int, str]]) -> list[TextEntity]:
+    """Make entities ``e0``, ``e1``, ... of detected spans, in order of their position.
+
+    White space at the edges of a span is removed; a span of white space is dropped.
+
+    Args:
+        text: The text.
+        spans: ``(start, end, type)``, without overlaps.
+
+    Example:
+        >>> [(e.id, e.start, e.end) for e in to_entities("Ann in Rome ", [(7, 12, "LOC")])]
+        [('e0', 7, 11)]
+    """
+    entities: list[TextEntity] = []
+    for start, end, type_ in sorted(spans):
+        stripped = text[start:end].strip()
+        if stripped:
+            start = text.index(stripped, start)
+            entity = TextEntity(
+                id=f"e{len(entities)}",
+                start=start,
+                end=start + len(stripped),
+                type=type_,
+                type_confidence=1.0,
+            )
+            entities.append(entity)
+    return entities

@@ -166,11 +166,12 @@ def _check_duplicates(relations: Sequence[Relation]) -> Iterator[Finding]:
         for text in relation.descriptions:
             uses[normalize_text(text)].append((relation.name, text))
     for found in uses.values():
-        names, text = list(dict.fromkeys(name for name, _ in found)), found[0][1]
+        names = list(dict.fromkeys(name for name, _ in found))
+        texts = [found[0][1]]
         if len(names) > 1:
-            yield _finding("duplicate", names, "several relations have this description", [text])
+            yield _finding("duplicate", names, "several relations have this description", texts)
         elif len(found) > 1:
-            yield _finding("repeated", names, f"has this description {len(found)} times", [text])
+            yield _finding("repeated", names, f"has this description {len(found)} times", texts)
 
 
 def _check_descriptions(

@@ -1,4 +1,4 @@
-"""Training the tagger on tagged sentences (``task: tagger`` in a config file)."""
+"""Training a tagger on tagged sentences (``task: tagger`` in a configuration file)."""
 
 from __future__ import annotations
 
@@ -9,31 +9,38 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
+from rukh.arguments.label_map import normalize_label
+from rukh.arguments.sliding_window import pad
 from rukh.arguments.token_tagger import TokenTagger
-from rukh.data.conll import gold_spans, read_tagged
+from rukh.data.conll import read_tagged
 from rukh.errors import InputError, suggestion
-from rukh.evaluation.tagger import span_f1, typing_accuracy
+from rukh.evaluation.tagger import Example, span_f1, typing_accuracy
 from rukh.modeling.adapters import add_lora, trained_state, tune_top_layers
 from rukh.modeling.text_encoder import TextEncoder
-from rukh.records import Record, TextEntity
+from rukh.records import Record
 from rukh.training.model_card import tagger_card
 from rukh.training.trainer import TrainingConfig, fit
-from rukh.utils.batching import length_buckets
+from rukh.utils.batching import batches_by_length
 from rukh.utils.files import atomic_folder, write_json
+
+IGNORED = -100
+"""The target of special tokens and padding, which cross-entropy ignores."""
 
 
 class TaggerConfig(Record):
-    """A tagger to be trained.
+    """The configuration of a tagger and its training.
 
     Attributes:
-        train: CoNLL files; one tenth of their sentences is the fold that training is judged by.
-        test: CoNLL files scored once, at the end; their sentences are dropped from ``train``.
+        train: CoNLL files. A tenth of their sentences is the dev set.
+        test: CoNLL files that are evaluated once, after training; their sentences are removed from
+            the training data.
         types: Entity types.
-        text_encoder: Name or path.
-        lora_rank: Rank of low-rank adapters in every linear layer; 0 tunes whole layers instead.
-        trainable_layers: How many top layers are tuned where ``lora_rank`` is 0.
-        notes: What its model card says of limits and rights, in Markdown.
+        text_encoder: Name or path of the text encoder.
+        lora_rank: Rank of low-rank adapters in all linear layers; 0 tunes whole layers instead.
+        trainable_layers: Number of top layers that are tuned if ``lora_rank`` is 0.
+        card_notes: Markdown for the model card: limits and rights.
     """
 
     task: Literal["tagger"]
@@ -43,12 +50,19 @@ class TaggerConfig(Record):
     text_encoder: str = "all-MiniLM-L6-v2"
     lora_rank: int = Field(default=64, ge=0)
     trainable_layers: int = Field(default=2, ge=0)
-    notes: str = ""
+    card_notes: str = ""
     training: TrainingConfig = TrainingConfig()
 
 
 class TaggerTask:
-    """Token classification: cross-entropy over every piece of the words."""
+    """Token classification with cross-entropy; see :class:`rukh.training.trainer.TrainingTask`.
+
+    Raises:
+        InputError: A file is unreadable, has an unknown type, or there are fewer than 10 sentences.
+        WeightsError: The text encoder is missing.
+    """
+
+    pretrained_prefix = "encoder."
 
     def __init__(self, config: TaggerConfig) -> None:
         torch.manual_seed(config.training.seed)
@@ -60,106 +74,106 @@ class TaggerTask:
             tune_top_layers(encoder.model, config.trainable_layers)
         self.model = TokenTagger(encoder, config.types)
         self.test = self._read(config.test)
-        seen = {text for text, _ in self.test}
-        examples = list(
-            {text: (text, s) for text, s in self._read(config.train) if text not in seen}.values()
-        )
+        test_texts = {text for text, _ in self.test}
+        by_text = {text: (text, entities) for text, entities in self._read(config.train)}
+        examples = [by_text[text] for text in by_text if text not in test_texts]
         if len(examples) < 10:
-            raise InputError("fewer than 10 sentences to train on", where=str(config.train))
+            raise InputError(
+                f"{len(examples)} training sentences are too few; at least 10 are needed",
+                where=", ".join(map(str, config.train)),
+            )
         order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0)).tolist()
-        cut = len(order) // 10
-        self.fold = [examples[i] for i in order[:cut]]
-        self.items = [self._item(*examples[i]) for i in order[cut:]]
+        dev_size = len(order) // 10
+        self.dev = [examples[i] for i in order[:dev_size]]
+        self.items = [self._item(examples[i]) for i in order[dev_size:]]
 
-    def _read(self, paths: Sequence[Path]) -> list[tuple[str, list[TextEntity]]]:
-        """Sentences of files that hold a piece to be read, with their entities."""
-        found = []
+    def _read(self, paths: Sequence[Path]) -> list[Example]:
+        """The sentences of files, without those of which the tokenizer leaves nothing."""
+        examples = []
         for path in paths:
-            for text, spans in map(gold_spans, read_tagged(path)):
-                if unknown := {str(e.type) for e in spans} - set(self.config.types):
+            for text, entities in read_tagged(path, normalize_label):
+                if unknown := {str(e.type) for e in entities} - set(self.config.types):
                     raise InputError(
-                        f"type {min(unknown)!r} is none of the configuration's",
+                        f"type {min(unknown)!r} is not among the configured types",
                         where=str(path),
                         fix=suggestion(min(unknown), self.config.types),
                     )
                 if self.model.encoder.tokenize(text).ids:
-                    found.append((text, spans))
-        return found
+                    examples.append((text, entities))
+        return examples
 
-    def _item(self, text: str, spans: Sequence[TextEntity]) -> tuple[list[int], list[int]]:
-        """Piece ids and label ids of a sentence, cut at the encoder's length."""
-        pieces = self.model.encoder.tokenize(text)
-        labels = [0] * len(pieces.ids)
-        index = {label: i for i, label in enumerate(self.model.labels)}
-        for entity in spans:
-            for k, (start, end) in enumerate(pieces.offsets):
+    def _item(self, example: Example) -> tuple[list[int], list[int]]:
+        """Token ids and label ids of a sentence, truncated to the encoder's length."""
+        text, entities = example
+        tokens = self.model.encoder.tokenize(text)
+        labels = [0] * len(tokens.ids)
+        for entity in entities:
+            for k, (start, end) in enumerate(tokens.offsets):
                 if start < entity.end and end > entity.start:
-                    bio = "B" if start <= entity.start else "I"
-                    labels[k] = index[f"{bio}-{entity.type}"]
-        room = self.model.encoder.max_length - 2
-        return pieces.ids[:room], labels[:room]
-
-    def pretrained(self) -> set[str]:
-        """See :class:`rukh.training.trainer.TrainingTask`."""
-        return {n for n, _ in self.model.named_parameters() if n.startswith("encoder.")}
-
-    def checkpointed(self) -> None:
-        """See :class:`rukh.training.trainer.TrainingTask`."""
+                    prefix = "B" if start <= entity.start else "I"
+                    labels[k] = self.model.labels.index(f"{prefix}-{entity.type}")
+        length = self.model.encoder.max_length - 2
+        return tokens.ids[:length], labels[:length]
 
     def batches(self, epoch: int) -> list[list[int]]:
-        """See :class:`rukh.training.trainer.TrainingTask`."""
+        """Indices of sentences, in batches of similar length."""
         lengths = [len(ids) for ids, _ in self.items]
         seed = self.config.training.seed * 1000 + epoch
-        return length_buckets(lengths, self.config.training.batch_size, seed)
+        return batches_by_length(lengths, self.config.training.batch_size, seed=seed)
 
-    def loss(self, batch: list[int]) -> Tensor:
-        """See :class:`rukh.training.trainer.TrainingTask`."""
-        ids, mask = self.model.pad([self.items[i][0] for i in batch])
-        target = torch.full_like(ids, -100)
+    def loss(self, batch: list[int], step: int) -> Tensor:
+        """Cross-entropy of the labels of all tokens."""
+        ids, mask = pad(self.model.encoder, [self.items[i][0] for i in batch])
+        target = torch.full_like(ids, IGNORED)
         for row, i in enumerate(batch):
             labels = self.items[i][1]
             target[row, 1 : 1 + len(labels)] = torch.tensor(labels)
         logits = self.model(ids, mask)
-        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten())
+        return cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORED)
 
     def validate(self) -> dict[str, float]:
-        """See :class:`rukh.training.trainer.TrainingTask`."""
-        return {"score": self.score(self.fold)}
+        """Span F1 on the dev set as ``score``."""
+        return {"score": self.score(self.dev)}
 
-    def score(self, examples: Sequence[tuple[str, list[TextEntity]]]) -> float:
+    def score(self, examples: Sequence[Example]) -> float:
         """Span F1 on examples."""
-        found = self.model.find([text for text, _ in examples])
-        return span_f1([spans for _, spans in examples], found)
+        predicted = self.model.detect_entities([text for text, _ in examples])
+        return span_f1([entities for _, entities in examples], predicted)
 
 
 def train_tagger(config: TaggerConfig, out: Path) -> dict[str, Any]:
-    """Train in ``out/run``, then write the tagger to ``out``; returns its figures."""
+    """Train a tagger, or resume its training, and write it to a folder.
+
+    Args:
+        out: Folder of the tagger. The run, with its checkpoints, is kept in ``<out>.run``.
+
+    Returns:
+        The metrics: ``dev_span_f1``, and ``test_span_f1, test_typing_accuracy`` if there are test
+        files.
+
+    Raises:
+        InputError: See :class:`TaggerTask` and :func:`rukh.training.trainer.fit`.
+        WeightsError: See :class:`TaggerTask`.
+    """
     from safetensors.torch import save
 
     task = TaggerTask(config)
-    result = fit(
-        task,
-        config.training,
-        out.with_name(out.name + ".run"),
-        config.model_dump(mode="json", exclude={"training", "notes"}),
-    )
-    figures: dict[str, Any] = {"fold_span_f1": result.best["score"]}
+    identity = config.model_dump(mode="json", exclude={"training", "card_notes"})
+    result = fit(task, config.training, out.with_name(out.name + ".run"), identity)
+    metrics: dict[str, Any] = {"dev_span_f1": result.best["score"]}
     if task.test:
-        figures["test_span_f1"] = task.score(task.test)
-        figures["test_typing_accuracy"] = typing_accuracy(task.model, task.test)
+        metrics["test_span_f1"] = task.score(task.test)
+        metrics["test_typing_accuracy"] = typing_accuracy(task.model, task.test)
+    description = {
+        "task": "tagger",
+        "text_encoder": config.text_encoder,
+        "types": list(config.types),
+        "figures": metrics,
+    }
+    state = {k: v.half().contiguous() for k, v in trained_state(task.model).items()}
+    card = tagger_card(config.model_dump(mode="json"), metrics, out.name)
     with atomic_folder(out) as folder:
-        state = {k: v.half().contiguous() for k, v in trained_state(task.model).items()}
         (folder / "model.safetensors").write_bytes(save(state))
-        write_json(
-            {
-                "task": "tagger",
-                "text_encoder": config.text_encoder,
-                "types": list(config.types),
-                "figures": figures,
-            },
-            folder / "config.json",
-        )
-        (folder / "README.md").write_text(
-            tagger_card(config.model_dump(mode="json"), figures), encoding="utf-8"
-        )
-    return figures
+        write_json(description, folder / "config.json")
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    return metrics

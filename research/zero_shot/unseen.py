@@ -230,9 +230,9 @@ def _encoder_cosines(extractor: Extractor, schema: RelationSchema, posts: Sequen
     """The baseline ``(Q, R)``: cosines of the untrained sentence encoder."""
     encoder = TextEncoder.load(extractor.model.config.pair.text_encoder).eval()
     with torch.inference_mode():
-        texts = encoder.sentences([post.text for post in posts for _ in post.pairs or ()])
+        texts = encoder.embed_sentences([post.text for post in posts for _ in post.pairs or ()])
         relations = [
-            encoder.sentences([f"{r.name}: {text}" for text in r.descriptions]).mean(0)
+            encoder.embed_sentences([f"{r.name}: {text}" for text in r.descriptions]).mean(0)
             for r in schema.relations
         ]
     return texts @ torch.nn.functional.normalize(torch.stack(relations), dim=-1).T

@@ -1,4 +1,4 @@
-"""Weights are found at a path, in a package, on the hub, in that order, and are what they claim."""
+"""Weights are found at a path, in a package, and in the hub's cache, in that order."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from pathlib import Path
 
 import pytest
 
-from rukh import hub as known_weights
 from rukh import hub as weights
 from rukh.cli import weights as command
 from rukh.errors import InputError, WeightsError
-from rukh.hub import Known, fetch, find_weights, install, installed, model_folder
+from rukh.hub import WeightPackage, fetch, find_weights, install, installed, model_folder
 
 BODY = b"not really weights"
 SUM = hashlib.sha256(BODY).hexdigest()
-WHOLE = Known("tiny", "text", "ours", ("tiny-pkg==1.0",), "model.safetensors", SUM, "org/tiny")
-SIGHT = Known("sight", "vision", "ours", ("sight_pkg==1.0",), "sight.pth", SUM)
-SPLIT = Known(
+ONE = WeightPackage(
+    "tiny", "text", "ours", ("tiny-pkg==1.0",), "model.safetensors", SUM, "org/tiny"
+)
+VISION = WeightPackage("eye", "vision", "ours", ("eye_pkg==1.0",), "eye.pth", SUM)
+SPLIT = WeightPackage(
     "big", "text", "ours", ("big-1==1.0", "big-2==1.0", "big-3==1.0"), "model.safetensors", SUM
 )
 
 
 @pytest.fixture(autouse=True)
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty place for fake packages, an empty cache, no hub, and our own names only."""
+    """An empty folder for fake packages, an empty cache, no hub, and our own names only."""
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("RUKH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(known_weights, "KNOWN", (WHOLE, SIGHT, SPLIT))
+    monkeypatch.setattr(weights, "WEIGHT_PACKAGES", (ONE, VISION, SPLIT))
     monkeypatch.setattr("huggingface_hub.snapshot_download", no_hub)
     return folder
 
@@ -46,7 +47,7 @@ def no_hub(name: str, **_: object) -> str:
 
 
 def put(site: Path, package: str, files: dict[str, bytes]) -> None:
-    """Lay down what pip would: the files, and the record of them. Importing the package fails."""
+    """Install files as pip does, with a record of them. Importing the package fails."""
     info = site / f"{package.replace('-', '_')}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
@@ -57,7 +58,7 @@ def put(site: Path, package: str, files: dict[str, bytes]) -> None:
     import_module("importlib").invalidate_caches()
 
 
-def put_whole(site: Path, body: bytes = BODY) -> None:
+def put_one(site: Path, body: bytes = BODY) -> None:
     put(site, "tiny-pkg", {"tiny/m/model.safetensors": body, "tiny/m/config.json": b"{}"})
 
 
@@ -86,71 +87,70 @@ def model(folder: Path) -> Path:
 
 
 def test_a_path_comes_first(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put_whole(site)
+    put_one(site)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny").mkdir()
-    assert (
-        find_weights("tiny", "text") == site / "tiny/m"
-    )  # a folder without a model is there by chance
+    # A folder without a model has the name by chance.
+    assert find_weights("tiny", "text") == site / "tiny/m"
     (tmp_path / "tiny/config.json").touch()
     assert find_weights("tiny", "text") == Path("tiny")
     assert find_weights(model(tmp_path / "mine"), "vision") == tmp_path / "mine"
 
 
 @pytest.mark.parametrize("name", ["tiny", "org/tiny"])
-def test_a_package_is_found_and_not_imported(site: Path, name: str) -> None:
-    put_whole(site)
+def test_a_package_is_found_but_not_imported(site: Path, name: str) -> None:
+    put_one(site)
     before = set(sys.modules)
     assert find_weights(name, "text") == site / "tiny/m"
     assert not [name for name in set(sys.modules) - before if "tiny" in name]
 
 
 def test_a_vision_encoder_is_its_file(site: Path) -> None:
-    put(site, "sight_pkg", {"sight_pkg/models/sight.pth": BODY})
-    assert find_weights("sight", "vision") == site / "sight_pkg/models/sight.pth"
+    put(site, "eye_pkg", {"eye_pkg/models/eye.pth": BODY})
+    assert find_weights("eye", "vision") == site / "eye_pkg/models/eye.pth"
 
 
 def test_the_wrong_kind_is_refused(site: Path) -> None:
-    put_whole(site)
-    with pytest.raises(WeightsError, match="tiny is a text encoder, not a vision encoder"):
+    put_one(site)
+    with pytest.raises(WeightsError, match="text encoder, not a vision encoder"):
         find_weights("tiny", "vision")
 
 
-def test_damage_is_seen_even_after_a_good_check(site: Path) -> None:
-    put_whole(site)
+def test_damage_is_noticed_after_a_successful_check(site: Path) -> None:
+    put_one(site)
     file = find_weights("tiny", "text") / "model.safetensors"
     file.write_bytes(BODY[::-1])  # of the same size
     os.utime(file, ns=(1, 1))
-    with pytest.raises(WeightsError, match=f"damaged.*{SUM}.*pip uninstall tiny-pkg, then run"):
+    with pytest.raises(WeightsError, match=f"{SUM}.*pip uninstall tiny-pkg"):
         find_weights("tiny", "text")
 
 
-def test_the_sum_is_computed_once(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put_whole(site)
+def test_the_hash_is_computed_once(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_one(site)
     read: list[Path] = []
     monkeypatch.setattr(weights, "sha256", lambda path: read.append(path) or SUM)
     assert find_weights("tiny", "text") == find_weights("tiny", "text")
     assert len(read) == 1
 
 
-def test_absent_weights_say_what_to_run() -> None:
-    with pytest.raises(WeightsError, match="run: rukh weights install tiny"):
+def test_missing_weights_have_a_command() -> None:
+    with pytest.raises(WeightsError, match="rukh weights install tiny"):
         find_weights("tiny", "text")
 
 
 def test_an_unknown_name_gets_a_suggestion_and_the_hub_command() -> None:
-    with pytest.raises(WeightsError, match=r"did you mean 'tiny'\?.*rukh weights fetch tiyn"):
+    with pytest.raises(WeightsError, match="'tiny'.*rukh weights fetch tiyn"):
         find_weights("tiyn", "text")
 
 
 @pytest.mark.parametrize("name", ["", "\0", "x" * 5000, "../..", "a b/c", "a/b/c/d", "\ud800"])
-def test_odd_names_are_not_found(name: str) -> None:
+def test_unusual_names_are_not_found(name: str) -> None:
     with pytest.raises(WeightsError):
         find_weights(name, "text")
 
 
 class Hub:
-    """Stands for the hub: what it has online, and what lies in its cache."""
+    """A fake hub: what it has online, and what is in its cache."""
 
     def __init__(self, cached: dict[str, Path], online: dict[str, Path]) -> None:
         self.cached, self.online = cached, online
@@ -171,21 +171,20 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
     return hub
 
 
-def test_the_hub_is_reached_only_where_allowed(hub: Hub, tmp_path: Path) -> None:
+def test_only_fetch_downloads(hub: Hub, tmp_path: Path) -> None:
     hub.online["org/other"] = model(tmp_path / "other")
     with pytest.raises(WeightsError, match="rukh weights fetch org/other"):
         find_weights("org/other", "text")
     assert not hub.cached
-    assert find_weights("org/other", "text", allow_hub=True) == tmp_path / "other"
-    assert find_weights("org/other", "text") == tmp_path / "other"  # from the cache, from now on
+    assert fetch("org/other") == find_weights("org/other", "text") == tmp_path / "other"
 
 
-def test_known_weights_from_the_hub_are_checked(hub: Hub, tmp_path: Path) -> None:
+def test_weights_from_the_hub_are_checked(hub: Hub, tmp_path: Path) -> None:
     hub.online["org/tiny"] = folder = model(tmp_path / "other")
     assert fetch("tiny") == folder
     assert find_weights("tiny", "text") == folder
     (folder / "model.safetensors").write_bytes(b"another model")
-    with pytest.raises(WeightsError, match="damaged.*fetch it again"):
+    with pytest.raises(WeightsError, match=str(SUM)):
         find_weights("tiny", "text")
 
 
@@ -196,23 +195,23 @@ def test_pickles_are_not_fetched(hub: Hub, tmp_path: Path) -> None:
         fetch("org/old")
 
 
-def test_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(WeightsError, match=r"HF_HUB_OFFLINE is set\): no route"):
+    with pytest.raises(WeightsError, match="HF_HUB_OFFLINE.*no route"):
         fetch("org/other")
-    with pytest.raises(WeightsError, match="not on the hub; run: rukh weights install sight"):
-        fetch("sight")
+    with pytest.raises(WeightsError, match="rukh weights install eye"):
+        fetch("eye")
 
 
 class Pip:
-    """Stands for ``python -m pip``: remembers what it was asked for, and does ``work``."""
+    """A fake ``python -m pip``: records the packages it is to install, and calls ``work``."""
 
     def __init__(self, work: Callable[[list[str]], None] | None) -> None:
-        self.work, self.asked = work, list[str]()
+        self.work, self.packages = work, list[str]()
 
     def __call__(self, line: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         assert line[:5] == [sys.executable, "-m", "pip", "install", "--no-deps"]
-        self.asked += line[5:]
+        self.packages += line[5:]
         if self.work:
             self.work(line[5:])
         return subprocess.CompletedProcess(line, 0 if self.work else 1)
@@ -225,23 +224,21 @@ def pip(monkeypatch: pytest.MonkeyPatch) -> Pip:
     return pip
 
 
-def test_install_asks_pip_once(site: Path, pip: Pip) -> None:
-    pip.work = lambda _: put_whole(site)
-    assert install(WHOLE) == install(WHOLE) == find_weights("tiny", "text")
-    assert pip.asked == ["tiny-pkg==1.0"]
+def test_install_runs_pip_once(site: Path, pip: Pip) -> None:
+    pip.work = lambda _: put_one(site)
+    assert install(ONE) == install(ONE) == find_weights("tiny", "text")
+    assert pip.packages == ["tiny-pkg==1.0"]
 
 
-def test_install_says_what_failed(site: Path, pip: Pip) -> None:
-    with pytest.raises(WeightsError, match="pip failed; .*install --no-deps tiny-pkg==1.0"):
-        install(WHOLE)
+def test_failed_installations(site: Path, pip: Pip) -> None:
+    with pytest.raises(WeightsError, match="install --no-deps tiny-pkg==1.0"):
+        install(ONE)
     pip.work = lambda _: put(site, "tiny-pkg", {"tiny/other": b""})
-    with pytest.raises(WeightsError, match=r"model\.safetensors is not in there"):
-        install(WHOLE)
+    with pytest.raises(WeightsError, match=r"model\.safetensors"):
+        install(ONE)
 
 
-def test_a_split_archive_is_joined_and_taken_up_where_it_stopped(
-    site: Path, pip: Pip, tmp_path: Path
-) -> None:
+def test_a_split_archive_is_joined_and_resumes(site: Path, pip: Pip, tmp_path: Path) -> None:
     body = archive(GOOD)
     put(site, "big-1", {"big-part_1/input/big.zip.001": body[:50]})  # pip was killed here
     killed = tmp_path / "cache/.big.123.part"
@@ -253,7 +250,7 @@ def test_a_split_archive_is_joined_and_taken_up_where_it_stopped(
 
     pip.work = work
     folder = install(SPLIT)
-    assert pip.asked == ["big-2==1.0", "big-3==1.0"]
+    assert pip.packages == ["big-2==1.0", "big-3==1.0"]
     assert folder == find_weights("big", "text") == tmp_path / "cache/big"
     found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert found == {name.removeprefix("big/"): body for name, body in GOOD.items()}
@@ -263,12 +260,12 @@ def test_a_split_archive_is_joined_and_taken_up_where_it_stopped(
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({**GOOD, "big/../../evil": b""}, "member outside: 'big/../../evil'"),
-        ({**GOOD, "/etc/evil": b""}, "member outside: '/etc/evil'"),
-        ({**GOOD, "evil": b""}, "member outside: 'evil'"),
-        ({**GOOD, "big/bomb": bytes(9_000)}, "unpacks to more than 5000 bytes"),
-        ({**GOOD, "big/model.safetensors": b"other"}, "do not make its weights"),
-        ({"big/config.json": b"{}"}, "do not make its weights"),
+        ({**GOOD, "big/../../evil": b""}, "'big/../../evil'"),
+        ({**GOOD, "/etc/evil": b""}, "'/etc/evil'"),
+        ({**GOOD, "evil": b""}, "'evil'"),
+        ({**GOOD, "big/bomb": bytes(9_000)}, "5000 bytes"),
+        ({**GOOD, "big/model.safetensors": b"other"}, "expected weights"),
+        ({"big/config.json": b"{}"}, "expected weights"),
     ],
 )
 def test_a_bad_archive_leaves_nothing(
@@ -292,7 +289,7 @@ def test_a_damaged_archive_leaves_nothing(site: Path, tmp_path: Path, flip: floa
     body = bytearray(archive({**GOOD, "big/noise": os.urandom(200)}))
     cut = body[: int(len(body) * flip)]
     put_split(site, bytes(cut))
-    with pytest.raises(WeightsError, match="not a whole zip"):
+    with pytest.raises(WeightsError, match="zip archive"):
         install(SPLIT)
     assert not list((tmp_path / "cache").iterdir())
 
@@ -300,7 +297,7 @@ def test_a_damaged_archive_leaves_nothing(site: Path, tmp_path: Path, flip: floa
 def test_a_package_without_its_part(site: Path) -> None:
     put_split(site, archive(GOOD))
     (site / "big-part_2/input/big.zip.002").unlink()
-    with pytest.raises(WeightsError, match=r"big-2==1\.0 holds no big\.zip\.002"):
+    with pytest.raises(WeightsError, match=r"big-2==1\.0.*big\.zip\.002"):
         install(SPLIT)
 
 
@@ -314,27 +311,27 @@ def test_model_folder(tmp_path: Path) -> None:
             model_folder(absent)
 
 
-def test_commands(site: Path, pip: Pip, capsys: pytest.CaptureFixture[str]) -> None:
-    put(site, "sight_pkg", {"sight_pkg/sight.pth": b"damaged"})
-    pip.work = lambda _: put_whole(site)
+def test_the_commands(site: Path, pip: Pip, capsys: pytest.CaptureFixture[str]) -> None:
+    put(site, "eye_pkg", {"eye_pkg/eye.pth": b"damaged"})
+    pip.work = lambda _: put_one(site)
     command.install("tiny")
     assert capsys.readouterr().out == f"{site / 'tiny/m'}\n"
     command.list_()
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [row[:3] for row in rows] == [
         ["tiny", "text", "installed"],
-        ["sight", "vision", "damaged"],
+        ["eye", "vision", "damaged"],
         ["big", "text", "missing"],
     ]
     with pytest.raises(InputError, match="did you mean 'tiny'"):
         command.install("tinyy")
 
 
-@pytest.mark.parametrize("one", known_weights.KNOWN, ids=lambda one: one.name)
-def test_the_real_weights_that_are_installed(one: Known, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_weights, "KNOWN", (one,))
-    path = installed(one)
+@pytest.mark.parametrize("package", weights.WEIGHT_PACKAGES, ids=lambda package: package.name)
+def test_the_installed_weights(package: WeightPackage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "WEIGHT_PACKAGES", (package,))
+    path = installed(package)
     if path is None:
-        pytest.skip(f"{one.name} is not installed; {one.remedy}")
-    assert find_weights(one.name, one.kind) == path
-    assert path.is_dir() == (one.kind != "vision")
+        pytest.skip(f"{package.name} is not installed; {package.install_hint}")
+    assert find_weights(package.name, package.kind) == path
+    assert path.is_dir() == (package.kind != "vision")

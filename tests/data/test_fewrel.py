@@ -12,7 +12,7 @@ from rukh.data.readers import read, write
 from rukh.errors import InputError
 from rukh.records import Pair, Post, TextEntity, VisualObject
 
-TOLD: dict[str, list[dict[str, Any]]] = {
+DOCUMENT: dict[str, list[dict[str, Any]]] = {
     "P26": [
         {
             "tokens": ["Ann", "wed", "Bob", "Roy", ",", "Bob"],
@@ -25,13 +25,19 @@ TOLD: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def put(path: Path, value: object) -> Path:
-    path.write_text(json.dumps(value), encoding="utf-8")
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "val.json"
+    path.write_text(json.dumps(DOCUMENT), encoding="utf-8")
     return path
 
 
-def test_an_instance_is_a_post_of_two_entities(tmp_path: Path) -> None:
-    first, *_ = read(put(tmp_path / "val.json", TOLD), "fewrel")
+def load(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
+
+
+def test_a_sentence_is_a_post_of_two_entities(file: Path) -> None:
+    first, *_ = read(file, "fewrel")
     mentions = {"id": "Q2", "mentions": [[2, 3], [5]]}
     assert first == Post(
         id="val:P26[0]",
@@ -45,38 +51,47 @@ def test_an_instance_is_a_post_of_two_entities(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_read_is_written_again(tmp_path: Path) -> None:
-    posts = list(read(put(tmp_path / "in.json", TOLD), "fewrel"))
+def test_sentences_are_written_by_relation(file: Path, tmp_path: Path) -> None:
+    posts = list(read(file, "fewrel"))
     assert [post.pairs[0].relation for post in posts if post.pairs] == ["P26", "P26", "P 40[1]"]
-    write(posts, tmp_path / "ours.jsonl")
-    write(read(tmp_path / "ours.jsonl"), tmp_path / "out.json", "fewrel")
-    assert json.loads((tmp_path / "out.json").read_text("utf-8")) == TOLD
-    write(reversed(posts), tmp_path / "turned.json", "fewrel")
-    turned = json.loads((tmp_path / "turned.json").read_text("utf-8"))
-    assert {name: rows[::-1] for name, rows in turned.items()} == TOLD
+    write(posts, tmp_path / "out.json", "fewrel")
+    assert load(tmp_path / "out.json") == DOCUMENT
+    write(reversed(posts), tmp_path / "reversed.json", "fewrel")
+    assert {r: s[::-1] for r, s in load(tmp_path / "reversed.json").items()} == DOCUMENT
 
 
 def test_posts_of_other_formats_are_written(tmp_path: Path) -> None:
     entities = (TextEntity(id="a", start=0, end=3), TextEntity(id="b", start=4, end=8))
     pairs = (Pair(head="a", tail="b", relation="r"), Pair(head="b", tail="a", relation="s"))
     write([Post(id="1", text="Ann-Roma", entities=entities, pairs=pairs)], tmp_path / "o", "fewrel")
-    ann, rome = ["Ann", None, [[0]]], ["Roma", None, [[2]]]
-    words = ["Ann", "-", "Roma"]
-    assert json.loads((tmp_path / "o").read_text("utf-8")) == {
-        "r": [{"tokens": words, "h": ann, "t": rome}],
-        "s": [{"tokens": words, "h": rome, "t": ann}],
+    ann, rome, tokens = ["Ann", None, [[0]]], ["Roma", None, [[2]]], ["Ann", "-", "Roma"]
+    assert load(tmp_path / "o") == {
+        "r": [{"tokens": tokens, "h": ann, "t": rome}],
+        "s": [{"tokens": tokens, "h": rome, "t": ann}],
     }
 
 
-def test_what_it_cannot_hold_is_refused(tmp_path: Path) -> None:
-    box = VisualObject(id="o", box=(0, 0, 1, 1))
-    ann = TextEntity(id="a", start=0, end=3)
-    post = Post(id="1", text="Ann", entities=(ann,), objects=(box,))
-    for pairs, why in [
-        (None, "pairs: it asks for no pair"),
-        ((Pair(head="a", tail="o"),), r"pairs\[0\].relation: it has no relation"),
-        ((Pair(head="a", tail="o", relation="r"),), "objects: 'o' is a visual object"),
-    ]:
-        with pytest.raises(InputError, match=f"post 1: {why}"):
-            write([post.model_copy(update={"pairs": pairs})], tmp_path / "out", "fewrel")
+@pytest.mark.parametrize(
+    ("pairs", "field"),
+    [
+        (None, "pairs"),
+        ((Pair(head="a", tail="o"),), "pairs[0].relation"),
+        ((Pair(head="a", tail="o", relation="r"),), "objects"),
+    ],
+)
+def test_what_it_cannot_hold_is_refused(
+    pairs: tuple[Pair, ...] | None, field: str, tmp_path: Path
+) -> None:
+    ann, box = TextEntity(id="a", start=0, end=3), VisualObject(id="o", box=(0, 0, 1, 1))
+    post = Post(id="1", text="Ann", entities=(ann,), objects=(box,), pairs=pairs)
+    with pytest.raises(InputError) as caught:
+        write([post], tmp_path / "out", "fewrel")
+    assert (caught.value.where, caught.value.field) == ("post 1", field)
     assert not (tmp_path / "out").exists()
+
+
+def test_relations_must_be_lists(tmp_path: Path) -> None:
+    (tmp_path / "in.json").write_text('{"P26": {}}')
+    with pytest.raises(InputError) as caught:
+        list(read(tmp_path / "in.json", "fewrel"))
+    assert caught.value.field == "P26"

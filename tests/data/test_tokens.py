@@ -1,41 +1,56 @@
-"""Tokens become characters and come back."""
+"""Offsets of tokens and characters."""
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rukh.data import tokens
+from rukh.data.tokens import Tokens
+from rukh.errors import InputError
+from rukh.records import Post, TextEntity
 
-TOKENS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=4) | st.just("\n "))
-
-
-@settings(max_examples=80, deadline=None)
-@given(TOKENS.filter(bool), st.data())
-def test_tokens_and_spans_come_back(sentence: list[str], data: st.DataObject) -> None:
-    text, offsets = tokens.join(sentence)
-    assert tokens.split(text, offsets) == sentence
-    first = data.draw(st.integers(0, len(sentence) - 1))
-    last = data.draw(st.integers(first + 1, len(sentence)))
-    start, end = tokens.to_characters(offsets, first, last)
-    assert text[start:end] == " ".join(sentence[first:last])
-    assert tokens.to_tokens(offsets, start, end) == (first, last)
+WORDS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=4) | st.just("\n "))
 
 
-@settings(max_examples=80, deadline=None)
-@given(st.text(max_size=30), st.lists(st.integers(0, 30), max_size=4))
-def test_words_hold_the_text_and_cross_no_edge(text: str, edges: list[int]) -> None:
-    words = tokens.words(text, edges)
-    assert "".join(tokens.split(text, words)) == "".join(text.split())
-    assert not [(w, e) for w in words for e in edges if w[0] < e < w[1]]
+@settings(max_examples=40, deadline=None)
+@given(WORDS.filter(bool), st.data())
+def test_tokens_and_spans_are_converted_without_loss(words: list[str], data: st.DataObject) -> None:
+    tokens = Tokens.join(words)
+    assert tokens.words == words
+    first = data.draw(st.integers(0, len(words) - 1))
+    last = data.draw(st.integers(first + 1, len(words)))
+    surface = " ".join(words[first:last])
+    assume(surface.strip())
+    start, end = tokens.to_characters([first, last], "pos")
+    assert tokens.text[start:end] == surface
+    assert tokens.to_tokens(TextEntity(id="e", start=start, end=end)) == (first, last)
 
 
-def test_given_tokens_are_kept_and_cut_only_at_edges() -> None:
-    text, offsets = tokens.join(["New York", "", "Ann-Lee"])
-    assert tokens.words(text, [0, 8], offsets) == offsets
-    cut = tokens.words(text, [13], offsets)
-    assert tokens.split(text, cut) == ["New York", "", "Ann", "-Lee"]
+@settings(max_examples=40, deadline=None)
+@given(st.text(max_size=30), st.data())
+def test_tokens_of_a_post_never_cross_an_entity(text: str, data: st.DataObject) -> None:
+    assume(text.strip())
+    start = data.draw(st.integers(0, len(text) - 1))
+    end = data.draw(st.integers(start + 1, len(text)))
+    assume(text[start:end].strip())
+    entity = TextEntity(id="e", start=start, end=end)
+    tokens = Tokens.of_post(Post(id="1", text=text, entities=(entity,)))
+    assert "".join(tokens.words) == "".join(text.split())
+    first, last = tokens.to_tokens(entity)
+    assert "".join(tokens.words[first:last]) == "".join(text[start:end].split())
 
 
-def test_a_span_without_a_token_gives_none() -> None:
-    assert tokens.to_tokens([(0, 3), (8, 11)], 4, 7) == (0, 0)
+def test_tokens_of_the_source_are_kept_and_cut_only_at_entities() -> None:
+    text, offsets = Tokens.join(["New York", "", "Ann-Lee"])
+    whole, part = TextEntity(id="a", start=0, end=8), TextEntity(id="b", start=10, end=13)
+    post = Post(id="1", text=text, tokens=offsets, entities=(whole,))
+    assert Tokens.of_post(post).offsets == offsets
+    cut = Tokens.of_post(post.model_copy(update={"entities": (whole, part)}))
+    assert cut.words == ["New York", "", "Ann", "-Lee"]
+
+
+def test_an_entity_without_a_token_is_an_error() -> None:
+    with pytest.raises(InputError) as caught:
+        Tokens("Ann met Bob", ((0, 3), (8, 11))).to_tokens(TextEntity(id="e", start=4, end=7))
+    assert caught.value.field == "tokens"

@@ -15,11 +15,11 @@ app = typer.Typer(no_args_is_help=True, help="List, install and fetch pretrained
 @app.command("list")
 def list_(json: options.Json = None) -> None:
     """List the weights that rukh knows by name, with their state, folder and licence."""
-    from rukh.hub import KNOWN, installed
+    from rukh.hub import WEIGHT_PACKAGES, installed
     from rukh.utils.files import write_json
 
     rows = []
-    for weights in KNOWN:
+    for weights in WEIGHT_PACKAGES:
         try:
             path = installed(weights)
             state = "installed" if path else "missing"
@@ -37,7 +37,7 @@ def list_(json: options.Json = None) -> None:
         )
         if json is None:
             columns = f"{weights.name:20} {weights.kind:8} {state:10} {weights.licence:34}"
-            typer.echo(f"{columns} {path or weights.remedy}")
+            typer.echo(f"{columns} {path or weights.install_hint}")
     if json is not None:
         write_json(rows, json)
 
@@ -47,9 +47,9 @@ def install(name: Annotated[str, typer.Argument(help="A name that `list` shows."
     """Install weights with pip, without dependencies."""
     from rukh import hub
 
-    weights = hub.known(name)
+    weights = hub.find_package(name)
     if weights is None:
-        names = [weights.name for weights in hub.KNOWN]
+        names = [weights.name for weights in hub.WEIGHT_PACKAGES]
         raise InputError(f"no weights named {name!r}", fix=suggestion(name, names))
     typer.echo(f"licence of the weights: {weights.licence}", err=True)
     typer.echo(hub.install(weights))

@@ -1,4 +1,4 @@
-"""Posts of one pair each become posts of many."""
+"""Posts of one pair each are merged into posts of many pairs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rukh.data.readers import group_posts
+from rukh.data.merging import merge_posts
 from rukh.records import Pair, Post, TextEntity, VisualObject
 
 
@@ -26,37 +26,37 @@ def post(name: str, head: tuple[int, int], tail: tuple[int, int], **more: Any) -
 ANN, BOB, CID = (0, 3), (8, 11), (16, 19)
 
 
-def asked(post: Post) -> list[tuple[str, str, str | None, object]]:
+def pairs(post: Post) -> list[tuple[str, str, str | None, object]]:
     return [
         (post.surface(pair.head), post.surface(pair.tail), pair.relation, pair.meta["source"])
         for pair in post.pairs or ()
     ]
 
 
-def test_one_post_for_all_its_pairs() -> None:
+def test_posts_of_one_text_are_merged() -> None:
     posts = [
         post("1", ANN, BOB),
         post("2", ANN, BOB, text="Ann met Bob and Dan"),
         post("3", CID, ANN),
         post("4", ANN, BOB),
     ]
-    first, second = group_posts(posts)
+    first, second = merge_posts(posts)
     assert (first.id, [entity.id for entity in first.entities]) == ("1", ["e0", "e1", "e2"])
-    assert asked(first) == [
+    assert pairs(first) == [
         ("Ann", "Bob", "1", "1"),
         ("Cid", "Ann", "3", "3"),
         ("Ann", "Bob", "4", "4"),
     ]
     assert second.id == "2" and [e.id for e in second.entities] == ["h", "t"]
-    assert asked(second) == [("Ann", "Bob", "2", "2")]
+    assert pairs(second) == [("Ann", "Bob", "2", "2")]
 
 
-def test_types_boxes_pictures_and_captions_keep_apart() -> None:
+def test_types_boxes_images_and_captions_are_not_merged() -> None:
     typed = TextEntity(id="h", start=0, end=3, type="PER"), TextEntity(id="t", start=8, end=11)
     left = VisualObject(id="t", box=(0, 0, 0.5, 1))
     right = VisualObject(id="t", box=(0.5, 0, 1, 1))
     head = (TextEntity(id="h", start=0, end=3),)
-    (merged,) = group_posts(
+    (merged,) = merge_posts(
         [
             post("1", ANN, BOB, entities=typed),
             post("2", ANN, BOB),
@@ -74,23 +74,23 @@ def test_types_boxes_pictures_and_captions_keep_apart() -> None:
         ("e2", "o1"),
         ("e2", "o0"),
     ]
-    apart = [post("1", ANN, BOB), post("2", ANN, BOB, image="a"), post("3", ANN, BOB, caption="c")]
-    assert len(group_posts(apart)) == 3
+    others = [post("1", ANN, BOB), post("2", ANN, BOB, image="a"), post("3", ANN, BOB, caption="c")]
+    assert len(merge_posts(others)) == 3
 
 
-def test_two_arguments_of_one_post_stay_two() -> None:
-    (merged,) = group_posts([post("1", ANN, ANN), post("2", ANN, BOB)])
+def test_two_arguments_of_one_post_are_not_merged() -> None:
+    (merged,) = merge_posts([post("1", ANN, ANN), post("2", ANN, BOB)])
     assert [(pair.head, pair.tail) for pair in merged.pairs or ()] == [("e0", "e1"), ("e0", "e2")]
 
 
-def test_posts_that_ask_for_everything_are_left_alone() -> None:
+def test_posts_without_a_list_of_pairs_are_not_merged() -> None:
     posts = [post("1", ANN, BOB, pairs=None), post("2", ANN, BOB, pairs=None)]
-    assert group_posts(posts) == posts
+    assert merge_posts(posts) == posts
 
 
-def test_no_group_passes_the_limits_of_a_post(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rukh.data.grouping.MAX_PAIRS", 2)
-    groups = group_posts(post(str(n), ANN, BOB) for n in range(5))
+def test_a_group_is_split_at_the_limits_of_a_post(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rukh.data.merging.MAX_PAIRS", 2)
+    groups = merge_posts(post(str(n), ANN, BOB) for n in range(5))
     assert [len(group.pairs or ()) for group in groups] == [2, 2, 1]
-    monkeypatch.setattr("rukh.data.grouping.MAX_ARGUMENTS", 3)
-    assert len(group_posts(post(str(n), ANN, BOB) for n in range(5))) == 5
+    monkeypatch.setattr("rukh.data.merging.MAX_ARGUMENTS", 3)
+    assert len(merge_posts(post(str(n), ANN, BOB) for n in range(5))) == 5

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rukh.errors import WeightsError
-from rukh.hub import installed, known
+from rukh.hub import find_package, installed
 from rukh.modeling.efficientnet import VARIANTS, EfficientNetLite
 from rukh.modeling.image_io import load_image
 from rukh.modeling.vision_encoder import (
@@ -31,7 +31,7 @@ TINY: Any = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2
 SQUARE: Any = {"image_size": 32, "patch_size": 8, **TINY}
 WORDS: Any = {"vocab_size": 50, "max_position_embeddings": 8, "intermediate_size": 16, **TINY}
 Build = Callable[[Path], Path]
-_LITE0 = known("efficientnet-lite0")
+_LITE0 = find_package("efficientnet-lite0")
 lite0 = pytest.mark.skipif(
     _LITE0 is None or installed(_LITE0) is None, reason="EfficientNet-Lite0 is not installed"
 )

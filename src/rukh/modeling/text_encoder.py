@@ -61,19 +61,18 @@ class TextEncoder(nn.Module):
         self._has_segments = (getattr(config, "type_vocab_size", 1) or 1) > 1
 
     @classmethod
-    def load(cls, name: str, *, allow_hub: bool = False) -> TextEncoder:
+    def load(cls, name: str) -> TextEncoder:
         """Load an encoder by path, by the name of shipped weights, or from the hub.
 
         Args:
             name: See :func:`rukh.hub.find_weights`.
-            allow_hub: Download weights that are not on this machine.
 
         Raises:
             WeightsError: The weights are not found or damaged.
         """
         import transformers
 
-        path = str(find_weights(name, kind="text", allow_hub=allow_hub))
+        path = str(find_weights(name, kind="text"))
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
         model = transformers.AutoModel.from_pretrained(
             path, local_files_only=True, dtype=torch.float32, use_safetensors=True

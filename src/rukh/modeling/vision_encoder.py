@@ -200,7 +200,6 @@ def load_vision_encoder(
     *,
     size: int | None = None,
     intermediate_features: bool = False,
-    allow_hub: bool = False,
 ) -> VisionEncoder:
     """Load a vision encoder by path, by the name of shipped weights, or from the hub.
 
@@ -210,7 +209,6 @@ def load_vision_encoder(
             image grows with the square of the size. None: the size used in pretraining.
         intermediate_features: Concatenate three inner feature maps of an EfficientNet-Lite instead
             of taking its last one; see :class:`~rukh.modeling.efficientnet.EfficientNetLite`.
-        allow_hub: Download weights that are not on this machine.
 
     Raises:
         WeightsError: The weights are not found, damaged, incomplete, or not of a vision encoder.
@@ -219,7 +217,7 @@ def load_vision_encoder(
         >>> load_vision_encoder("efficientnet-lite0").grid
         (7, 7)
     """
-    path = find_weights(name, kind="vision", allow_hub=allow_hub)
+    path = find_weights(name, kind="vision")
     if path.is_file():
         network = EfficientNetLite.load(path, intermediate_features)
         return EfficientNetEncoder(network, name, size).eval()

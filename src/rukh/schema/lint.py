@@ -119,9 +119,8 @@ def _check_argument_types(
             yield _finding("symmetric-types", [relation.name], message)
         if relation.inverse is not None:
             inverse = schema.relation(relation.inverse)
-            mirrored = set(relation.head) == set(inverse.tail) and set(relation.tail) == set(
-                inverse.head
-            )
+            types = set(relation.head), set(relation.tail)
+            mirrored = types == (set(inverse.tail), set(inverse.head))
             reported = inverse.inverse == relation.name and inverse.name < relation.name
             if not mirrored and not reported:
                 yield _finding(
@@ -134,9 +133,7 @@ def _check_argument_types(
             for role, type_ in named_types(text, schema.types):
                 allowed = relation.head if role == "head" else relation.tail
                 if allowed and type_ not in allowed:
-                    message = (
-                        f"calls the {role} {schema.types[type_]!r}, but it is {_any_of(allowed)}"
-                    )
+                    message = f"says that the {role} is {type_}, but it is {_any_of(allowed)}"
                     yield _finding("type-outside", [relation.name], message, [text])
 
 
@@ -180,9 +177,7 @@ def _check_descriptions(
     for relation in relations:
         names, count = [relation.name], len(relation.descriptions)
         if not count:
-            yield _finding(
-                "undescribed", names, "no description; run `rukh describe` to draft some"
-            )
+            yield _finding("undescribed", names, "no description; `rukh describe` drafts some")
         if drafts := sum(text.status == "draft" for text in relation.descriptions):
             message = f"{drafts} of {count} descriptions are drafts that nobody has verified"
             yield _finding("draft", names, message)

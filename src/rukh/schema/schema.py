@@ -165,14 +165,11 @@ class RelationSchema(Record):
                         where=schema.name,
                         fix="make the definitions equal, or rename one of the relations",
                     )
-        types: dict[str, str] = {}
-        for schema in reversed(schemas):
-            types |= schema.types
         data = {
             "name": "+".join(dict.fromkeys(n for s in schemas for n in s.name.split("+"))),
             "relations": [relation.model_dump() for relation in merged.values()],
             "nota": nota,
-            "types": types,
+            "types": {k: word for s in reversed(schemas) for k, word in s.types.items()},
         }
         return cls.parse(data)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from rukh.modeling.fusion import Fusion, RegionPooling, VisualGate, masked_mean
@@ -50,7 +49,6 @@ def test_trust_weights_attention_and_a_trust_of_zero_hides() -> None:
     assert not torch.allclose(half, full, atol=1e-4) and not torch.allclose(half, none, atol=1e-4)
 
 
-@pytest.mark.xfail(strict=True, reason="PyTorch's fast path for inference makes the bias a bool")
 def test_trust_weights_attention_in_inference_as_in_training() -> None:
     fusion, states, mask = random_fusion(), torch.randn(1, 4, 16), torch.ones(1, 4).bool()
     log_trust = torch.tensor([[1, 1, 0.5, 1]]).log()

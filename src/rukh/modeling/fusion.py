@@ -7,6 +7,9 @@ concatenation, region pooling.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -65,16 +68,29 @@ class Fusion(nn.Module):
             states: ``(B, S, d)``.
             mask: ``(B, S)`` bool, False for padding; at least one True per row.
             log_trust: ``(B, S)`` logarithm of the trust in each position, 0 for full trust. It is
-                added to the logits of all attention to that position. (PyTorch's fast path for
-                inference without gradients instead hides every position with less than full trust.)
+                added to the logits of all attention to that position.
 
         Returns:
             ``(B, S, d)``.
         """
         bias = log_trust.masked_fill(~mask, float("-inf"))
-        for layer in self.layers:
-            states = layer(states, src_key_padding_mask=bias)
+        with _without_fast_path():
+            for layer in self.layers:
+                states = layer(states, src_key_padding_mask=bias)
         return states
+
+
+@contextmanager
+def _without_fast_path() -> Iterator[None]:
+    """Disable PyTorch's fast path for inference, which turns a float mask into a boolean one: it
+    would hide every position with less than full trust.
+    """
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 class RegionPooling(nn.Module):

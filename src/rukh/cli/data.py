@@ -12,7 +12,7 @@ from rukh.cli import options
 from rukh.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from rukh.records import Post
 
@@ -72,18 +72,17 @@ def convert(
     check_outputs([out], file, captions, boxes)
     texts = None if captions is None else read_captions(captions)
     posts = read(file, format, images=images, captions=texts, boxes=boxes)
-    separate_boxes = 0
-    with progress_bar(unit="post") as progress:
+    total = separate_boxes = 0
 
-        def count() -> Iterator[Post]:
-            nonlocal separate_boxes
-            for post in posts:
-                separate_boxes += boxes_elsewhere(post) if to == "more" else 0
-                progress.update()
-                yield post
+    def count(posts: Iterable[Post]) -> Iterator[Post]:
+        nonlocal total, separate_boxes
+        for post in posts:
+            total += 1
+            separate_boxes += boxes_elsewhere(post) if to == "more" else 0
+            yield post
 
-        write(count(), out, to)
-    typer.echo(f"{progress.n:,} posts written to {out}")
+    write(count(progress_bar(posts, unit="post", delay=2)), out, to)
+    typer.echo(f"{total:,} posts written to {out}")
     if separate_boxes:
         logger.warning(
             "%s lacks the boxes of %d objects: read it with the input's dictionary as --boxes, or "

@@ -1,0 +1,179 @@
+"""``rukh extract``: its outputs, its warnings, and that it can be resumed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rukh.data.readers import write
+from rukh.modeling.model import RelationModel
+from rukh.records import Post, Triple
+from rukh.utils.files import sha256
+from rukh.utils.resumable_output import ResumableOutput
+
+RUKH = [sys.executable, "-c", "from rukh.cli import main; main()"]
+
+
+@pytest.fixture
+def extract(
+    tiny_model: Callable[..., RelationModel],
+    posts: list[Post],
+    tmp_path: Path,
+    rukh: Callable[..., Any],
+) -> Callable[..., Any]:
+    """Runs ``rukh extract`` on the shared posts, and one without arguments."""
+    tiny_model(vision=True).save(tmp_path / "model", "")
+    gone = posts[1].model_copy(update={"id": "gone", "image": tmp_path / "gone.png"})
+    write([*posts, gone, Post(id="bare", text="no arguments")], tmp_path / "posts.jsonl")
+    return lambda *arguments, source="posts.jsonl": rukh(
+        "extract", tmp_path / source, "--model", tmp_path / "model", *arguments
+    )
+
+
+def test_triples_go_to_standard_output_or_a_file(
+    extract: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = extract("--threshold", 0)
+    assert done.code == 0
+    triples = [Triple.model_validate_json(line) for line in done.out.splitlines()]
+    assert triples and "ranking" not in done.out
+    assert f"7 posts, {len(triples)} relations" in done.err
+    warnings = [line for line in done.err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 2 and any("gone.png" in line for line in warnings)
+    again = extract("--threshold", 0, "--out", tmp_path / "out.jsonl", "--quiet")
+    assert (again.code, again.out, again.err) == (0, "", "")
+    assert (tmp_path / "out.jsonl").read_text() == done.out
+
+
+def test_rankings_and_the_table(extract: Callable[..., Any]) -> None:
+    lines = extract("--threshold", 0, "--top-k", 2).out.splitlines()
+    assert all(len(json.loads(line)["ranking"]) == 2 for line in lines)
+    table = extract("--threshold", 0, "--table").out
+    assert "words Ann Lee works at Acme of Rome." in table
+    assert table.count("because: ") == len(lines) and "image gate 0." in table
+    assert "hat at 0.10, 0.10, 0.40, 0.50" in table
+
+
+def test_directed_pairs_and_ignored_types(
+    extract: Callable[..., Any], tiny_model: Callable[..., RelationModel], tmp_path: Path
+) -> None:
+    model = tiny_model()
+    model.config = model.config.model_copy(update={"direction_mode": "joint"})
+    model.save(tmp_path / "model", "")
+    entities = [
+        {"id": "a", "start": 0, "end": 3, "type": "PER"},
+        {"id": "b", "start": 9, "end": 12, "type": "PER"},
+    ]
+    post = {"id": "1", "text": "Ann near Bob", "entities": entities}
+    post["pairs"] = [{"head": "a", "tail": "b"}]
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(post))
+
+    def scores(*options: str) -> list[float]:
+        done = extract("--top-k", 9, *options, source="pairs.jsonl")
+        assert done.code == 0
+        return [row["score"] for row in json.loads(done.out)["ranking"]]
+
+    assert scores() == scores("--undirected", "--type-constraints", "soft")
+    assert scores() != scores("--directed")
+    assert scores("--type-constraints", "hard") != scores("--type-constraints", "off")
+
+
+@pytest.mark.parametrize(
+    ("caption_words", "source", "image", "warned"),
+    [
+        (0, None, "1.jpg", "does not use captions"),
+        (9, "llavanext", "2.jpg", "no caption"),
+        (9, "llavanext", "1.jpg", "llavanext"),
+        (9, "blip2", "1.jpg", None),
+    ],
+)
+def test_warnings_about_captions_and_ids(
+    extract: Callable[..., Any],
+    tiny_model: Callable[..., RelationModel],
+    tmp_path: Path,
+    caption_words: int,
+    source: str | None,
+    image: str,
+    warned: str | None,
+) -> None:
+    write([Post(id="same", text="Ann", image=tmp_path / "1.jpg")] * 2, tmp_path / "twice.jsonl")
+    captions = tmp_path / "blip2.txt"
+    captions.write_text(f"{{'img_id': '{image}', 'text': 'a dog'}}\n")
+    model = tiny_model(caption_words=caption_words)
+    model.config = model.config.model_copy(update={"caption_source": source})
+    model.save(tmp_path / "model", "")
+    done = extract("--captions", captions, "--images", tmp_path, source="twice.jsonl")
+    assert done.code == 0
+    assert "warning: 1 of 2 posts have the id of another" in done.err
+    assert warned in done.err if warned else "caption" not in done.err
+
+
+def test_a_missing_folder_of_images_is_a_warning(
+    extract: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = extract("--images", tmp_path / "gone")
+    assert done.code == 0 and f"warning: there is no folder {tmp_path / 'gone'}" in done.err
+
+
+def test_a_part_file_of_other_options_is_discarded(
+    extract: Callable[..., Any], tmp_path: Path
+) -> None:
+    output = ResumableOutput(tmp_path / "out", {"other": "run"})
+    output.commit(["junk"], 5)
+    output.close()
+    assert extract("--threshold", 0, "--out", tmp_path / "out").code == 0
+    assert "junk" not in (tmp_path / "out").read_text()
+
+
+def test_empty_and_bad_input(extract: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    assert extract("--out", tmp_path / "out", source="empty.jsonl").code == 0
+    assert (tmp_path / "out").read_bytes() == b""
+    (tmp_path / "bad.jsonl").write_text('{"id": "1", "text": "x"}\n{"id": 2}\n')
+    done = extract("--out", tmp_path / "bad", source="bad.jsonl")
+    assert done.code == 2 and "bad.jsonl:2" in done.err
+    assert not (tmp_path / "bad").exists() and not list(tmp_path.glob(".bad*"))
+    assert extract("--out", tmp_path / "posts.jsonl").code == 2
+    assert (tmp_path / "posts.jsonl").read_text().count("\n") == 7
+    assert extract("--out", tmp_path).code == 2
+
+
+def test_a_killed_run_is_resumed_with_the_same_bytes(
+    tiny_model: Callable[..., RelationModel], tmp_path: Path, rukh: Callable[..., Any]
+) -> None:
+    """``kill -9`` in the middle, another run at the same time, then the same command again."""
+    tiny_model().save(tmp_path / "model", "")
+    with open(tmp_path / "posts.jsonl", "w", encoding="utf-8") as stream:
+        for i in range(1000):
+            name = ["Ann", "Bob", "Cleo", "Dan"][i % 4]
+            text = f"{name} of post {i} works at Acme" + " in Rome" * (i % 5)
+            entities = [
+                {"id": "a", "start": 0, "end": len(name), "type": "PER"},
+                {"id": "o", "start": text.index("Acme"), "end": text.index("Acme") + 4},
+            ]
+            stream.write(json.dumps({"id": str(i), "text": text, "entities": entities}) + "\n")
+    command = ["extract", str(tmp_path / "posts.jsonl"), "--model", str(tmp_path / "model")]
+    command += ["--threshold", "0", "--out"]
+    whole, torn = str(tmp_path / "whole"), str(tmp_path / "torn")
+    assert rukh(*command, whole).code == 0
+    state = tmp_path / ".torn.part.json"
+    running = subprocess.Popen([*RUKH, *command, torn], stderr=subprocess.DEVNULL)
+    while running.poll() is None:
+        if state.exists() and json.loads(state.read_text())["done"] >= 256:
+            assert rukh(*command, torn).code == 2  # another process is writing this file
+            running.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    assert running.wait() == -signal.SIGKILL
+    assert not (tmp_path / "torn").exists()
+    assert rukh(*command, torn).code == 0
+    assert sha256(Path(torn)) == sha256(Path(whole)) and Path(whole).stat().st_size > 10_000
+    assert not list(tmp_path.glob(".torn*"))

@@ -16,13 +16,13 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from tqdm import tqdm
 
 from rukh.errors import InputError
 from rukh.modeling.image_io import load_image, read_image
 from rukh.modeling.vision_encoder import BATCH_SIZE, PatchMap, VisionEncoder, encode_images
 from rukh.records import Post
 from rukh.utils.cache import DiskCache, content_key
+from rukh.utils.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -89,9 +89,7 @@ class FeatureCache:
 
     def _process(self, sources: Sequence[Source]) -> Iterator[tuple[list[PatchMap | None], int]]:
         """Yield the features of some images at a time, and how many of them were just computed."""
-        progress = tqdm(
-            total=len(sources), desc="images", unit="image", delay=2, leave=False, disable=None
-        )
+        progress = progress_bar(total=len(sources), desc="images", unit="image", delay=2)
         with self._lock, progress:
             for first in range(0, len(sources), _READ_TOGETHER):
                 some = sources[first : first + _READ_TOGETHER]

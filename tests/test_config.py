@@ -1,4 +1,4 @@
-"""Configurations: every mistake is named by its dotted key; overrides and variables hold."""
+"""Configuration files: errors name the dotted key; overrides and variables are applied."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ class Config(Section):
     data: tuple[Source, ...] = ()
     training: Training = Training()
     note: str | None = None
+    aliased: str | None = Field(default=None, alias="relations")
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -66,13 +67,11 @@ def load(folder: Path, text: str, *overrides: str) -> Config:
     return load_config(path, Config, overrides)
 
 
-def complaint(folder: Path, text: str, *overrides: str) -> str:
+def failure(folder: Path, text: str, *overrides: str) -> InputError:
     with pytest.raises(InputError) as caught:
         load(folder, text, *overrides)
-    assert caught.value.exit_code == 2
-    message = str(caught.value)
-    assert "\n" not in message
-    return message.removeprefix(f"{folder / 'config.yaml'}").removeprefix(":").strip()
+    assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
+    return caught.value
 
 
 def test_reads_into_a_frozen_object(tmp_path: Path) -> None:
@@ -107,51 +106,68 @@ def test_empty_file_is_all_defaults(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "field", "known"),
     [
-        ("trainin: {}", "trainin: no such key; did you mean 'training'?"),
-        ("training: {epoch: 2}", "training.epoch: no such key; did you mean 'epochs'?"),
-        ("training: {lora: {zzz: 2}}", "training.lora.zzz: no such key; known: rank"),
-        (
-            "training: {schedule: {kind: linear, warmups: 1}}",
-            "training.schedule.warmups: no such key; did you mean 'warmup'?",
-        ),
-        # The misspelt key is told of, not the one that is missing because of it.
-        ("data: [{paht: x}]", "data[0].paht: no such key (and 1 more); did you mean 'path'?"),
-        ("data: [{format: mnre}]", "data[0].path: a value is needed"),
-        (
-            "training: {epochs: many}",
-            "training.epochs: Input should be a valid integer, not 'many'",
-        ),
-        ("training: {epochs: true}", "training.epochs: Input should be a valid integer, not True"),
-        ('training: {epochs: "3"}', "training.epochs: Input should be a valid integer, not '3'"),
-        (
-            "training: {epochs: 0}",
-            "training.epochs: Input should be greater than or equal to 1, not 0",
-        ),
-        ("training: {shuffle: 1}", "training.shuffle: Input should be a valid boolean, not 1"),
-        ("data: [{path: x, format: csv}]", "data[0].format: Input should be 'mnre' or 'jsonl', "),
-        ("training: {betas: [1, x]}", "training.betas[1]: Input should be a valid number, not 'x'"),
-        ("training: {limit: x}", "training.limit: Input should be a valid integer, not 'x'"),
-        ("training: 3", "training: Input should be an object, not 3"),
-        ("note: 2020-01-01x\nnote: b", "2: not YAML: key 'note' stands twice"),
-        ("note: contradiction", "note contradicts itself"),
-        ("[1, 2]", "a configuration is a mapping, not [1, 2]"),
-        ("note: ok\ntraining: {", "2: not YAML: "),
-        ("note: \x07", "not YAML: "),
-        ("note: 2020-13-45", "not YAML: "),
-        ("note: !!python/name:os.system", "1: not YAML: could not determine a constructor"),
-        ("? [a, b]\n: 1", "1: not YAML: found unhashable key"),
-        ("training: {lora: {3: x}}", "training.lora.3: no such key; known: rank"),
-        ("[" * 5000, "1: not YAML: "),
-        ("3: x", "3: no such key; known: data, note, training"),
+        ("trainin: {}", "trainin", "'training'"),
+        ("training: {epoch: 2}", "training.epoch", "'epochs'"),
+        ("training: {lora: {zzz: 2}}", "training.lora.zzz", "rank"),
+        ("training: {lora: {3: x}}", "training.lora.3", "rank"),
+        ("training: {schedule: {kind: linear, warmups: 1}}", "training.schedule.warmups", "warmup"),
+        # The misspelt key is reported, not the one that is missing because of it.
+        ("data: [{paht: x}]", "data[0].paht", "'path'"),
+        ("3: x", "3", "data, note, relations, training"),
+        ("relation: x", "relation", "'relations'"),  # the key in the file, not the field's name
+        ("aliased: x", "aliased", "data, note, relations, training"),
     ],
 )
-def test_mistakes_name_the_dotted_key(tmp_path: Path, text: str, expected: str) -> None:
-    assert complaint(tmp_path, text).startswith(expected)
+def test_unknown_keys_get_a_suggestion(tmp_path: Path, text: str, field: str, known: str) -> None:
+    error = failure(tmp_path, text)
+    assert (error.where, error.field) == (str(tmp_path / "config.yaml"), field)
+    assert known in str(error.fix)
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ("data: [{format: mnre}]", "data[0].path", ""),
+        ("training: {epochs: many}", "training.epochs", "'many'"),
+        ("training: {epochs: true}", "training.epochs", "True"),
+        ('training: {epochs: "3"}', "training.epochs", "'3'"),
+        ("training: {epochs: 0}", "training.epochs", "not 0"),
+        ("training: {shuffle: 1}", "training.shuffle", "not 1"),
+        ("data: [{path: x, format: csv}]", "data[0].format", "'csv'"),
+        ("training: {betas: [1, x]}", "training.betas[1]", "'x'"),
+        ("training: {limit: x}", "training.limit", "'x'"),
+        ("training: 3", "training", "not 3"),
+        ("relations: 3", "relations", "not 3"),
+        ("note: contradiction", None, "contradicts"),
+        ("[1, 2]", None, "[1, 2]"),
+    ],
+)
+def test_bad_values_are_named_by_key(
+    tmp_path: Path, text: str, field: str | None, value: str
+) -> None:
+    error = failure(tmp_path, text)
+    assert error.field == field and value in error.problem
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("note: 2020-01-01x\nnote: b", ":2"),
+        ("note: ok\ntraining: {", ":2"),
+        ("note: \x07", ""),
+        ("note: 2020-13-45", ""),
+        ("note: !!python/name:os.system", ":1"),
+        ("? [a, b]\n: 1", ":1"),
+        ("[" * 5000, ":1"),
+    ],
+)
+def test_invalid_yaml_is_named_by_line(tmp_path: Path, text: str, line: str) -> None:
+    assert failure(tmp_path, text).where == f"{tmp_path / 'config.yaml'}{line}"
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent\.yaml: cannot read: No such file"):
         load_config(tmp_path / "absent.yaml", Config)
     (tmp_path / "latin.yaml").write_bytes(b"note: \xe9")
@@ -182,26 +198,18 @@ def test_variables(
     assert config.data[0].path == Path(expected)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("${RUKH_ABSENT}", "data[0].path: the environment variable RUKH_ABSENT is not set; set it"),
-        ("${HOME}", "data[0].path: cannot expand '${HOME}'; write ${RUKH_NAME}"),
-        ("${HOME:-x}", "data[0].path: cannot expand '${HOME:-x}'"),
-        ("${RUKH_DATA", "data[0].path: cannot expand '${RUKH_DATA'"),
-        ("${}", "data[0].path: cannot expand '${}'"),
-    ],
-)
-def test_variables_that_are_not_expanded(tmp_path: Path, text: str, expected: str) -> None:
+@pytest.mark.parametrize("text", ["${RUKH_ABSENT}", "${HOME}", "${HOME:-x}", "${RUKH_DATA", "${}"])
+def test_variables_that_are_not_expanded(tmp_path: Path, text: str) -> None:
     assert "RUKH_ABSENT" not in os.environ
-    assert complaint(tmp_path, f"data: [{{path: '{text}'}}]").startswith(expected)
+    error = failure(tmp_path, f"data: [{{path: '{text}'}}]")
+    assert error.field == "data[0].path" and "${RUKH_" in str(error.fix)
 
 
 def test_an_overridden_variable_need_not_be_set(tmp_path: Path) -> None:
     assert load(tmp_path, "note: ${RUKH_ABSENT}", "note=mine").note == "mine"
 
 
-def test_overrides_are_yaml_and_the_last_one_holds(tmp_path: Path) -> None:
+def test_overrides_are_yaml_and_the_last_one_wins(tmp_path: Path) -> None:
     config = load(
         tmp_path,
         "training: {epochs: 9, shuffle: true}\nnote: x",
@@ -221,19 +229,21 @@ def test_overrides_are_yaml_and_the_last_one_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "expected"),
+    ("override", "field"),
     [
-        ("training.epoch=3", "training.epoch: no such key; did you mean 'epochs'?"),
-        ("training.epochs=x", "training.epochs: Input should be a valid integer, not 'x'"),
-        ("training.epochs", "override 'training.epochs' is not of the form key.sub=value"),
-        ("training..epochs=3", "override 'training..epochs=3' is not of the form key.sub=value"),
-        ("=3", "override '=3' is not of the form key.sub=value"),
-        ("note.x=3", "note: override 'note.x=3' needs a section, but this is 'text'"),
-        ("note=[", "override 'note=[':1: not YAML"),
+        ("training.epoch=3", "training.epoch"),
+        ("training.epochs=x", "training.epochs"),
+        ("note.x=3", "note"),
+        ("training.epochs", None),
+        ("training..epochs=3", None),
+        ("=3", None),
+        ("note=[", None),
     ],
 )
-def test_wrong_overrides(tmp_path: Path, override: str, expected: str) -> None:
-    assert complaint(tmp_path, "note: text", override).startswith(expected)
+def test_bad_overrides(tmp_path: Path, override: str, field: str | None) -> None:
+    error = failure(tmp_path, "note: text", override)
+    assert error.field == field
+    assert field or override in str(error)
 
 
 keys = st.text("abc", min_size=1, max_size=2)
@@ -246,14 +256,14 @@ def leaves(tree: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
     return {k: v for name, below in tree.items() for k, v in leaves(below, (*path, name)).items()}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.dictionaries(keys, trees, max_size=3), st.lists(keys, min_size=1, max_size=4))
 def test_overriding_sets_that_key_and_no_other(data: dict[str, Any], path: list[str]) -> None:
     before = repr(data)
     expected = {k: v for k, v in leaves(data).items() if k[: len(path)] != tuple(path)}
     override = f"{'.'.join(path)}=-1"
     if any(k == tuple(path[: len(k)]) for k in expected):  # a value where a section is needed
-        with pytest.raises(InputError, match="needs a section"):
+        with pytest.raises(InputError):
             apply_overrides(data, [override])
     else:
         changed = apply_overrides(data, [override])

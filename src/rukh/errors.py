@@ -1,13 +1,16 @@
-"""Errors that tell a user what is wrong, where, and how to mend it.
+"""Errors that say what is wrong, where, and what to do.
 
-Every command turns a :class:`RukhError` into one line on standard error and the error's
-``exit_code``: 2 for bad input, 1 for a failure that is not the input's fault.
+Commands print a :class:`RukhError` as one line on standard error and exit with its ``exit_code``:
+2 for bad input, 1 for any other failure.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+MAX_LISTED = 30
+"""The maximum number of known names that an error lists."""
 
 
 class RukhError(Exception):
@@ -17,17 +20,17 @@ class RukhError(Exception):
 
 
 class InputError(RukhError, ValueError):
-    """Something that the caller gave is wrong.
+    """The caller's input is wrong.
 
     Args:
-        problem: What is wrong, with the offending value in it.
-        where: The file, or ``file:line``, it stands in.
+        problem: What is wrong, with the value that is at fault.
+        where: The file, or ``file:line``.
         field: The path of the field inside the record, such as ``entities[0].end``.
-        fix: What would mend it.
+        fix: What to do about it.
 
     Example:
-        >>> print(InputError("9 is past the text", where="posts.jsonl:3", field="end"))
-        posts.jsonl:3: end: 9 is past the text
+        >>> print(InputError("9 is after the end", where="posts.jsonl:3", field="end", fix="use 8"))
+        posts.jsonl:3: end: 9 is after the end; use 8
     """
 
     exit_code = 2
@@ -45,12 +48,12 @@ class InputError(RukhError, ValueError):
         super().__init__(": ".join(parts) + (f"; {fix}" if fix else ""))
 
     def at(self, where: str) -> InputError:
-        """The same error with its place filled in, for readers that learn it later."""
+        """Return the same error with another ``where``, for callers that know the file."""
         return InputError(self.problem, where=where, field=self.field, fix=self.fix)
 
 
 class MissingDependency(RukhError):
-    """An optional package is not installed; names the extra that brings it."""
+    """An optional package is not installed; the message names the extra that installs it."""
 
     def __init__(self, package: str, extra: str) -> None:
         self.package, self.extra = package, extra
@@ -58,21 +61,19 @@ class MissingDependency(RukhError):
 
 
 class WeightsError(RukhError):
-    """Pretrained weights are absent, damaged, or not what they claim to be."""
+    """Pretrained weights are missing, damaged, or of another kind."""
 
     exit_code = 2
 
 
-MAX_LISTED = 30
-"""How many known names an error lists."""
-
-
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """A hint for a mistyped name: ``did you mean 'x'?``, else the list of what is known.
+    """Suggest a known name for a mistyped one, or list what is known.
 
     Example:
         >>> suggestion("mnrr", ["mnre", "umre"])
         "did you mean 'mnre'?"
+        >>> suggestion("x", ["mnre", "umre"])
+        'known: mnre, umre'
     """
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1)

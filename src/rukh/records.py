@@ -1,9 +1,9 @@
-"""Posts, their arguments, and the pairs to be asked: the records that everything else works on.
+"""The records that all other modules work on: posts, their arguments and pairs, and triples.
 
-A :class:`Post` is a text with an optional picture. Its arguments are text entities (character
-offsets, end-exclusive) and visual objects (boxes as fractions of the picture). All records are
-frozen; a violated constraint raises pydantic's ``ValidationError``, whose message names the field
-and the offending value, and which :func:`as_input_error` turns into one line.
+A :class:`Post` is a text with an optional image. Its arguments are text entities (character
+offsets, end-exclusive) and visual objects (boxes in fractions of the image). Records are frozen.
+A violated constraint raises pydantic's ``ValidationError``, which :func:`as_input_error` turns
+into one line with the field and the value.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -30,57 +30,56 @@ from pydantic import (
 from rukh.errors import InputError
 
 MAX_TEXT = 100_000
-"""The longest text of a post, in characters."""
+"""The maximum length of a post's text, in characters."""
 MAX_ARGUMENTS = 512
-"""The most arguments of one post; their pairs grow with the square."""
+"""The maximum number of entities, and of objects, of one post."""
 MAX_PAIRS = 65_536
-"""The most pairs asked of one post."""
+"""The maximum number of pairs that one post lists."""
 
 
-def _encodable(value: Any) -> Any:
-    """Before pydantic's own check, whose message does not say what is wrong."""
-    if isinstance(value, str):
+def _check_encodable(value: Any) -> Any:
+    """Run before pydantic's own check, whose message does not say what is wrong."""
+    if isinstance(value, str | Path):
         try:
-            value.encode("utf-8")
+            str(value).encode("utf-8")
         except UnicodeEncodeError as error:
             raise ValueError(
                 f"half of a UTF-16 surrogate pair at character {error.start} of "
-                f"{_shorten(repr(value))}, which no file can hold"
+                f"{_shorten(repr(str(value)))}, which no file can hold"
             ) from None
     return value
 
 
-def _writable(meta: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """JsonValue lets through what JSON files cannot hold: NaN from JSON input, half surrogates."""
+def _check_meta(meta: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Refuse what JsonValue accepts but no file can hold: NaN and half surrogate pairs."""
     if meta:
-        _encodable(json.dumps(meta, ensure_ascii=False, allow_nan=False))
+        _check_encodable(json.dumps(meta, ensure_ascii=False, allow_nan=False))
     return meta
 
 
-Text: TypeAlias = Annotated[str, BeforeValidator(_encodable)]
-Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=1000), BeforeValidator(_encodable)]
-Direction: TypeAlias = Literal["either", "given"]
-"""What is known of a named pair: nothing of which argument is the head, or that the first is, as
-where a data set names head and tail by their roles."""
+Text: TypeAlias = Annotated[str, BeforeValidator(_check_encodable)]
+Name: TypeAlias = Annotated[
+    str, Field(min_length=1, max_length=1000), BeforeValidator(_check_encodable)
+]
 Box: TypeAlias = tuple[float, float, float, float]
-Meta: TypeAlias = Annotated[dict[str, JsonValue], AfterValidator(_writable)]
+Meta: TypeAlias = Annotated[dict[str, JsonValue], AfterValidator(_check_meta)]
 
 
 class Record(BaseModel):
-    """Base of all records: frozen, no unknown fields, no NaN."""
+    """Base of all records: frozen, without unknown fields or NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TextEntity(Record):
-    """An argument that stands in the text.
+    """An argument in the text.
 
     Attributes:
         id: Unique among the post's arguments.
         start, end: Character offsets into ``Post.text``, end-exclusive, ``start < end``.
-        type: Entity type as a free string (``"PER"``), or None where it is not known.
-        type_confidence: How sure a tagger was of the type; None for a type that is given.
-        meta: Whatever else the source said of it, kept for lossless conversion.
+        type: Entity type, such as ``"PER"``, or None if unknown.
+        type_confidence: The tagger's confidence in the type, in [0, 1]; None if the type was given.
+        meta: Other fields of the source, kept for lossless conversion.
     """
 
     id: Name
@@ -91,7 +90,7 @@ class TextEntity(Record):
     meta: Meta = {}
 
     @model_validator(mode="after")
-    def _ordered(self) -> TextEntity:
+    def _check_span(self) -> TextEntity:
         if self.end <= self.start:
             raise ValueError(
                 f"entity {self.id!r} is empty: start {self.start}, end {self.end} (exclusive)"
@@ -100,14 +99,14 @@ class TextEntity(Record):
 
 
 class VisualObject(Record):
-    """An argument that stands in the picture.
+    """An argument in the image.
 
     Attributes:
         id: Unique among the post's arguments.
-        box: ``(x1, y1, x2, y2)`` as fractions of the picture's width and height, in [0, 1].
-        type: Object type as a free string, or None.
-        label: What a detector or annotator called it, or None.
-        meta: Whatever else the source said of it.
+        box: ``(x1, y1, x2, y2)`` in fractions of the image's width and height, in [0, 1].
+        type: Object type, such as ``"person"``, or None.
+        label: The detector's or annotator's label, or None.
+        meta: Other fields of the source.
     """
 
     id: Name
@@ -117,12 +116,12 @@ class VisualObject(Record):
     meta: Meta = {}
 
     @model_validator(mode="after")
-    def _inside(self) -> VisualObject:
+    def _check_box(self) -> VisualObject:
         x1, y1, x2, y2 = self.box
         if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
             raise ValueError(
                 f"box {list(self.box)} of object {self.id!r} must satisfy 0 <= x1 < x2 <= 1 and "
-                "0 <= y1 < y2 <= 1 (fractions of the picture, not pixels)"
+                "0 <= y1 < y2 <= 1 (fractions of the image, not pixels)"
             )
         return self
 
@@ -131,7 +130,7 @@ Argument: TypeAlias = TextEntity | VisualObject
 
 
 class Pair(Record):
-    """Two arguments of one post, in order, with the gold relation where it is known."""
+    """Two arguments of one post, by id, with the gold relation or None."""
 
     head: Name
     tail: Name
@@ -139,7 +138,7 @@ class Pair(Record):
     meta: Meta = {}
 
     @model_validator(mode="after")
-    def _two(self) -> Pair:
+    def _check_distinct(self) -> Pair:
         if self.head == self.tail:
             raise ValueError(f"head and tail are both {self.head!r}")
         return self
@@ -156,20 +155,20 @@ def both_orders(pairs: Iterable[Pair]) -> list[tuple[str, str]]:
 
 
 class Post(Record):
-    """A text with an optional picture, its arguments, and the pairs to be asked.
+    """A text with an optional image, its arguments, and its pairs.
 
     Attributes:
-        id: Names the post in every output.
-        text: The text; may be empty where all arguments are visual.
-        image: The picture, as a path or as encoded bytes, or None. In a file, a path is relative
-            to that file; a reader resolves it, a writer makes it relative again.
-        caption: A machine's or a person's caption of the picture; a second text segment.
+        id: Identifies the post in every output.
+        text: The text; may be empty if all arguments are visual.
+        image: A path, encoded bytes, or None. In a file, paths are relative to that file; readers
+            resolve them, and writers make them relative again.
+        caption: A caption of the image, which becomes a second text segment, or None.
         entities, objects: The arguments; spans may nest or overlap.
-        pairs: What to ask, in order, duplicates kept. None: every ordered pair that the schema's
-            types allow (see :func:`rukh.extractor.candidate_pairs`), of the entities that a
-            tagger finds where none are given.
-        tokens: Character offsets of the source's tokens, where its format has tokens.
-        meta: Whatever else the source said of it.
+        pairs: The pairs to classify, in order, with duplicates. None: all ordered pairs that the
+            schema's types allow (see :func:`rukh.extractor.candidate_pairs`), among the given
+            arguments or, if there are none, among those that a tagger detects.
+        tokens: Character offsets of the source's tokens, or None.
+        meta: Other fields of the source.
 
     Example:
         >>> post = Post(id="1", text="Ann in Rome", entities=[
@@ -181,7 +180,7 @@ class Post(Record):
 
     id: Name
     text: Text = Field(max_length=MAX_TEXT)
-    image: Annotated[Path | bytes | None, BeforeValidator(_encodable)] = Field(
+    image: Annotated[Path | bytes | None, BeforeValidator(_check_encodable)] = Field(
         default=None, union_mode="left_to_right"
     )
     caption: Text | None = Field(default=None, max_length=MAX_TEXT)
@@ -192,18 +191,18 @@ class Post(Record):
     meta: Meta = {}
 
     @model_validator(mode="after")
-    def _consistent(self) -> Post:
+    def _check_references(self) -> Post:
         size = len(self.text)
         seen: set[str] = set()
         for argument in self.arguments:
             if argument.id in seen:
-                raise ValueError(f"argument id {argument.id!r} stands twice")
+                raise ValueError(f"two arguments have the id {argument.id!r}")
             seen.add(argument.id)
         for index, entity in enumerate(self.entities):
             if entity.end > size:
                 raise ValueError(
-                    f"entities[{index}] ({entity.id!r}) ends at {entity.end}, past the text of "
-                    f"{size} characters {_shorten(self.text)!r}"
+                    f"entities[{index}] ({entity.id!r}) ends at {entity.end}, after the end of the "
+                    f"text at {size}: {_shorten(self.text)!r}"
                 )
             if not self.text[entity.start : entity.end].strip():
                 raise ValueError(
@@ -214,8 +213,8 @@ class Post(Record):
             for role, name in (("head", pair.head), ("tail", pair.tail)):
                 if name not in seen:
                     raise ValueError(
-                        f"pairs[{index}].{role} names {name!r}, which is no argument of this post; "
-                        f"arguments: {sorted(seen)}"
+                        f"pairs[{index}].{role} is {name!r}, not an argument of this post; its "
+                        f"arguments are {sorted(seen)}"
                     )
         for index, (start, end) in enumerate(self.tokens or ()):
             if not 0 <= start <= end <= size:
@@ -230,14 +229,14 @@ class Post(Record):
         return (*self.entities, *self.objects)
 
     def argument(self, name: str) -> Argument:
-        """The argument with this id. Raises KeyError where there is none."""
+        """The argument with this id. Raises KeyError if there is none."""
         for argument in self.arguments:
             if argument.id == name:
                 return argument
         raise KeyError(name)
 
     def surface(self, name: str) -> str:
-        """What a reader would call an argument: its words, or its label, or its id."""
+        """The text of an entity; the label of an object, or else its type or id."""
         argument = self.argument(name)
         if isinstance(argument, TextEntity):
             return self.text[argument.start : argument.end]
@@ -341,19 +340,27 @@ def free_ids(prefix: str, taken: Iterable[str] = ()) -> Iterator[str]:
 
 
 def as_input_error(error: ValidationError, where: str | None = None) -> InputError:
-    """One line for the first problem that pydantic found, with its field's path."""
+    """Convert pydantic's error to one line, with the path and value of the first bad field."""
     first = error.errors(include_url=False)[0]
-    field = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]
-    ).lstrip(".")
     problem = str(first["msg"]).removeprefix("Value error, ")
     value: Any = first.get("input")
     if first["type"] != "value_error" and isinstance(value, str | int | float | bool | type(None)):
         problem += f", not {_shorten(repr(value))}"
     more = error.error_count() - 1
-    return InputError(
-        problem + (f" (and {more} more)" if more else ""), where=where, field=field or None
-    )
+    if more:
+        problem += f" (and {more} more)"
+    return InputError(problem, where=where, field=field_path(first["loc"]))
+
+
+def field_path(parts: Iterable[int | str]) -> str | None:
+    """Format a path into a record; None if it is empty.
+
+    Example:
+        >>> field_path(["entities", 0, "end"])
+        'entities[0].end'
+    """
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    return path.removeprefix(".") or None
 
 
 def _shorten(text: str, limit: int = 80) -> str:

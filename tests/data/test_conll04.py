@@ -92,7 +92,7 @@ def test_what_it_cannot_hold_is_refused(fields: dict[str, Any], field: str, tmp_
     assert not (tmp_path / "out.txt").exists()
 
 
-@pytest.mark.parametrize("split", ["train", "dev"])
+@pytest.mark.parametrize("split", [pytest.param("train", marks=pytest.mark.slow), "dev"])
 def test_all_of_conll04_is_read_and_written_again(
     split: str, rukh_data: Path, tmp_path: Path
 ) -> None:

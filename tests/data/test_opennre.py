@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from rukh.data.readers import read, write
 from rukh.records import Pair, Post, TextEntity
 
@@ -50,13 +48,10 @@ def test_a_type_assigned_later_is_written(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("split", [pytest.param("train", marks=pytest.mark.slow), "dev"])
-def test_all_of_wiki80_is_read_and_written_again(
-    split: str, rukh_data: Path, tmp_path: Path
-) -> None:
-    source = rukh_data / "wikidata_re" / f"wiki80_{split}.jsonl"
-    write(read(source, "opennre", limit=LIMIT), tmp_path / "ours.jsonl")
+def test_wiki80_is_read_and_written_again(rukh_data: Path, tmp_path: Path) -> None:
+    source = rukh_data / "wikidata_re" / "wiki80_dev.jsonl"
+    write(read(source, "opennre", limit=1000), tmp_path / "ours.jsonl")
     write(read(tmp_path / "ours.jsonl"), tmp_path / "back.jsonl", "opennre")
-    want, back = (path.open(encoding="utf-8") for path in (source, tmp_path / "back.jsonl"))
-    with want, back:
-        assert [json.loads(line) for line in back] == [json.loads(line) for line in want]
+    want, back = (path.read_text("utf-8").split("\n") for path in (source, tmp_path / "back.jsonl"))
+    assert len(back) == 1001
+    assert list(map(json.loads, back[:1000])) == list(map(json.loads, want[:1000]))

@@ -1,4 +1,4 @@
-"""Rows and pictures of several posts, padded into the tensors that the pair tower reads."""
+"""Batches: sequences and images of several posts, padded into tensors."""
 
 from __future__ import annotations
 
@@ -16,37 +16,36 @@ from rukh.records import VisualObject
 
 @dataclass
 class PairBatch:
-    """A batch of ``B`` rows, ``T`` positions, ``R`` objects, ``P`` patches and ``Q`` asked pairs.
+    """``B`` sequences of ``T`` positions with ``R`` objects and ``P`` patches, and ``Q`` pairs.
 
     Attributes:
-        ids, roles, types, positions, segments, groups, objects: ``(B, T)``; ``types`` and
-            ``type_names`` index each other, -1 for none; ``groups`` is -1 where there is nothing,
-            0 for words, ``k`` for the markers of the row's k-th levitated pair.
-        type_names: The batch's distinct type strings.
+        ids, roles, segments: ``(B, T)``, see :class:`rukh.modeling.markers.MarkedSequence`.
+        types: ``(B, T)`` indices into ``type_names``, -1 for none.
+        mask: ``(B, T)`` bool, False for padding.
+        type_names: The distinct types of the batch.
         boxes, object_types, has_object: ``(B, R, 4)``, ``(B, R)``, ``(B, R)``.
-        patches, patch_boxes, has_patch: ``(B, P, D)``, ``(B, P, 4)``, ``(B, P)``; ``P`` is 0 where
-            no post of the batch has a picture.
-        row: ``(Q,)`` the row of each asked pair.
-        head, tail: ``(Q, 2)`` positions of start and end marker, objects after the ``T`` words.
-        distance: ``(Q,)`` signed distance from head to tail, in pieces; 0 unless both are text.
-        head_object, tail_object: ``(Q,)`` which of the row's objects, -1 for text.
+        patches, patch_boxes, has_patch: ``(B, P, D)``, ``(B, P, 4)``, ``(B, P)``; ``P`` is 0 if no
+            post of the batch has an image.
+        sequence: ``(Q,)`` the sequence of each pair.
+        head, tail: ``(Q, 2)`` positions of the start and end marker; objects are numbered after the
+            ``T`` positions.
+        distance: ``(Q,)`` positions from head to tail, with sign; 0 unless both are text.
+        head_object, tail_object: ``(Q,)`` index of the object, -1 for text.
     """
 
     ids: Tensor
     roles: Tensor
-    types: Tensor
-    type_names: list[str]
-    positions: Tensor
     segments: Tensor
-    groups: Tensor
-    objects: Tensor
+    types: Tensor
+    mask: Tensor
+    type_names: list[str]
     boxes: Tensor
     object_types: Tensor
     has_object: Tensor
     patches: Tensor
     patch_boxes: Tensor
     has_patch: Tensor
-    row: Tensor
+    sequence: Tensor
     head: Tensor
     tail: Tensor
     distance: Tensor
@@ -58,30 +57,23 @@ class PairBatch:
         """``(Q,)`` 0 text-text, 1 text-object, 2 object-text, 3 object-object."""
         return 2 * (self.head_object >= 0).long() + (self.tail_object >= 0).long()
 
-    def of(self, objects: Tensor, which: Tensor) -> Tensor:
-        """What is told of each pair's argument, ``(Q, d)``; zeros for text.
+    def of_objects(self, values: Tensor, objects: Tensor) -> Tensor:
+        """Select values of the pairs' objects.
 
         Args:
-            objects: ``(B, R, d)`` what is told of each object.
-            which: ``head_object`` or ``tail_object``.
+            values: ``(B, R, d)``.
+            objects: ``head_object`` or ``tail_object``.
+
+        Returns:
+            ``(Q, d)``, zeros for text.
         """
-        if not objects.shape[1]:
-            return objects.new_zeros(len(which), objects.shape[2])
-        told = objects[self.row, which.clamp_min(0)]
-        return torch.where((which >= 0)[:, None], told, 0.0)
+        if not values.shape[1]:
+            return values.new_zeros(len(objects), values.shape[2])
+        selected = values[self.sequence, objects.clamp_min(0)]
+        return torch.where((objects >= 0)[:, None], selected, 0.0)
 
-    @property
-    def head_box(self) -> Tensor:
-        """``(Q, 4)``, zeros for text."""
-        return self.of(self.boxes, self.head_object)
-
-    @property
-    def tail_box(self) -> Tensor:
-        """``(Q, 4)``, zeros for text."""
-        return self.of(self.boxes, self.tail_object)
-
-    def turned(self) -> PairBatch:
-        """The same batch with every pair asked from tail to head."""
+    def swap_direction(self) -> PairBatch:
+        """Return the batch with head and tail of every pair swapped."""
         return replace(
             self,
             head=self.tail,
@@ -93,78 +85,77 @@ class PairBatch:
 
 
 def collate(
-    rows: Sequence[MarkedSequence],
+    sequences: Sequence[MarkedSequence],
     objects: Sequence[Sequence[VisualObject]],
-    pictures: Sequence[PatchMap | None],
+    images: Sequence[PatchMap | None],
     visual_dim: int,
 ) -> PairBatch:
-    """Pad rows with their posts' objects and pictures; pairs come out row by row, in order."""
-    names: dict[str, int] = {}
+    """Pad sequences, objects and images into a batch.
 
-    def type_id(name: str | None) -> int:
-        return -1 if name is None else names.setdefault(name, len(names))
+    Args:
+        objects, images: Those of each sequence's post.
+        visual_dim: Width of patch states.
 
-    def padded(lists: Sequence[Sequence[int]], fill: int = 0) -> Tensor:
-        return pad_sequence([torch.tensor(x) for x in lists], batch_first=True, padding_value=fill)
+    Returns:
+        A batch with the pairs in the order of the sequences.
+    """
+    type_index: dict[str, int] = {}
 
-    width = max(len(row) for row in rows)
-    most = max((len(o) for o in objects), default=0)
-    boxes = torch.zeros(len(rows), most, 4)
-    has_object = torch.zeros(len(rows), most, dtype=torch.bool)
-    object_types = torch.full((len(rows), most), -1)
-    for i, chosen in enumerate(objects):
-        for k, thing in enumerate(chosen):
+    def index_of(name: str | None) -> int:
+        return -1 if name is None else type_index.setdefault(name, len(type_index))
+
+    types = _pad([[index_of(name) for name in one.types] for one in sequences], -1)
+    ids = _pad([one.ids for one in sequences])
+    lengths = torch.tensor([len(one) for one in sequences])
+    width = ids.shape[1]
+
+    boxes = torch.zeros(len(objects), max(map(len, objects)), 4)
+    has_object = torch.zeros(boxes.shape[:2], dtype=torch.bool)
+    object_types = torch.full(boxes.shape[:2], -1)
+    for i, some in enumerate(objects):
+        for k, thing in enumerate(some):
             boxes[i, k] = torch.tensor(thing.box)
             has_object[i, k] = True
-            object_types[i, k] = type_id(thing.type or thing.label)
-    count = max((len(p.states) for p in pictures if p is not None), default=0)
-    patches = torch.zeros(len(rows), count, visual_dim)
-    patch_boxes = torch.zeros(len(rows), count, 4)
-    has_patch = torch.zeros(len(rows), count, dtype=torch.bool)
-    for i, picture in enumerate(pictures):
-        if picture is not None:
-            patches[i, : len(picture.states)] = picture.states
-            patch_boxes[i, : len(picture.states)] = picture.boxes
-            has_patch[i, : len(picture.states)] = True
+            object_types[i, k] = index_of(thing.type or thing.label)
+    num_patches = max(0 if image is None else len(image.states) for image in images)
+    patches = torch.zeros(len(images), num_patches, visual_dim)
+    patch_boxes = torch.zeros(len(images), num_patches, 4)
+    has_patch = torch.zeros(len(images), num_patches, dtype=torch.bool)
+    for i, image in enumerate(images):
+        if image is not None:
+            patches[i, : len(image.states)] = image.states
+            patch_boxes[i, : len(image.states)] = image.boxes
+            has_patch[i, : len(image.states)] = True
 
-    where: list[int] = []
-    slots: list[tuple[int, int, int, int]] = []
-    distance: list[int] = []
-    pair_objects: list[list[int]] = []
-    for i, row in enumerate(rows):
-        for ask in row.asks:
-            head, tail = ask.head, ask.tail
-            # A levitated object has markers like a word; they say which object they stand for.
-            things = [-1 - p if p < 0 else row.objects[p] for p in (head[0], tail[0])]
-            where.append(i)
-            # Marker positions say where the marked words stand, in every scheme.
-            distance.append(
-                0 if max(things) >= 0 else row.positions[tail[0]] - row.positions[head[0]]
-            )
-            pair_objects.append(things)
-            a, b, c, d = (p if p >= 0 else width - 1 - p for p in (*head, *tail))
-            slots.append((a, b, c, d))
-    slot = torch.tensor(slots).reshape(-1, 4)
-    whose = torch.tensor(pair_objects, dtype=torch.long).reshape(-1, 2)
+    pairs = [(i, pair) for i, one in enumerate(sequences) for pair in one.pairs]
+    positions = torch.tensor([(*pair.head, *pair.tail) for _, pair in pairs], dtype=torch.long)
+    positions = positions.reshape(-1, 4)
+    # Objects have negative positions: -1 - i for object i.
+    head_object, tail_object = (-1 - positions[:, ::2]).clamp_min(-1).unbind(1)
+    positions = torch.where(positions < 0, width - 1 - positions, positions)
+    both_text = (head_object < 0) & (tail_object < 0)
     return PairBatch(
-        ids=padded([row.ids for row in rows]),
-        roles=padded([row.roles for row in rows]),
-        types=padded([[type_id(t) for t in row.types] for row in rows], -1),
-        type_names=list(names),
-        positions=padded([row.positions for row in rows]),
-        segments=padded([row.segments for row in rows]),
-        groups=padded([row.groups for row in rows], -1),
-        objects=padded([row.objects for row in rows], -1),
+        ids=ids,
+        roles=_pad([one.roles for one in sequences]),
+        segments=_pad([one.segments for one in sequences]),
+        types=types,
+        mask=torch.arange(width) < lengths[:, None],
+        type_names=list(type_index),
         boxes=boxes,
         object_types=object_types,
         has_object=has_object,
         patches=patches,
         patch_boxes=patch_boxes,
         has_patch=has_patch,
-        row=torch.tensor(where, dtype=torch.long),
-        head=slot[:, :2],
-        tail=slot[:, 2:],
-        distance=torch.tensor(distance),
-        head_object=whose[:, 0],
-        tail_object=whose[:, 1],
+        sequence=torch.tensor([i for i, _ in pairs], dtype=torch.long),
+        head=positions[:, :2],
+        tail=positions[:, 2:],
+        distance=torch.where(both_text, positions[:, 2] - positions[:, 0], 0),
+        head_object=head_object,
+        tail_object=tail_object,
     )
+
+
+def _pad(lists: Sequence[Sequence[int]], fill: int = 0) -> Tensor:
+    """Pad lists of integers at the end into one tensor."""
+    return pad_sequence([torch.tensor(x) for x in lists], batch_first=True, padding_value=fill)

@@ -1,11 +1,11 @@
-"""The two orders of a pair, told apart or in one decision.
+"""The two directions of a pair, forward (head to tail) and backward (tail to head), in one decision.
 
-Of two arguments at most one relation is told, from one to the other or back. Asked apart, each
-order has a softmax of its own, and the reverse of a one-way relation is none-of-the-above (NOTA):
-the two answers may contradict each other, and NOTA has to mean both "nothing here" and "the other
-way round". Asked jointly, one softmax runs over NOTA, every relation from head to tail, and every
-one-way relation from tail to head. It is the same for both orders but for the places of its
-columns, so that the order in which a pair is asked can tell the model nothing.
+At most one relation holds between two arguments, in one direction or the other. If each direction
+has a softmax of its own (``direction_mode: both``), the backward direction of a one-way relation is
+labelled none of the above (NOTA): the two predictions may contradict each other, and NOTA means
+both "no relation" and "a relation in the reverse direction". A joint decision (``joint``) is one
+softmax over NOTA, every relation forward, and every one-way relation backward. Swapping head and
+tail only permutes its columns, so the order in which the data lists a pair reveals nothing.
 """
 
 from __future__ import annotations
@@ -17,107 +17,109 @@ import torch
 from torch import Tensor
 
 from rukh.modeling.relation_bank import RelationBank
-from rukh.records import Direction
 
 DirectionMode: TypeAlias = Literal["joint", "both", "given"]
-"""How training shows a pair: both orders in one decision, each order by itself, or only the order
-of the data, which gives labels away in MNRE and is there for comparison."""
+"""How a model is trained on a pair: both directions in one decision (``joint``), each direction by
+itself (``both``), or only the direction of the data (``given``), which leaks labels in MNRE and
+serves as a comparison."""
 
 
-def merge_directions(there: Tensor, back: Tensor, bank: RelationBank) -> Tensor:
-    """Logits of both orders as those of one decision.
+def merge_directions(forward: Tensor, backward: Tensor, bank: RelationBank) -> Tensor:
+    """Merge the logits of both directions into those of one joint decision.
 
     Args:
-        there: ``(Q, 1 + R)`` from head to tail, NOTA first.
-        back: ``(Q, 1 + R)`` the same pairs from tail to head.
+        forward: ``(Q, 1 + R)`` logits from head to tail, NOTA first.
+        backward: ``(Q, 1 + R)`` logits of the same pairs from tail to head.
         bank: The relations of the columns.
 
     Returns:
-        ``(Q, 1 + R + A)``: NOTA (the mean of both), each relation from head to tail (where it has a
-        reverse, the two ways of telling it are added up as probabilities), and the ``A`` relations
-        without a reverse from tail to head.
+        ``(Q, 1 + R + A)``: NOTA (the mean of both directions), each relation forward (if it has a
+        reverse relation, the probability masses of both expressions are added), and the ``A``
+        one-way relations backward.
 
     Example:
         >>> schema = RelationSchema.load("mnre")
         >>> bank = RelationBank.build(schema, lambda texts: torch.zeros(len(texts), 2))
-        >>> join(torch.zeros(5, 23), torch.zeros(5, 23), bank).shape
+        >>> merge_directions(torch.zeros(5, 23), torch.zeros(5, 23), bank).shape
         torch.Size([5, 39])
     """
-    nota = (there[:, :1] + back[:, :1]) / 2
-    forth, oneway = there[:, 1:], bank.reverse < 0
-    both = (~oneway).nonzero().flatten()
-    if len(both):
-        same = torch.logaddexp(forth[:, both], back[:, 1 + bank.reverse[both]])
-        forth = forth.index_copy(1, both, same)
-    turned = back[:, 1:] if oneway.all() else back[:, 1:][:, oneway]
-    return torch.cat([nota, forth, turned], 1)
+    nota = (forward[:, :1] + backward[:, :1]) / 2
+    relations = forward[:, 1:]
+    reversible = (bank.reverse >= 0).nonzero().flatten()
+    if len(reversible):
+        reverse_logits = backward[:, 1 + bank.reverse[reversible]]
+        total = torch.logaddexp(relations[:, reversible], reverse_logits)
+        relations = relations.index_copy(1, reversible, total)
+    return torch.cat([nota, relations, backward[:, 1 + _one_way(bank)]], 1)
+
+
+def swap_direction(logits: Tensor, bank: RelationBank) -> Tensor:
+    """Convert joint logits to those of the same pairs with head and tail swapped.
+
+    Args:
+        logits: ``(..., 1 + R + A)``, as of :func:`merge_directions`.
+        bank: The relations of the columns.
+    """
+    count, one_way = len(bank.names), _one_way(bank)
+    columns = torch.arange(1 + count + len(one_way))
+    columns[1 : 1 + count] = 1 + bank.reverse
+    columns[1 + one_way] = 1 + count + torch.arange(len(one_way))
+    columns[1 + count :] = 1 + one_way
+    return logits[..., columns]
 
 
 def target_columns(
-    label: str | None, bank: RelationBank, nota: str | None, order: DirectionMode
+    label: str | None, bank: RelationBank, nota: str | None, mode: DirectionMode
 ) -> list[int]:
-    """The right column for a pair of this label, asked in its order and in the other.
+    """Return the correct column for a pair of this label, in its own and in the reverse direction.
 
     Raises:
-        InputError: The label stands outside the bank.
+        InputError: The label is not in the bank.
     """
-    right = bank.index(label, nota)
-    if right == 0:
+    column = bank.index(label, nota)
+    if column == 0:
         return [0, 0]
-    turned = int(bank.reverse[right - 1])
-    if turned >= 0:
-        return [right, 1 + turned]
-    if order != "joint":
-        return [right, 0]
-    oneway = (bank.reverse < 0).nonzero().flatten().tolist()
-    return [right, 1 + len(bank.names) + oneway.index(right - 1)]
+    reverse = int(bank.reverse[column - 1])
+    if reverse >= 0:
+        return [column, 1 + reverse]
+    if mode != "joint":
+        return [column, 0]
+    return [column, 1 + len(bank.names) + _one_way(bank).tolist().index(column - 1)]
 
 
-def swap_direction(joint: Tensor, bank: RelationBank) -> Tensor:
-    """What one decision says when the same pairs are asked in the other order, ``(Q, C)``.
-
-    Args:
-        joint: ``(Q, C)`` or ``(C,)`` in the columns of :func:`join`.
-        bank: The relations of the columns.
-    """
-    count, oneway = len(bank.names), (bank.reverse < 0).nonzero().flatten()
-    place = torch.arange(num_columns(bank, "joint"))
-    told = bank.reverse >= 0
-    place[1 : 1 + count][told] = 1 + bank.reverse[told]
-    place[1 + oneway] = 1 + count + torch.arange(len(oneway))
-    place[1 + count :] = 1 + oneway
-    return joint[..., place]
+def num_columns(bank: RelationBank, mode: DirectionMode) -> int:
+    """Return the number of logit columns ``C``: ``1 + R``, in mode ``joint`` ``1 + R + A``."""
+    return 1 + len(bank.names) + (len(_one_way(bank)) if mode == "joint" else 0)
 
 
-def num_columns(bank: RelationBank, order: DirectionMode) -> int:
-    """How many columns a model's logits have."""
-    oneway = int((bank.reverse < 0).sum()) if order == "joint" else 0
-    return 1 + len(bank.names) + oneway
+def column_mask(names: Collection[str], bank: RelationBank, mode: DirectionMode) -> Tensor:
+    """Mark the columns of NOTA and of some relations, in either direction, ``(C,)`` bool."""
+    selected = torch.tensor([name in names for name in bank.names])
+    backward = selected[_one_way(bank)] if mode == "joint" else selected[:0]
+    return torch.cat([torch.tensor([True]), selected, backward])
 
 
-def column_mask(names: Collection[str], bank: RelationBank, order: DirectionMode) -> Tensor:
-    """Which columns tell NOTA or one of these relations, ``(C,)`` bool."""
-    own = torch.tensor([name in names for name in bank.names])
-    oneway = own[bank.reverse < 0] if order == "joint" else own[:0]
-    return torch.cat([torch.tensor([True]), own, oneway])
-
-
-def to_probabilities(logits: Tensor, relations: int, direction: Direction = "either") -> Tensor:
-    """Probabilities of the asked order, ``(Q, 1 + R)``, NOTA first.
+def to_probabilities(logits: Tensor, num_relations: int, directed: bool = False) -> Tensor:
+    """Convert logits to probabilities of the forward direction, ``(Q, 1 + R)``, NOTA first.
 
     Args:
-        logits: ``(Q, 1 + R)`` or wider, as of :func:`join`.
-        relations: How many relations ``R`` there are.
-        direction: What holds only the other way round counts as NOTA (``either``), or is out of the
-            question (``given``).
+        logits: ``(Q, 1 + R)``, or joint logits as of :func:`merge_directions`.
+        num_relations: ``R``.
+        directed: Whether the order of each pair is known, so that backward relations are excluded.
+            Otherwise their probabilities are added to NOTA's.
 
     Example:
-        >>> directed(torch.zeros(1, 5), 2), directed(torch.zeros(1, 5), 2, "given")
+        >>> to_probabilities(torch.zeros(1, 5), 2), to_probabilities(torch.zeros(1, 5), 2, True)
         (tensor([[0.6000, 0.2000, 0.2000]]), tensor([[0.3333, 0.3333, 0.3333]]))
     """
-    if direction == "given":
-        return logits[:, : 1 + relations].softmax(-1)
-    probabilities = logits.softmax(-1)
-    told = probabilities[:, 1 : 1 + relations]
-    rest = probabilities[:, :1] + probabilities[:, 1 + relations :].sum(-1, keepdim=True)
-    return torch.cat([rest, told], 1)
+    if directed:
+        return logits[:, : 1 + num_relations].softmax(-1)
+    nota, forward, backward = logits.softmax(-1).split(
+        [1, num_relations, logits.shape[1] - 1 - num_relations], 1
+    )
+    return torch.cat([nota + backward.sum(1, keepdim=True), forward], 1)
+
+
+def _one_way(bank: RelationBank) -> Tensor:
+    """``(A,)`` indices of the relations without a reverse relation."""
+    return (bank.reverse < 0).nonzero().flatten()

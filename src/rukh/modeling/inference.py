@@ -1,63 +1,47 @@
-"""Pairs of posts against a bank: the one path that training's validation, evaluation and
-extraction all take, so that what is measured is what is served.
-"""
+"""Scoring the pairs of posts: the one path that validation, evaluation and extraction take."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
 
 from rukh.modeling.batch import PairBatch, collate
 from rukh.modeling.directions import num_columns
-from rukh.modeling.markers import MarkedSequence, TokenizedPost, build_sequences, tokenize_post
+from rukh.modeling.markers import MarkedSequence, build_sequences, tokenize_post
 from rukh.modeling.memory import Memory
 from rukh.modeling.model import RelationModel
 from rukh.modeling.relation_bank import RelationBank
+from rukh.modeling.scorers import PairScores
 from rukh.modeling.vision_encoder import PatchMap
 from rukh.records import Post
 from rukh.utils.batching import batches_by_length
 
-MAX_ROWS = 64
+MAX_SEQUENCES = 64
+"""Maximum number of sequences per forward pass."""
 MAX_POSITIONS = 4096
 """Maximum number of positions per forward pass, padding included; bounds its memory."""
 
 
-class PostScores(NamedTuple):
-    """What the model says of one post's ``Q`` pairs.
-
-    Attributes:
-        logits: ``(Q, 1 + R)`` or wider, NOTA first; see :meth:`RelationModel.forward`.
-        match: ``(Q, R)`` which of each relation's descriptions is its best.
-        gate: Trust in the picture, or None where the post has none.
-    """
-
-    logits: Tensor
-    match: Tensor
-    gate: float | None
-
-
 def tokenize_pairs(
     model: RelationModel, post: Post, pairs: Sequence[tuple[str, str]]
-) -> tuple[TokenizedPost, list[MarkedSequence]]:
-    """Tokenize a post once and lay out the rows that ask its pairs."""
-    config = model.config.pair
-    prepared = tokenize_post(post, model.pair_encoder.text_encoder, config.caption_words)
-    return prepared, build_sequences(
-        prepared, pairs, config.markers, model.pair_encoder.text_encoder, model.pair_encoder.limit
+) -> list[MarkedSequence]:
+    """Tokenize a post and build the sequences that contain its pairs of argument ids."""
+    encoder, config = model.pair_encoder, model.config.pair
+    tokenized = tokenize_post(post, encoder.text_encoder, config.caption_words)
+    return build_sequences(
+        tokenized, pairs, config.markers, encoder.text_encoder, encoder.max_length
     )
 
 
 def batch_inputs(
     model: RelationModel,
-    rows: Sequence[MarkedSequence],
+    sequences: Sequence[MarkedSequence],
     posts: Sequence[Post],
-    pictures: Sequence[PatchMap | None],
+    images: Sequence[PatchMap | None],
 ) -> PairBatch:
-    """Tensors of rows with their posts (one entry a row, repeated where a post has several)."""
-    return collate(rows, [post.objects for post in posts], pictures, model.config.visual_dim)
+    """Collate sequences with the post and the image features of each."""
+    return collate(sequences, [post.objects for post in posts], images, model.config.visual_dim)
 
 
 @torch.inference_mode()
@@ -66,94 +50,97 @@ def score_posts(
     bank: RelationBank,
     posts: Sequence[Post],
     pairs: Sequence[Sequence[tuple[str, str]]],
-    pictures: Sequence[PatchMap | None],
-) -> list[PostScores]:
+    images: Sequence[PatchMap | None],
+) -> list[PairScores[float | None]]:
     """Score pairs of several posts; each post is encoded once for all its pairs.
 
     Args:
-        posts: The posts, typed.
-        pairs: For each post the ordered pairs to ask, as argument ids.
-        pictures: For each post its patch states, or None.
+        bank: The relations.
+        posts: The posts, with types assigned.
+        pairs: For each post its pairs of argument ids, head first.
+        images: For each post the features of its image, or None.
+
+    Returns:
+        For each post the scores of its ``Q`` pairs; on ``C`` columns see :class:`PairScores`.
     """
-    rows: list[tuple[int, MarkedSequence]] = [
-        (i, row)
-        for i, post in enumerate(posts)
-        for row in tokenize_pairs(model, post, pairs[i])[1]
-        if pairs[i]
-    ]
-    columns = num_columns(bank, model.config.direction_mode)
-    out = [
-        PostScores(
-            torch.zeros(len(asked), columns),
-            torch.zeros(len(asked), len(bank.names), dtype=torch.int16),
-            None,
-        )
-        for asked in pairs
-    ]
-    lengths = [len(row) for _, row in rows]
-    for batch in batches_by_length(lengths, MAX_ROWS, MAX_POSITIONS):
-        where = [rows[b][0] for b in batch]
-        inputs = batch_inputs(
-            model,
-            [rows[b][1] for b in batch],
-            [posts[i] for i in where],
-            [pictures[i] for i in where],
-        )
-        scores, encoded = model(inputs, bank)
-        at = 0
-        for line, b in enumerate(batch):
-            i, row = rows[b]
-            index = [ask.pair for ask in row.asks]
-            out[i].logits[index] = scores.logits[at : at + len(index)]
-            out[i].match[index] = scores.match[at : at + len(index)]
-            if pictures[i] is not None:
-                out[i] = out[i]._replace(gate=float(encoded.gate[line]))
-            at += len(index)
-    return out
+    sequences = [tokenize_pairs(model, post, some) for post, some in zip(posts, pairs, strict=True)]
+    num_logits = num_columns(bank, model.config.direction_mode)
+    logits = [torch.zeros(len(some), num_logits) for some in pairs]
+    best = [torch.zeros(len(some), len(bank.names), dtype=torch.int16) for some in pairs]
+    gates: list[float | None] = [None] * len(posts)
+    for inputs, chosen in _batches(model, sequences, posts, images):
+        scores = model(inputs, bank)
+        first = 0
+        for (i, sequence), gate in zip(chosen, scores.gate.tolist(), strict=True):
+            rows, last = [pair.pair for pair in sequence.pairs], first + len(sequence.pairs)
+            logits[i][rows] = scores.logits[first:last]
+            best[i][rows] = scores.best_description[first:last]
+            gates[i] = None if images[i] is None else gate
+            first = last
+    return [PairScores(*one) for one in zip(logits, best, gates, strict=True)]
 
 
 @torch.no_grad()
-def remember(
+def encode_memory(
     model: RelationModel,
     bank: RelationBank,
     posts: Sequence[Post],
-    pictures: Sequence[PatchMap | None],
-    numbers: Sequence[int] | None = None,
+    images: Sequence[PatchMap | None],
+    post_indices: Sequence[int] | None = None,
 ) -> Memory:
-    """What the model's pair tower makes of labelled pairs, in the order of posts and pairs.
+    """Encode labelled pairs in both directions, in the order of posts and pairs.
 
     Args:
-        bank: Words of the types, where its schema gives them; its relations are not asked.
-        posts: Typed posts; their pairs without a label are left out.
-        pictures: For each post its patch states, or None.
-        numbers: Of the posts; counted where None.
+        bank: Its schema's words for types are used, its relations are not.
+        posts: The posts, with types assigned; pairs without a label are left out.
+        images: For each post the features of its image, or None.
+        post_indices: What to store as the index of each post; by default its position.
     """
-    chosen = [(i, p) for i, post in enumerate(posts) for p in post.pairs or () if p.relation]
-    names = tuple(sorted({str(pair.relation) for _, pair in chosen}))
-    rows = [tokenize_pairs(model, posts[i], [(pair.head, pair.tail)])[1][0] for i, pair in chosen]
-    forward = torch.zeros(len(rows), model.config.pair.dim)
-    backward, nota = torch.zeros_like(forward), torch.zeros(len(rows), 2)
-    lengths = [len(row) for row in rows]
-    words = {**model.schema.types, **bank.types}
-    for part in batches_by_length(lengths, MAX_ROWS, MAX_POSITIONS):
-        where = [chosen[b][0] for b in part]
-        inputs = batch_inputs(
-            model,
-            [rows[b] for b in part],
-            [posts[i] for i in where],
-            [pictures[i] for i in where],
-        )
-        encoded = model.pair_encoder(inputs, words, back=True)
-        assert encoded.back is not None
-        forward[part], backward[part] = encoded.embedding, encoded.back.embedding
-        for way, read in enumerate((encoded, encoded.back)):
-            nota[part, way] = model.scorer(read, bank).logits[:, 0]
-    numbers = range(len(posts)) if numbers is None else numbers
+    post_indices = range(len(posts)) if post_indices is None else post_indices
+    labelled = [
+        (i, pair) for i, post in enumerate(posts) for pair in post.pairs or () if pair.relation
+    ]
+    sequences = [tokenize_pairs(model, posts[i], [(pair.head, pair.tail)]) for i, pair in labelled]
+    names = tuple(sorted({str(pair.relation) for _, pair in labelled}))
+    embeddings = torch.zeros(2, len(labelled), model.config.pair.dim)
+    nota = torch.zeros(len(labelled), 2)
+    type_words = {**model.schema.types, **bank.types}
+    owners = [i for i, _ in labelled]
+    batches = _batches(model, sequences, [posts[i] for i in owners], [images[i] for i in owners])
+    for inputs, chosen in batches:
+        rows = [row for row, _ in chosen]
+        encodings = model.pair_encoder(inputs, type_words, both_directions=True)
+        for direction, encoding in enumerate(encodings):
+            embeddings[direction, rows] = encoding.embedding
+            nota[rows, direction] = model.scorer(encoding, bank).logits[:, 0]
     return Memory(
         names,
-        torch.tensor([names.index(str(pair.relation)) for _, pair in chosen], dtype=torch.long),
-        forward,
-        backward,
+        torch.tensor([names.index(str(pair.relation)) for _, pair in labelled], dtype=torch.long),
+        embeddings[0],
+        embeddings[1],
         nota,
-        torch.tensor([numbers[i] for i, _ in chosen], dtype=torch.long),
+        torch.tensor([post_indices[i] for i in owners], dtype=torch.long),
     )
+
+
+def _batches(
+    model: RelationModel,
+    sequences: Sequence[Sequence[MarkedSequence]],
+    posts: Sequence[Post],
+    images: Sequence[PatchMap | None],
+) -> Iterator[tuple[PairBatch, list[tuple[int, MarkedSequence]]]]:
+    """Batches of similar length, and the index of the post and the sequence of each row."""
+    flat = [(i, one) for i, some in enumerate(sequences) for one in some]
+    lengths = [len(one) for _, one in flat]
+    for indices in batches_by_length(lengths, MAX_SEQUENCES, MAX_POSITIONS):
+        chosen = [flat[index] for index in indices]
+        owners = [i for i, _ in chosen]
+        yield (
+            batch_inputs(
+                model,
+                [one for _, one in chosen],
+                [posts[i] for i in owners],
+                [images[i] for i in owners],
+            ),
+            chosen,
+        )

@@ -1,43 +1,42 @@
-"""How arguments are pointed out to the text encoder: rows of pieces and markers.
+"""Token sequences with markers around the arguments, the input of the text encoder.
 
-Three schemes (``design.md``, "The pair tower"), one option, ``markers``:
+There are two schemes (option ``markers``):
 
-- ``post``: a marker before and after every argument, once; all pairs are formed after the encoder.
-- ``levitated``: the words stay as they are; behind them stand four markers for each unordered
-  pair, which share the positions of the words they mark, see the words and their own pair's
-  markers, and are seen by nothing else (PL-Marker, Ye et al., ACL 2022).
-- ``pair``: markers in the text, one row for every ordered pair: the field's habit, the reference.
+- ``post``: markers around all arguments of a post, in one sequence for all its pairs.
+- ``pair``: markers around the two arguments of one pair, in one sequence for every pair. This is
+  the usual approach, slower by the number of pairs, and serves as a reference in the benchmark.
 
-A row is plain lists; :mod:`rukh.modeling.batch` pads rows into tensors.
+A sequence consists of plain lists; :mod:`rukh.modeling.batch` pads sequences into tensors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
 from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
 
 from rukh.modeling.text_encoder import TextEncoder, TokenizedText
 from rukh.records import Post, TextEntity
 
-Markers: TypeAlias = Literal["post", "levitated", "pair"]
+Markers: TypeAlias = Literal["post", "pair"]
 WORD, START, END, HEAD_START, HEAD_END, TAIL_START, TAIL_END = range(7)
 ROLE_WORDS = ("", "[", "]", "subject", "subject", "object", "object")
-"""The words whose embeddings a role's marker starts from; index is the role."""
-PAIRS_A_ROW = 64
-"""The most unordered pairs whose levitated markers share a row."""
+"""Words whose embeddings initialise the marker of each role."""
 CONTEXT = 12
-"""Pieces kept on each side of an argument when a text is too long to be read whole."""
+"""Tokens reserved on each side of an argument when a text is too long for one sequence."""
+MAX_PAIRS = 128
+"""Maximum number of pairs in a sequence whose text is truncated."""
 
 
 class PairPositions(NamedTuple):
-    """One ordered pair of a row.
+    """The positions of one pair in a sequence.
 
     Attributes:
-        pair: Which of the post's pairs it is.
-        head, tail: Positions of each argument's start and end marker in the row; for a visual
-            object ``-1 - i`` twice, ``i`` being its index in ``Post.objects``.
+        pair: Index of the pair among those of the post.
+        head, tail: Positions of the start and end marker of each argument; for a visual object
+            ``-1 - i`` twice, where ``i`` is its index in ``Post.objects``.
     """
 
     pair: int
@@ -46,7 +45,7 @@ class PairPositions(NamedTuple):
 
 
 class ArgumentSpan(NamedTuple):
-    """An argument as the encoder sees it: pieces ``[start, end)``, or an object's index."""
+    """The tokens ``[start, end)`` of a text entity, or the index of a visual object."""
 
     start: int
     end: int
@@ -54,93 +53,87 @@ class ArgumentSpan(NamedTuple):
     object: int | None
 
 
+class TokenizedPost(NamedTuple):
+    """The tokens of a post's text, the token ids of its caption, and its arguments by id."""
+
+    text: TokenizedText
+    caption: list[int]
+    arguments: dict[str, ArgumentSpan]
+
+
 @dataclass
 class MarkedSequence:
-    """One sequence for the text encoder; all lists are as long as the row."""
+    """One input sequence of the text encoder, with ``T`` positions.
+
+    Attributes:
+        ids: ``T`` token ids, 0 for markers.
+        roles: ``T`` roles, from ``WORD`` to ``TAIL_END``.
+        types: ``T`` argument types of markers, None for other positions.
+        segments: ``T`` numbers, 0 for the text, 1 for the caption behind it.
+        pairs: The pairs to score.
+    """
 
     ids: list[int] = field(default_factory=list)
     roles: list[int] = field(default_factory=list)
     types: list[str | None] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
     segments: list[int] = field(default_factory=list)
-    groups: list[int] = field(default_factory=list)
-    objects: list[int] = field(default_factory=list)
-    asks: list[PairPositions] = field(default_factory=list)
+    pairs: list[PairPositions] = field(default_factory=list)
 
-    def add(
-        self,
-        id_: int = 0,
-        role: int = WORD,
-        type_: str | None = None,
-        *,
-        position: int | None = None,
-        segment: int = 0,
-        group: int = 0,
-        object_: int = -1,
+    def append(
+        self, token_id: int = 0, role: int = WORD, type_: str | None = None, segment: int = 0
     ) -> int:
-        """Append one position; returns where it stands."""
-        at = len(self.ids)
-        self.ids.append(id_)
+        """Append a position and return its index."""
+        self.ids.append(token_id)
         self.roles.append(role)
         self.types.append(type_)
-        self.positions.append(at if position is None else position)
         self.segments.append(segment)
-        self.groups.append(group)
-        self.objects.append(object_)
-        return at
+        return len(self.ids) - 1
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def without_caption(self) -> MarkedSequence:
-        """The same row as if the post had no caption; itself where it has none."""
+        """Return the sequence of the same post without a caption."""
         if 1 not in self.segments:
             return self
-        kept = [k for k, segment in enumerate(self.segments) if segment != 1]
-        place = {k: at for at, k in enumerate(kept)}
-        lists = ("ids", "roles", "types", "positions", "segments", "groups", "objects")
-        row = MarkedSequence(**{name: [getattr(self, name)[k] for k in kept] for name in lists})
-        for ask in self.asks:
-            a, b, c, d = (place.get(p, p) for p in (*ask.head, *ask.tail))
-            row.asks.append(PairPositions(ask.pair, (a, b), (c, d)))
-        return row
+        end = self.segments.index(1)
+        lists = {name: getattr(self, name)[:end] for name in ("ids", "roles", "types", "segments")}
+        return replace(self, **lists)
 
     def without_types(self) -> MarkedSequence:
-        """The same row as if nobody knew its arguments' types."""
-        return replace(self, types=[None] * len(self.types))
-
-
-class TokenizedPost(NamedTuple):
-    """A post ready to be laid out: its pieces, its caption's, and where its arguments stand."""
-
-    pieces: TokenizedText
-    caption: list[int]
-    arguments: dict[str, ArgumentSpan]
+        """Return the same sequence with unknown argument types."""
+        return replace(self, types=[None] * len(self))
 
 
 def tokenize_post(post: Post, encoder: TextEncoder, caption_words: int) -> TokenizedPost:
-    """Tokenize a post and locate its arguments; types are those the post carries."""
-    pieces = encoder.tokenize(post.text)
+    """Tokenize a post and map its arguments to tokens.
+
+    Args:
+        caption_words: Maximum number of words of the caption to use.
+    """
+    text = encoder.tokenize(post.text)
     caption: list[int] = []
     if post.caption and caption_words:
         caption = encoder.tokenize(" ".join(post.caption.split()[:caption_words])).ids
     arguments: dict[str, ArgumentSpan] = {}
-    objects = 0
-    for argument in post.arguments:
-        if isinstance(argument, TextEntity):
-            inside = [
-                k
-                for k, (start, end) in enumerate(pieces.offsets)
-                if start < argument.end and end > argument.start
-            ]
-            # A span that the tokenizer drops (zero-width characters) is an empty one in its place.
-            at = sum(end <= argument.start for _, end in pieces.offsets)
-            start, end = (inside[0], inside[-1] + 1) if inside else (at, at)
-            arguments[argument.id] = ArgumentSpan(start, end, argument.type, None)
-        else:
-            arguments[argument.id] = ArgumentSpan(0, 0, argument.type or argument.label, objects)
-            objects += 1
-    return TokenizedPost(pieces, caption, arguments)
+    for entity in post.entities:
+        arguments[entity.id] = _entity_span(entity, text)
+    for index, thing in enumerate(post.objects):
+        arguments[thing.id] = ArgumentSpan(0, 0, thing.type or thing.label, index)
+    return TokenizedPost(text, caption, arguments)
+
+
+def _entity_span(entity: TextEntity, text: TokenizedText) -> ArgumentSpan:
+    overlapping = [
+        index
+        for index, (start, end) in enumerate(text.offsets)
+        if start < entity.end and end > entity.start
+    ]
+    if overlapping:
+        return ArgumentSpan(overlapping[0], overlapping[-1] + 1, entity.type, None)
+    # The tokenizer drops some characters, such as zero-width spaces: an empty span at that place.
+    position = sum(end <= entity.start for _, end in text.offsets)
+    return ArgumentSpan(position, position, entity.type, None)
 
 
 def build_sequences(
@@ -148,183 +141,130 @@ def build_sequences(
     pairs: Sequence[tuple[str, str]],
     markers: Markers,
     encoder: TextEncoder,
-    limit: int,
+    max_length: int,
 ) -> list[MarkedSequence]:
-    """The rows that ask all ``pairs`` (argument ids, ordered) of a post.
+    """Build the sequences that contain all pairs of a post.
 
-    A text that fits in ``limit`` positions is one row in schemes ``post`` and ``levitated`` (up to
-    64 pairs). In scheme ``post`` all its arguments are marked, asked or not, so that an answer
-    does not depend on what else is asked. A longer text is cut to the words nearest the arguments
-    that are asked; where even those are too many, the pairs are shared out over several rows.
+    In scheme ``post``, a text of at most ``max_length`` positions gives one sequence, in which all
+    arguments are marked whether or not they belong to a pair, so that the scores of a pair do not
+    depend on the other pairs. A longer text is truncated to the tokens nearest to the arguments of
+    the pairs; if that leaves too little context, the pairs are split over several sequences.
+
+    Args:
+        pairs: Argument ids, head first.
     """
-    if markers == "levitated" and not encoder.takes_positions:
-        markers = "post"
-    rows: list[MarkedSequence] = []
-    everything = list(post.arguments)
-    size = len(post.pieces.ids) + len(post.caption) + 3
-    if markers == "post" and pairs and size + 2 * len(everything) <= limit:
-        return [_row(post, list(enumerate(pairs)), everything, markers, encoder, limit)]
-    first = 0
-    while first < len(pairs):
-        count = _fitting(post, pairs[first : first + 2 * PAIRS_A_ROW], markers, limit)
-        chosen = list(enumerate(pairs[first : first + count], first))
-        names = _names(pairs[first : first + count])
-        rows.append(_row(post, chosen, names, markers, encoder, limit))
-        first += count
-    return rows
+    if markers == "pair":
+        return [
+            _build_sequence(post, [(index, pair)], pair, markers, encoder, max_length)
+            for index, pair in enumerate(pairs)
+        ]
+    numbered = list(enumerate(pairs))
+    arguments = list(post.arguments)
+    if pairs and _length(post, len(post.text.ids), arguments) <= max_length:
+        return [_build_sequence(post, numbered, arguments, markers, encoder, max_length)]
+    sequences: list[MarkedSequence] = []
+    while numbered:
+        count = _num_fitting(post, [pair for _, pair in numbered[:MAX_PAIRS]], max_length)
+        chosen, numbered = numbered[:count], numbered[count:]
+        names = _arguments_of([pair for _, pair in chosen])
+        sequences.append(_build_sequence(post, chosen, names, markers, encoder, max_length))
+    return sequences
 
 
-def _names(pairs: Sequence[tuple[str, str]]) -> list[str]:
+def _arguments_of(pairs: Sequence[tuple[str, str]]) -> list[str]:
     return list(dict.fromkeys(name for pair in pairs for name in pair))
 
 
-def _fitting(
-    post: TokenizedPost, pairs: Sequence[tuple[str, str]], markers: Markers, limit: int
-) -> int:
-    """How many of the first pairs go into one row, at least one."""
-    if markers == "pair":
-        return 1
-    if markers == "levitated":
-        bound = set(list(dict.fromkeys(map(frozenset, pairs)))[:PAIRS_A_ROW])
-        pairs = list(takewhile(lambda pair: frozenset(pair) in bound, pairs))
-    room = limit - 3 - len(post.caption)
-    # Asking every pair is the common case; only long posts need the slow count.
-    names = _names(pairs)
-    words = min(len(post.pieces.ids), sum(_span(post, name) + 2 * CONTEXT for name in names))
-    if words + _marker_count(names, pairs, markers) <= room:
+def _length(post: TokenizedPost, num_tokens: int, marked: Sequence[str]) -> int:
+    """Positions of a sequence: tokens, caption, markers, and up to three special tokens."""
+    return num_tokens + len(post.caption) + 2 * len(marked) + 3
+
+
+def _num_fitting(post: TokenizedPost, pairs: Sequence[tuple[str, str]], max_length: int) -> int:
+    """Return how many of the first pairs fit into one sequence, at least one."""
+
+    def num_tokens(names: Sequence[str]) -> int:
+        spans = [post.arguments[name] for name in names]
+        return sum(span.end - span.start + 2 * CONTEXT for span in spans)
+
+    names = _arguments_of(pairs)
+    if _length(post, min(len(post.text.ids), num_tokens(names)), names) <= max_length:
         return len(pairs)
-    count, names, used = 0, [], 0
-    for pair in pairs:
-        new = [name for name in dict.fromkeys(pair) if name not in names]
-        cost = sum(_span(post, name) + 2 * CONTEXT for name in new)
-        total = used + cost + _marker_count(names + new, pairs[: count + 1], markers)
-        if count and total > room:
-            break
-        count, names, used = count + 1, names + new, used + cost
-    return count
+    for count in range(1, len(pairs)):
+        names = _arguments_of(pairs[: count + 1])
+        if _length(post, num_tokens(names), names) > max_length:
+            return count
+    return len(pairs)
 
 
-def _marker_count(names: Sequence[str], pairs: Sequence[tuple[str, str]], markers: Markers) -> int:
-    if markers == "levitated":
-        return 4 * len({frozenset(pair) for pair in pairs})
-    return 2 * len(names)
-
-
-def _span(post: TokenizedPost, name: str) -> int:
-    return post.arguments[name].end - post.arguments[name].start
-
-
-def _kept(post: TokenizedPost, names: Sequence[str], room: int) -> list[int]:
-    """Indices of the pieces to keep: all, or those nearest the arguments."""
-    size = len(post.pieces.ids)
-    if size <= room:
-        return list(range(size))
-    spans = [post.arguments[n] for n in names if post.arguments[n].object is None]
+def _kept_tokens(spans: Sequence[ArgumentSpan], num_tokens: int, room: int) -> list[int]:
+    """Return the indices of the tokens to keep: all, or at most ``room`` nearest to the spans."""
+    room = max(0, room)
+    if num_tokens <= room:
+        return list(range(num_tokens))
     if not spans:
-        return list(range(max(0, room)))
-
-    def within(radius: int) -> list[int]:
-        keep: set[int] = set()
-        for span in spans:
-            keep.update(range(max(0, span.start - radius), min(size, span.end + radius)))
-        return sorted(keep)
-
-    low, high = 0, size
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if len(within(middle)) <= room else (low, middle - 1)
-    keep = within(low)
-    if len(keep) > room:
-        # The arguments alone are too long: keep the beginning of each.
-        share = max(1, room // len(spans))
-        keep = sorted({k for s in spans for k in range(s.start, min(s.end, s.start + share))})
-    return keep[: max(0, room)]
+        return list(range(room))
+    index = np.arange(num_tokens)
+    distances = [np.maximum(span.start - index, index - span.end + 1) for span in spans]
+    nearest = np.min(distances, axis=0).clip(0)
+    limit = np.sort(nearest)[room]
+    if limit > 0:
+        return [int(i) for i in np.flatnonzero(nearest < limit)]
+    # The arguments alone are too long: keep the beginning of each.
+    share = max(1, room // len(spans))
+    kept = {i for span in spans for i in range(span.start, min(span.end, span.start + share))}
+    return sorted(kept)[:room]
 
 
-def _row(
+def _build_sequence(
     post: TokenizedPost,
     pairs: Sequence[tuple[int, tuple[str, str]]],
     names: Sequence[str],
     markers: Markers,
     encoder: TextEncoder,
-    limit: int,
+    max_length: int,
 ) -> MarkedSequence:
-    row = MarkedSequence()
-    plain = [pair for _, pair in pairs]
-    caption = post.caption[: max(0, limit // 2)]
-    extra = _marker_count(names, plain, markers) + 3 + len(caption)
-    keep = _kept(post, names, limit - extra)
+    """Build the sequence of some numbered pairs, with the arguments ``names`` marked."""
     roles = dict.fromkeys(names, (START, END))
     if markers == "pair":
-        roles = {plain[0][0]: (HEAD_START, HEAD_END), plain[0][1]: (TAIL_START, TAIL_END)}
-    slots: dict[str, tuple[int, int]] = {}
-    opening: dict[int, list[str]] = {}
-    closing: dict[int, list[str]] = {}
-    if markers != "levitated":
-        for name in names:
-            located = post.arguments[name]
-            if located.object is None:
-                opening.setdefault(located.start, []).append(name)
-                closing.setdefault(located.end, []).append(name)
-    # An enclosing span opens first and closes last.
-    for starts in opening.values():
-        starts.sort(key=lambda n: -post.arguments[n].end)
-    for ends in closing.values():
-        ends.sort(key=lambda n: -post.arguments[n].start)
-    starts_at: dict[str, int] = {}
-    ends_at: dict[str, int] = {}
-    row.add(encoder.start_id)
-    place: dict[int, int] = {}
-    opens, closes = sorted(opening), sorted(closing)
-    # Boundaries whose piece was cut away move to the next kept one.
-    for k in [*keep, len(post.pieces.ids)]:
-        while closes and closes[0] <= k:
-            for name in closing[closes.pop(0)]:
-                if name in starts_at:
-                    ends_at[name] = row.add(0, roles[name][1], post.arguments[name].type)
-        while opens and opens[0] <= k:
-            for name in opening[opens.pop(0)]:
-                located = post.arguments[name]
-                starts_at[name] = row.add(0, roles[name][0], located.type)
-                if located.end <= k:
-                    ends_at[name] = row.add(0, roles[name][1], located.type)
-        if k < len(post.pieces.ids):
-            place[k] = row.add(post.pieces.ids[k])
-    row.add(encoder.end_id)
-    for id_ in caption:
-        row.add(id_, segment=1)
-    if caption:
-        row.add(encoder.end_id, segment=1)
-    for name in starts_at:
-        slots[name] = (starts_at[name], ends_at[name])
-    for name in names:
-        if (number := post.arguments[name].object) is not None:
-            slots[name] = (-1 - number, -1 - number)
-    if markers != "levitated":
-        row.asks = [PairPositions(i, slots[head], slots[tail]) for i, (head, tail) in pairs]
-        return row
-    groups: dict[frozenset[str], dict[str, tuple[int, int]]] = {}
-    for i, (head, tail) in pairs:
-        key = frozenset((head, tail))
-        if key not in groups:
-            groups[key] = {}
-            for name in sorted(key, key=names.index):
-                groups[key][name] = _levitate(row, post, name, place, len(groups))
-        row.asks.append(PairPositions(i, groups[key][head], groups[key][tail]))
-    return row
-
-
-def _levitate(
-    row: MarkedSequence, post: TokenizedPost, name: str, place: dict[int, int], group: int
-) -> tuple[int, int]:
-    """Two markers behind the words, at the positions of an argument's first and last piece."""
-    located = post.arguments[name]
-    if located.object is not None:
-        first = last = 0
-    else:
-        inside = [place[k] for k in range(located.start, located.end) if k in place]
-        first, last = (inside[0], inside[-1]) if inside else (0, 0)
-    number = -1 if located.object is None else located.object
-    a = row.add(0, START, located.type, position=first, group=group, object_=number)
-    b = row.add(0, END, located.type, position=last, group=group, object_=number)
-    return a, b
+        head, tail = names
+        roles = {head: (HEAD_START, HEAD_END), tail: (TAIL_START, TAIL_END)}
+    spans = {name: post.arguments[name] for name in names}
+    positions = {
+        name: (-1 - span.object, -1 - span.object)
+        for name, span in spans.items()
+        if span.object is not None
+    }
+    in_text = [name for name in names if name not in positions]
+    caption = post.caption[: max_length // 2]
+    num_tokens = len(post.text.ids)
+    room = max_length - 2 * len(names) - 3 - len(caption)
+    kept = _kept_tokens([spans[name] for name in in_text], num_tokens, room)
+    # Of nested spans, the outer one starts first and ends last.
+    opening = sorted(in_text, key=lambda name: (spans[name].start, -spans[name].end))
+    closing = sorted(in_text, key=lambda name: (spans[name].end, -spans[name].start))
+    starts: dict[str, int] = {}
+    sequence = MarkedSequence()
+    sequence.append(encoder.start_id)
+    # A marker whose neighbouring token was removed moves to the next kept token.
+    for index in [*kept, num_tokens]:
+        while closing and spans[closing[0]].end <= index:
+            name = closing.pop(0)
+            if name in starts:
+                end = sequence.append(0, roles[name][1], spans[name].type)
+                positions[name] = starts[name], end
+        while opening and spans[opening[0]].start <= index:
+            name = opening.pop(0)
+            starts[name] = sequence.append(0, roles[name][0], spans[name].type)
+            if spans[name].end <= index:  # an empty span
+                end = sequence.append(0, roles[name][1], spans[name].type)
+                positions[name] = starts[name], end
+        if index < num_tokens:
+            sequence.append(post.text.ids[index])
+    sequence.append(encoder.end_id)
+    for token_id in [*caption, encoder.end_id] if caption else []:
+        sequence.append(token_id, segment=1)
+    sequence.pairs = [
+        PairPositions(i, positions[head], positions[tail]) for i, (head, tail) in pairs
+    ]
+    return sequence

@@ -1,8 +1,8 @@
-"""What a model keeps of its training: some pairs' vectors, for what it learns later.
+"""A memory of training pairs, from which relations that are added later are distinguished.
 
-A relation that is added later is told from the pairs of the others only if there are any
-(rehearsal: Robins, Connection Science 1995; exemplars: Rebuffi et al., CVPR 2017). A memory holds
-what the pair tower made of them, their labels, and the number of the post that each stands in:
+New relations can only be separated from the others if pairs of the others are at hand (rehearsal:
+Robins, Connection Science 1995; exemplars: Rebuffi et al., CVPR 2017). A memory holds the pair
+embeddings of some training pairs, their labels, and the index of the post that each comes from, but
 no text.
 """
 
@@ -16,19 +16,24 @@ from pathlib import Path
 
 import torch
 from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from rukh.errors import WeightsError
 from rukh.records import Record
 
-UNRELATED = 8
-"""How many times as many pairs without a relation are kept as of each: most pairs have none."""
+NOTA_RATIO = 8
+"""Pairs of NOTA that are kept for each pair of a relation: most pairs of a text are unrelated."""
+_PER_PAIR = ("label", "forward", "backward", "nota", "post")
 
 
 class MemoryConfig(Record):
-    """Attributes:
-    pairs_per_relation: Training pairs of each relation that the model keeps; 0 keeps none.
-    min_pairs: A relation with fewer training pairs is not kept.
+    """Which training pairs a model stores.
+
+    Attributes:
+        pairs_per_relation: Number of training pairs to keep of each relation; 0 keeps none.
+        min_pairs: Relations with fewer training pairs are left out.
     """
 
     pairs_per_relation: int = Field(default=0, ge=0, le=1000)
@@ -37,14 +42,14 @@ class MemoryConfig(Record):
 
 @dataclass(frozen=True)
 class Memory:
-    """``M`` labelled pairs as the pair tower reads them.
+    """``M`` labelled pairs, encoded.
 
     Attributes:
-        names: The labels that occur; NOTA may be one of them.
-        label: ``(M,)`` which of ``names`` each pair carries, from head to tail.
-        forward, backward: ``(M, dim)`` the pairs' embeddings, from head to tail and from tail to head.
-        nota: ``(M, 2)`` the logit of NOTA, forward and backward.
-        post: ``(M,)`` the number of the post in the corpus.
+        names: The distinct labels; NOTA may be one of them.
+        label: ``(M,)`` index into ``names`` of each pair's label, from head to tail.
+        forward, backward: ``(M, dim)`` pair embeddings from head to tail, and from tail to head.
+        nota: ``(M, 2)`` logit of NOTA, forward and backward.
+        post: ``(M,)`` index of the post in the corpus.
 
     Example:
         >>> from rukh.modeling.model import RelationModel
@@ -65,53 +70,60 @@ class Memory:
 
     @property
     def labels(self) -> list[str]:
-        """The pairs' labels by name."""
-        return [self.names[k] for k in self.label.tolist()]
+        """The label of each pair by name."""
+        return [self.names[index] for index in self.label.tolist()]
 
-    def joined(self, other: Memory) -> Memory:
-        """Both memories' pairs as one memory."""
+    def join(self, other: Memory) -> Memory:
+        """Append the pairs of another memory."""
         names = tuple(dict.fromkeys([*self.names, *other.names]))
-        labels = [names.index(name) for name in [*self.labels, *other.labels]]
-        parts = {
-            name: torch.cat([getattr(self, name), getattr(other, name)])
-            for name in ("forward", "backward", "nota", "post")
+        label = torch.tensor([names.index(name) for name in [*self.labels, *other.labels]]).long()
+        rest = {
+            name: torch.cat([getattr(self, name), getattr(other, name)]) for name in _PER_PAIR[1:]
         }
-        return Memory(names, torch.tensor(labels, dtype=torch.long), **parts)
+        return Memory(names, label, **rest)
 
     def without(self, names: Collection[str]) -> Memory:
-        """The pairs that carry none of these labels."""
+        """Leave out the pairs with these labels."""
         kept = torch.tensor([name not in names for name in self.labels], dtype=torch.bool)
-        parts = ("label", "forward", "backward", "nota", "post")
-        return replace(self, **{name: getattr(self, name)[kept] for name in parts})
+        return replace(self, **{name: getattr(self, name)[kept] for name in _PER_PAIR})
 
 
-def sampled(
+def sample_pairs(
     labels: Sequence[str | None], config: MemoryConfig, nota: str | None, seed: int = 0
 ) -> list[int]:
-    """Which pairs to keep, in order: of each relation and, :data:`UNRELATED` as many, of NOTA.
+    """Choose which pairs to keep: some of each relation, and :data:`NOTA_RATIO` times as many of
+    NOTA.
+
+    Args:
+        labels: The label of each pair; a pair without a label is never kept.
+        nota: The name of NOTA.
+
+    Returns:
+        Indices in ascending order.
 
     Example:
-        >>> sampled(["in", "in", "in", None, "near"], MemoryConfig(pairs=2, least=2), "none")
+        >>> config = MemoryConfig(pairs_per_relation=2, min_pairs=2)
+        >>> sample_pairs(["in", "in", "in", None, "near"], config, "none")
         [1, 2]
     """
-    places: dict[str, list[int]] = {}
-    for place, label in enumerate(labels):
+    indices: dict[str, list[int]] = {}
+    for index, label in enumerate(labels):
         if label is not None:
-            places.setdefault(label, []).append(place)
-    drawn = random.Random(seed)
+            indices.setdefault(label, []).append(index)
+    generator = random.Random(seed)
     kept: list[int] = []
-    for label, found in sorted(places.items()):
+    for label, candidates in sorted(indices.items()):
+        count = config.pairs_per_relation
         if label == nota:
-            kept += drawn.sample(found, min(UNRELATED * config.pairs_per_relation, len(found)))
-        elif len(found) >= config.min_pairs:
-            kept += drawn.sample(found, min(config.pairs_per_relation, len(found)))
+            count *= NOTA_RATIO
+        elif len(candidates) < config.min_pairs:
+            continue
+        kept += generator.sample(candidates, min(count, len(candidates)))
     return sorted(kept)
 
 
-def stored(memory: Memory) -> bytes:
-    """A memory as a safetensors file; vectors as whole numbers of 8 bits, each with its scale."""
-    from safetensors.torch import save
-
+def memory_to_bytes(memory: Memory) -> bytes:
+    """Serialise a memory as a safetensors file; embeddings as 8-bit integers with a scale each."""
     tensors = {
         "label": memory.label.to(torch.int16),
         "nota": memory.nota.half(),
@@ -127,34 +139,33 @@ def stored(memory: Memory) -> bytes:
 
 
 def read_memory(file: Path, dim: int) -> Memory:
-    """The memory in a file that holds :func:`stored`.
+    """Read a file that holds :func:`memory_to_bytes`.
 
     Args:
         dim: Width of the model's pair embeddings.
 
     Raises:
-        WeightsError: The file is unreadable or damaged, or holds another model's memory.
+        WeightsError: The file is missing or damaged, or belongs to another model.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(file, "pt") as opened:
-            found = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            names = [str(name) for name in json.loads((opened.metadata() or {})["names"])]
-        count = len(found["label"])
-        forward, backward = (found[n].float() * found[f"{n}_scale"][:, None] for n in ("forward", "backward"))
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            names = tuple(str(name) for name in json.loads((opened.metadata() or {})["names"]))
         memory = Memory(
-            tuple(names),
-            found["label"].long(),
-            forward,
-            backward,
-            found["nota"].float(),
-            found["post"].long(),
+            names,
+            tensors["label"].long(),
+            tensors["forward"].float() * tensors["forward_scale"][:, None],
+            tensors["backward"].float() * tensors["backward_scale"][:, None],
+            tensors["nota"].float(),
+            tensors["post"].long(),
         )
-        outside = count and not 0 <= int(memory.label.min()) <= int(memory.label.max()) < len(names)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, IndexError) as error:
         raise WeightsError(f"cannot read the memory in {file}: {error}") from None
-    shapes = (memory.forward.shape, memory.backward.shape, memory.nota.shape, memory.post.shape)
-    if outside or shapes != ((count, dim), (count, dim), (count, 2), (count,)):
-        raise WeightsError(f"{file} is no memory of this model; it is damaged or another's")
+    count, label = len(memory), memory.label
+    expected = [(count,), (count, dim), (count, dim), (count, 2), (count,)]
+    shapes = [tuple(getattr(memory, name).shape) for name in _PER_PAIR]
+    if shapes != expected or not ((label >= 0) & (label < len(names))).all():
+        raise WeightsError(
+            f"{file} is not a memory of this model; it is damaged or another model's"
+        )
     return memory

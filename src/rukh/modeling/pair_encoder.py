@@ -1,9 +1,8 @@
-"""The pair tower: a post's words, picture and arguments in, one vector for each pair out.
+"""The pair encoder: from the text, image and arguments of a post to one vector per pair.
 
-ROC, section 3 ("pair encoder"): the text with type hints and the picture are encoded, concatenated
-and fused; the states at the head's and the tail's positions make the pair embedding. What the
-paper leaves open (markers, gate, geometry, the form of the head) is an option of
-:class:`PairConfig`.
+ROC, section 3 ("pair encoder"): the text with type hints and the image are encoded, concatenated
+and fused; the states at the head's and the tail's positions form the pair embedding. What the paper
+leaves open is an option of :class:`PairConfig`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm, logsigmoid, normalize
 
 from rukh.errors import InputError
 from rukh.modeling.adapters import add_lora, tune_top_layers
@@ -25,39 +25,42 @@ from rukh.modeling.text_encoder import TextEncoder
 from rukh.records import Record
 
 DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
-"""Upper ends of the buckets of a distance in pieces, either sign."""
+"""Upper bounds of the buckets of a distance in tokens, in either direction."""
+FEATURE_DIM = 32
+"""Width of the embeddings of a pair's distance, kind and box relation."""
 
 
 class PairConfig(Record):
-    """Options of the pair tower.
+    """Options of the pair encoder.
 
     Attributes:
         text_encoder: Name or path of the text encoder.
-        init_from: Name or path of a tagger whose tuned text encoder the tower starts from, or of a
-            relation model, from which training starts whatever fits; None starts from the base
-            encoder itself.
-        vision_encoder: Name or path of the vision encoder; None reads no pictures.
-        image_size: Side of the square that pictures are fitted into, in pixels; None takes what
+        init_from: Name or path of a tagger, whose trained text encoder initialises this one, or of
+            a relation model, which initialises all weights that fit. None: the pretrained encoder.
+        vision_encoder: Name or path of the vision encoder; None ignores images.
+        image_size: Side in pixels of the square that images are fitted into; None: the size that
             the vision encoder was trained with.
-        intermediate_features: Whether patches are the cells of three inner maps of an EfficientNet-Lite, side
-            by side, in place of its last one. They were trained less to tell ImageNet's classes
-            apart, and carry over better to pictures unlike its photographs.
-        markers: How arguments are pointed out; see :mod:`rukh.modeling.markers`.
+        intermediate_features: Whether patch states are three intermediate feature maps of an
+            EfficientNet-Lite, concatenated, instead of its last one. They are less specialised to
+            the classes of ImageNet and transfer better to images that are not photographs.
+        markers: How arguments are marked in the text, see :mod:`rukh.modeling.markers`.
         type_hints: Whether markers carry the arguments' types.
-        trainable_layers: Top layers of the text encoder that are trained.
-        lora_rank: Low-rank adapters instead of tuned layers where above 0.
-        fusion_layers, fusion_heads, dropout: The fusion.
-        look: Whether each pair looks at the picture for itself: the head is told what all of it and
-            what the pair's boxes show, and the gate reads this as well. The fusion then reads
-            words, and of regions only where they are.
-        dim: Width of the pair embedding, and of fusion.
-        distance_embedding: Whether the head is told the distance between its arguments.
-        residual: Whether the pair embedding starts as what the text encoder itself makes of the
-            post, and the head adds to it; needs ``dim`` to be the text encoder's width. A head that
-            starts at random forgets the sentence encoder's space, in which a description that no
-            training showed lies near the posts that it fits.
-        caption_words: Words of the caption that are read; 0 reads none.
-        max_length: Positions of one row; a longer text is cut to the words near its arguments.
+        trainable_layers: Number of top layers of the text encoder that are trained.
+        lora_rank: If above 0, low-rank adapters of this rank are trained instead.
+        fusion_layers, fusion_heads, dropout: The transformer layers over text and image.
+        image_fusion: How the image is combined with the text. ``concat`` (the paper): the patches
+            are further positions of the fusion layers, and an object starts as the mean of the
+            patches under its box. ``region_pooling``: each pair reads the pooled patches of the
+            whole image and of its own boxes, next to the fused states of its arguments; the fusion
+            layers see the text and where objects are.
+        dim: Width of pair embeddings and of the fusion layers.
+        distance_embedding: Whether the distance between the arguments is a feature.
+        residual: Whether the pair embedding is the sentence encoder's own embedding of the post
+            plus a learned difference; needs ``dim`` to be the width of the text encoder. This keeps
+            pairs in the space in which the embeddings of new descriptions are meaningful.
+        caption_words: Maximum number of words of the caption to read; 0 ignores captions.
+        max_length: Maximum number of positions of a sequence; longer texts are truncated to the
+            tokens nearest to their arguments.
     """
 
     text_encoder: str = "all-MiniLM-L6-v2"
@@ -80,212 +83,222 @@ class PairConfig(Record):
     max_length: int = Field(default=256, ge=64)
 
     @model_validator(mode="after")
-    def _divides(self) -> PairConfig:
+    def _check_heads(self) -> PairConfig:
         if self.dim % self.fusion_heads:
-            raise ValueError(f"fusion_heads {self.fusion_heads} does not divide dim {self.dim}")
+            raise ValueError(f"dim {self.dim} is not divisible by fusion_heads {self.fusion_heads}")
         return self
 
 
 class PairEncoding(NamedTuple):
-    """What the tower makes of ``Q`` pairs.
+    """The encodings of ``Q`` pairs, the input of a scorer.
 
     Attributes:
         embedding: ``(Q, dim)``, L2-normalised.
-        hidden: ``(Q, dim)``, before the last layer; NOTA's logit is read from it.
-        gate: ``(B,)`` trust in each row's picture; NaN where there is none.
-        back: The same pairs from tail to head, where they were asked for.
+        hidden: ``(Q, dim)``, before the last layer; the logit of NOTA is computed from it.
+        gate: ``(B,)`` trust in the image of each sequence; NaN where there is none.
     """
 
     embedding: Tensor
     hidden: Tensor
     gate: Tensor
-    back: PairEncoding | None = None
 
 
 class PairEncoder(nn.Module):
-    """The pair tower.
+    """Encodes pairs of arguments.
 
     Args:
-        config: Its options.
-        text: The text encoder.
+        config: Options.
+        text_encoder: The text encoder.
         visual_dim: Width of the vision encoder's patch states.
     """
 
-    distance_edges: Tensor
+    distance_bounds: Tensor
 
-    def __init__(self, config: PairConfig, text: TextEncoder, visual_dim: int) -> None:
+    def __init__(self, config: PairConfig, text_encoder: TextEncoder, visual_dim: int) -> None:
         super().__init__()
-        self.config, self.text_encoder, self.visual_dim = config, text, visual_dim
-        self.limit = min(config.max_length, text.max_length)
+        self.config, self.text_encoder = config, text_encoder
+        self.max_length = min(config.max_length, text_encoder.max_length)
         if config.lora_rank:
-            add_lora(text.model, config.lora_rank)
+            add_lora(text_encoder.model, config.lora_rank)
         else:
-            tune_top_layers(text.model, config.trainable_layers)
-        dim = config.dim
-        self.role_embedding = nn.Parameter(self._word_vectors(list(ROLE_WORDS)).clone())
-        same = text.dim == dim
-        self.text_projection: nn.Module = nn.Identity() if same else nn.Linear(text.dim, dim)
-        self.type_projection = nn.Linear(text.dim, dim)
-        pooling = config.image_fusion == "region_pooling"
-        self.region_pooling = RegionPooling(dim, visual_dim) if pooling else None
-        self.patch_projection = (
-            None if pooling else nn.Sequential(nn.LayerNorm(visual_dim), nn.Linear(visual_dim, dim))
+            tune_top_layers(text_encoder.model, config.trainable_layers)
+        dim, text_dim = config.dim, text_encoder.dim
+        self.role_embedding = nn.Parameter(self._word_vectors(ROLE_WORDS).clone())
+        self.text_projection: nn.Module = (
+            nn.Identity() if text_dim == dim else nn.Linear(text_dim, dim)
         )
+        self.type_projection = nn.Linear(text_dim, dim)
+        self.patch_projection: nn.Module | None = None
+        self.region_pooling: RegionPooling | None = None
+        num_states = 3  # head, tail, and their product
+        if config.image_fusion == "concat":
+            self.patch_projection = nn.Sequential(
+                nn.LayerNorm(visual_dim), nn.Linear(visual_dim, dim)
+            )
+        else:
+            self.region_pooling = RegionPooling(dim, visual_dim)
+            num_states += 3  # the whole image, and the boxes of head and tail
         self.box_embedding = BoxGeometry(dim)
         self.missing_image = nn.Parameter(torch.randn(dim) * 0.02)
         self.image_embedding = nn.Parameter(torch.randn(dim) * 0.02)
         self.gate = VisualGate(dim)
         self.fusion = Fusion(dim, config.fusion_layers, config.fusion_heads, config.dropout)
-        side = 32
-        self.distance_embedding = nn.Embedding(2 * len(DISTANCES) + 3, side)
-        self.kind_embedding = nn.Embedding(4, side)
-        relation_width = box_relation(torch.zeros(1, 4), torch.zeros(1, 4)).shape[-1]
-        self.box_relation = nn.Linear(relation_width, side)
+        self.distance_embedding = nn.Embedding(2 * len(DISTANCES) + 3, FEATURE_DIM)
+        self.kind_embedding = nn.Embedding(4, FEATURE_DIM)
+        num_box_features = box_relation(torch.zeros(1, 4), torch.zeros(1, 4)).shape[-1]
+        self.box_relation = nn.Linear(num_box_features, FEATURE_DIM)
         with torch.no_grad():
-            # Offsets are a few tenths: as large as the other two, or the head hardly hears them.
+            # Offsets are a few tenths: bring them to the scale of the two embeddings.
             self.box_relation.weight.mul_(8)
-        wide = (6 if pooling else 3) * dim + 3 * side
+        width = num_states * dim + 3 * FEATURE_DIM
         self.mlp = nn.Sequential(
-            nn.LayerNorm(wide), nn.Linear(wide, dim), nn.GELU(), nn.Dropout(config.dropout)
+            nn.LayerNorm(width), nn.Linear(width, dim), nn.GELU(), nn.Dropout(config.dropout)
         )
         self.output = nn.Linear(dim, dim)
         if config.residual:
-            if not same:
+            if text_dim != dim:
                 raise InputError(
-                    f"needs dim {text.dim}, the width of {text.name!r}", field="pair.residual"
+                    f"needs dim {text_dim}, the width of {text_encoder.name!r}",
+                    field="pair.residual",
                 )
             nn.init.zeros_(self.output.weight)
             nn.init.zeros_(self.output.bias)
             self.residual_weights = nn.Parameter(torch.tensor([1.0, 0.5, 0.5]))
-        self.register_buffer("distance_edges", torch.tensor(DISTANCES), persistent=False)
-
-    def _word_vectors(self, names: Sequence[str]) -> Tensor:
-        """Mean word embedding of each name, ``(K, d_text)``; zeros for an empty name."""
-        out = torch.zeros(len(names), self.text_encoder.dim)
-        for i, name in enumerate(names):
-            if ids := self.text_encoder.tokenize(name).ids:
-                out[i] = self.text_encoder.embed_tokens(torch.tensor(ids)).detach().mean(0)
-        return out
+        self.register_buffer("distance_bounds", torch.tensor(DISTANCES), persistent=False)
 
     def forward(
-        self, inputs: PairBatch, type_words: Mapping[str, str], *, back: bool = False
-    ) -> PairEncoding:
-        """Embed every asked pair of a batch.
+        self, inputs: PairBatch, type_words: Mapping[str, str], *, both_directions: bool = False
+    ) -> list[PairEncoding]:
+        """Encode all pairs of a batch.
 
         Args:
-            inputs: ``B`` rows with ``Q`` pairs; see :class:`~rukh.modeling.batch.PairBatch`.
-            type_words: Words for a type, where the schema gives them.
-            back: Whether to read each pair from tail to head as well.
-        """
-        words = [type_words.get(n, n.replace("_", " ").lower()) for n in inputs.type_names]
-        table = torch.cat([self._word_vectors(words), torch.zeros(1, self.text_encoder.dim)])
-        if not self.config.type_hints:
-            table = torch.zeros_like(table)
-        content, place, patches = self._see(inputs, table)
-        states = self._read(inputs, table, content + place)
-        found = None
-        if self.region_pooling is None:
-            seen = masked_mean(patches, inputs.has_patch)
-        else:
-            shown = inputs.patches, inputs.patch_boxes, inputs.has_patch, inputs.boxes
-            found = self.region_pooling(*shown)
-            seen = nn.functional.layer_norm(found[:, 0], found.shape[2:])
-        logit = self.gate(masked_mean(states, inputs.groups == 0), seen)
-        pictured = inputs.has_patch.any(1)
-        trust = torch.where(pictured, logit.sigmoid(), 0.0)[:, None]
-        regions = (
-            self.missing_image
-            + trust[..., None] * (content - self.missing_image)
-            + place
-            + self.image_embedding
-        )
-        read = torch.cat([states, regions], 1)
-        groups = torch.cat([inputs.groups, torch.where(inputs.has_object, 0, -1)], 1)
-        heard = torch.zeros_like(groups, dtype=states.dtype)
-        if found is None:
-            # The picture's gated mean, in the place of an absent one, then its patches.
-            gated = self.missing_image + trust * (seen - self.missing_image)
-            visual = torch.cat([gated[:, None], patches], 1) + self.image_embedding
-            there = torch.where(inputs.has_patch, 0, -1)
-            groups = torch.cat([groups, torch.zeros_like(groups[:, :1]), there], 1)
-            nothing = heard.new_zeros(len(heard), 1)
-            share = nn.functional.logsigmoid(logit)[:, None].expand_as(there)
-            read, heard = torch.cat([read, visual], 1), torch.cat([heard, nothing, share], 1)
-        else:
-            # Patches that are looked at are not fused: what a fusion makes of them fits the very
-            # things that training showed.
-            found = trust[..., None] * found
-        fused = self.fusion(read, groups >= 0, heard)
-        gate = torch.where(pictured, trust[:, 0], float("nan"))
-        forth = self._form(fused, read, inputs, gate, found)
-        return (
-            forth._replace(back=self._form(fused, read, inputs.turned(), gate, found))
-            if back
-            else forth
-        )
+            inputs: ``B`` sequences with ``Q`` pairs.
+            type_words: Words for types, where the schema gives them.
+            both_directions: Whether to encode the pairs from tail to head as well.
 
-    def _form(
+        Returns:
+            The encodings from head to tail, then, if requested, those from tail to head.
+        """
+        types = self._type_vectors(inputs.type_names, type_words)
+        text = self._encode_text(inputs, types)
+        has_image = inputs.has_patch.any(1)
+        location = self.box_embedding(inputs.boxes) + self.type_projection(
+            types[inputs.object_types]
+        )
+        areas: Tensor | None = None
+        if self.patch_projection is not None:
+            patches = self.patch_projection(inputs.patches)
+            appearance = torch.where(
+                has_image[:, None, None],
+                pool_regions(patches, inputs.patch_boxes, inputs.has_patch, inputs.boxes),
+                self.missing_image,
+            )
+            patches = patches + self.box_embedding(inputs.patch_boxes)
+            image = masked_mean(patches, inputs.has_patch)
+        else:
+            assert self.region_pooling is not None
+            appearance = self.missing_image
+            areas = self.region_pooling(
+                inputs.patches, inputs.patch_boxes, inputs.has_patch, inputs.boxes
+            )
+            image = layer_norm(areas[:, 0], areas.shape[2:])
+        gate_logit = self.gate(masked_mean(text, inputs.mask), image)
+        trust = torch.where(has_image, gate_logit.sigmoid(), 0.0)[:, None]
+        objects = self.missing_image + trust[..., None] * (appearance - self.missing_image)
+        objects = objects + location + self.image_embedding
+
+        states = torch.cat([text, objects], 1)
+        mask = torch.cat([inputs.mask, inputs.has_object], 1)
+        log_trust = torch.zeros_like(mask, dtype=states.dtype)
+        if areas is None:
+            # The mean of the image, then its patches.
+            image = self.missing_image + trust * (image - self.missing_image)
+            visual = torch.cat([image[:, None], patches], 1) + self.image_embedding
+            mask = torch.cat([mask, torch.ones_like(has_image)[:, None], inputs.has_patch], 1)
+            patch_trust = logsigmoid(gate_logit)[:, None].expand_as(inputs.has_patch)
+            log_trust = torch.cat([log_trust, torch.zeros_like(trust), patch_trust], 1)
+            fused = self.fusion(torch.cat([states, visual], 1), mask, log_trust)
+        else:
+            # Patches do not enter the fusion layers, which overfit to the objects of training.
+            areas = trust[..., None] * areas
+            fused = self.fusion(states, mask, log_trust)
+        gate = torch.where(has_image, trust[:, 0], float("nan"))
+        directions = [inputs, inputs.swap_direction()] if both_directions else [inputs]
+        return [self._encode_pairs(one, states, fused, areas, gate) for one in directions]
+
+    def _encode_text(self, inputs: PairBatch, types: Tensor) -> Tensor:
+        """Contextual states of the text and the caption, ``(B, T, d)``."""
+        tokens = self.text_encoder.embed_tokens(inputs.ids)
+        markers = self.role_embedding[inputs.roles] + types[inputs.types]
+        embeddings = torch.where((inputs.roles > 0)[..., None], markers, tokens)
+        states: Tensor = self.text_encoder(embeddings, inputs.mask, inputs.segments)
+        projected: Tensor = self.text_projection(states)
+        return projected
+
+    def _encode_pairs(
         self,
-        fused: Tensor,
-        read: Tensor,
         inputs: PairBatch,
+        states: Tensor,
+        fused: Tensor,
+        areas: Tensor | None,
         gate: Tensor,
-        found: Tensor | None,
     ) -> PairEncoding:
-        """The pairs of a batch from its states ``(B, S, d)`` after the fusion and before it, and
-        from what was found by a look ``(B, 1 + R, d)``.
+        """Combine the states of head and tail.
+
+        Args:
+            states: ``(B, T + R, d)`` states of text and objects before the fusion layers.
+            fused: ``(B, S, d)`` states after the fusion layers, the same positions first.
+            areas: ``(B, 1 + R, d)`` pooled patches of the whole image and of each box, or None.
+            gate: ``(B,)``.
         """
-        h = fused[inputs.row[:, None], inputs.head].mean(1)
-        t = fused[inputs.row[:, None], inputs.tail].mean(1)
-        told = [h, t, h * t]
-        if found is not None:
-            told.append(found[inputs.row, 0])
-            told += [inputs.of(found[:, 1:], o) for o in (inputs.head_object, inputs.tail_object)]
-        hidden = self.mlp(torch.cat([*told, self._relative(inputs)], -1))
-        pair = self.output(hidden)
+        sequence, head, tail = inputs.sequence, inputs.head, inputs.tail
+        head_state = fused[sequence[:, None], head].mean(1)
+        tail_state = fused[sequence[:, None], tail].mean(1)
+        parts = [head_state, tail_state, head_state * tail_state]
+        if areas is not None:
+            parts.append(areas[sequence, 0])
+            parts.append(inputs.of_objects(areas[:, 1:], inputs.head_object))
+            parts.append(inputs.of_objects(areas[:, 1:], inputs.tail_object))
+        hidden = self.mlp(torch.cat([*parts, *self._pair_features(inputs)], -1))
+        embedding = self.output(hidden)
         if self.config.residual:
-            word = (inputs.groups == 0)[..., None]
-            text = (read[:, : word.shape[1]] * word).sum(1)[inputs.row]  # its mean's direction
-            ends = (read[inputs.row[:, None], ends].mean(1) for ends in (inputs.head, inputs.tail))
-            start = torch.stack([nn.functional.normalize(v, dim=-1) for v in (text, *ends)])
-            pair = pair + (self.residual_weights[:, None, None] * start).sum(0)
-        return PairEncoding(nn.functional.normalize(pair, dim=-1), hidden, gate)
+            text = states[:, : inputs.mask.shape[1]] * inputs.mask[..., None]
+            own = torch.stack(
+                [
+                    text.sum(1)[sequence],
+                    states[sequence[:, None], head].mean(1),
+                    states[sequence[:, None], tail].mean(1),
+                ]
+            )
+            weights = self.residual_weights[:, None, None]
+            embedding = embedding + (weights * normalize(own, dim=-1)).sum(0)
+        return PairEncoding(normalize(embedding, dim=-1), hidden, gate)
 
-    def _see(self, inputs: PairBatch, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What each object's region shows ``(B, R, d)``, where it stands and of what type it is
-        ``(B, R, d)``, and the patches ``(B, P, d)``. With a look only that tells what is shown.
-        """
-        place = self.box_embedding(inputs.boxes) + self.type_projection(table[inputs.object_types])
-        content = self.missing_image.expand(*inputs.boxes.shape[:2], -1)
-        if self.patch_projection is None:
-            return content, place, content.new_zeros(len(content), 0, content.shape[2])
-        shown = self.patch_projection(inputs.patches)
-        if inputs.patches.shape[1] and inputs.boxes.shape[1]:
-            pooled = pool_regions(shown, inputs.patch_boxes, inputs.has_patch, inputs.boxes)
-            content = torch.where(inputs.has_patch.any(1)[:, None, None], pooled, content)
-        return content, place, shown + self.box_embedding(inputs.patch_boxes)
-
-    def _read(self, inputs: PairBatch, table: Tensor, regions: Tensor) -> Tensor:
-        """Text states ``(B, T, d)``."""
-        marker = inputs.roles > 0
-        embeds = self.text_encoder.embed_tokens(inputs.ids)
-        hints = self.role_embedding[inputs.roles] + table[inputs.types]
-        embeds = torch.where(marker[..., None], hints, embeds)
-        states: Tensor = self.text_projection(
-            self.text_encoder(embeds, inputs.groups >= 0, inputs.segments)
-        )
-        return states
-
-    def _relative(self, inputs: PairBatch) -> Tensor:
-        """How the two arguments stand to each other, ``(Q, 3 * 32)``."""
-        size = torch.bucketize(inputs.distance.abs(), self.distance_edges) + 1
-        middle = len(DISTANCES) + 1
-        bucket = torch.where(inputs.distance == 0, middle, middle + inputs.distance.sign() * size)
-        distance = self.distance_embedding(bucket.clamp(0, 2 * middle))
+    def _pair_features(self, inputs: PairBatch) -> list[Tensor]:
+        """Distance, kind and box relation of each pair, ``(Q, FEATURE_DIM)`` each."""
+        size = torch.bucketize(inputs.distance.abs(), self.distance_bounds) + 1
+        distance = self.distance_embedding(inputs.distance.sign() * size + len(DISTANCES) + 1)
         if not self.config.distance_embedding:
             distance = torch.zeros_like(distance)
-        visual = (inputs.kind == 3)[:, None]
-        box = torch.where(
-            visual, self.box_relation(box_relation(inputs.head_box, inputs.tail_box)), 0.0
-        )
-        return torch.cat([distance, self.kind_embedding(inputs.kind), box], -1)
+        boxes = [
+            inputs.of_objects(inputs.boxes, objects)
+            for objects in (inputs.head_object, inputs.tail_object)
+        ]
+        relation = self.box_relation(box_relation(*boxes))
+        both_objects = (inputs.kind == 3)[:, None]
+        relation = torch.where(both_objects, relation, 0.0)
+        return [distance, self.kind_embedding(inputs.kind), relation]
+
+    def _type_vectors(self, names: Sequence[str], type_words: Mapping[str, str]) -> Tensor:
+        """Vectors of the types, ``(K + 1, d_text)``; the last one, at index -1, is zero."""
+        words = [type_words.get(name, name.replace("_", " ").lower()) for name in names]
+        vectors = self._word_vectors([*words, ""])
+        return vectors if self.config.type_hints else torch.zeros_like(vectors)
+
+    def _word_vectors(self, words: Sequence[str]) -> Tensor:
+        """Mean token embedding of each word or phrase, ``(K, d_text)``; zero for an empty one."""
+        vectors = torch.zeros(len(words), self.text_encoder.dim)
+        for vector, text in zip(vectors, words, strict=True):
+            if ids := self.text_encoder.tokenize(text).ids:
+                vector.copy_(self.text_encoder.embed_tokens(torch.tensor(ids)).detach().mean(0))
+        return vectors

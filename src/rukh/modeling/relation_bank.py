@@ -1,38 +1,40 @@
-"""The relation bank: a schema's descriptions, embedded once and cached by content."""
+"""The relation bank: the embedded descriptions of a schema's relations."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rukh.errors import InputError
 from rukh.hub import cache_folder
 from rukh.schema.schema import RelationSchema
-from rukh.utils.vector_store import embedded
+from rukh.utils.cache import DiskCache, content_key
+from rukh.utils.embedding import embed_texts
 
 
 @dataclass(frozen=True)
 class RelationBank:
-    """``R`` relations with ``M`` prototypes in all.
+    """``R`` relations with ``M`` descriptions in all.
 
     Attributes:
-        names: The relations that can be retrieved, in the schema's order (NOTA is none of them).
+        names: The relations that can be predicted, in the order of the schema, without NOTA.
         descriptions: The ``M`` descriptions.
-        vectors: ``(M, d)`` their embeddings.
-        prototypes: ``(R, K)`` which vectors belong to a relation, -1 where it has fewer than K.
-        reverse: ``(R,)`` the relation that holds from tail to head where this one holds from head
-            to tail: itself where it is symmetric, its inverse, -1 where there is none.
+        vectors: ``(M, d)`` embeddings of the descriptions.
+        prototypes: ``(R, K)`` indices into ``vectors`` of each relation's descriptions, -1 where it
+            has fewer than ``K``.
+        reverse: ``(R,)`` index of the relation that holds from tail to head if this one holds from
+            head to tail: itself if it is symmetric, else its inverse, -1 if there is none.
         types: The schema's words for entity types.
-        anchors: ``(R, d + 1)``, what a few examples say of a relation (see :mod:`rukh.training.few_shot`),
-            zeros for most: a direction in the pairs' space, along which pairs gain, and what all
-            pairs gain. None: there are none.
-        seen: ``(C,)`` bool, the columns of NOTA and of relations that the model's training showed.
-            None: all of them.
+        anchors: ``(R, d + 1)`` what few-shot examples add to each relation's logit: a direction in
+            the space of pair embeddings, and a bias; zeros for relations without examples. None: no
+            relation has any. See :mod:`rukh.training.few_shot`.
+        trained: ``(C,)`` bool, logit columns of NOTA and of relations that the model was trained
+            on. None: all of them.
     """
 
     names: tuple[str, ...]
@@ -42,77 +44,78 @@ class RelationBank:
     reverse: Tensor
     types: Mapping[str, str]
     anchors: Tensor | None = None
-    seen: Tensor | None = None
+    trained: Tensor | None = None
 
     @classmethod
     def build(
-        cls, schema: RelationSchema, embed: Callable[[list[str]], Tensor], key: str | None = None
+        cls,
+        schema: RelationSchema,
+        embed: Callable[[list[str]], ArrayLike],
+        encoder_key: str | None = None,
     ) -> RelationBank:
-        """Embed a schema's descriptions.
+        """Embed the descriptions of a schema.
 
         Args:
             schema: The relations.
-            embed: Texts to ``(M, d)``.
-            key: What ``embed`` is (an encoder's name); where given, vectors are kept in the cache
-                folder, in one file a key, and only descriptions that it lacks are embedded; see
-                :mod:`rukh.utils.vector_store`. None caches nothing.
+            embed: Texts to vectors ``(n, d)``.
+            encoder_key: Identifies the encoder behind ``embed``. If given, vectors are cached on
+                disk, in one file for each key, and only new descriptions are embedded.
+
+        Example:
+            >>> schema = RelationSchema.load("mnre")
+            >>> bank = RelationBank.build(schema, lambda texts: [[0.0]] * len(texts))
+            >>> len(bank.names), bank.vectors.shape
+            (22, torch.Size([110, 1]))
         """
         owned = [
-            [text for text in relation.descriptions if text.strip()]
-            for relation in schema.relations
-            if relation.name != schema.nota
+            [text for text in schema.relation(name).descriptions if text.strip()]
+            for name in schema.names
         ]
-        descriptions: list[str] = [text for texts in owned for text in texts]
-        width = max(map(len, owned))
-        table, first = [], 0
-        for texts in owned:
-            row = list(range(first, first + len(texts)))
-            table.append(row + [-1] * (width - len(row)))
+        descriptions = tuple(text for texts in owned for text in texts)
+        prototypes = torch.full((len(owned), max(map(len, owned))), -1)
+        first = 0
+        for row, texts in zip(prototypes, owned, strict=True):
+            row[: len(texts)] = torch.arange(first, first + len(texts))
             first += len(texts)
         file = None
-        if key is not None:
-            file = cache_folder() / "banks" / f"{hashlib.sha256(key.encode()).hexdigest()}.sqlite"
-        vectors = embedded(descriptions, embed, file)
-        names = schema.names
-        place = {name: i for i, name in enumerate(names)}
-        turned = [schema.inverse_of(name) for name in names]
-        reverse = torch.tensor([-1 if t is None else place[t] for t in turned])
-        return cls(names, tuple(descriptions), vectors, torch.tensor(table), reverse, schema.types)
-
-    @classmethod
-    def unembedded(cls, schema: RelationSchema) -> RelationBank:
-        """Without vectors, for what needs names, columns and reverses alone."""
-        return cls.build(schema, lambda texts: torch.zeros(len(texts), 0))
+        if encoder_key is not None:
+            file = cache_folder() / "embeddings" / f"{content_key(encoder_key)}.sqlite"
+        vectors = embed_texts(descriptions, embed, DiskCache(file))
+        position = {name: index for index, name in enumerate(schema.names)}
+        reverse = [position.get(schema.inverse_of(name) or "", -1) for name in schema.names]
+        return cls(
+            schema.names,
+            descriptions,
+            torch.from_numpy(vectors),
+            prototypes,
+            torch.tensor(reverse),
+            schema.types,
+        )
 
     def description(self, relation: int, column: int) -> str:
-        """The text of a relation's prototype, by its column in the table."""
+        """Return the description of a relation in a column of ``prototypes``."""
         return self.descriptions[int(self.prototypes[relation, column])]
 
-    @property
-    def owners(self) -> Tensor:
-        """``(M,)`` the relation of each vector."""
-        there = self.prototypes >= 0
-        out = torch.empty(len(self.vectors), dtype=torch.long)
-        out[self.prototypes[there]] = torch.arange(len(self.names)).repeat_interleave(there.sum(1))
-        return out
-
-    def sampled(self, count: int) -> RelationBank:
-        """The bank with at most ``count`` prototypes a relation, drawn by torch's generator."""
+    def sample(self, count: int) -> RelationBank:
+        """Keep at most ``count`` random descriptions per relation, drawn by torch's generator."""
         if self.prototypes.shape[1] <= count:
             return self
         chance = torch.rand(self.prototypes.shape).masked_fill(self.prototypes < 0, -1.0)
-        drawn = chance.topk(count, 1).indices
-        return replace(self, prototypes=self.prototypes.gather(1, drawn))
+        return replace(self, prototypes=self.prototypes.gather(1, chance.topk(count, 1).indices))
 
     def index(self, name: str | None, nota: str | None) -> int:
-        """Class index of a label: 0 for NOTA (or None), else its place in ``names`` plus one."""
+        """Return the class index of a label: 0 for NOTA or None, else 1 + its index in ``names``.
+
+        Raises:
+            InputError: The bank has no such relation.
+        """
         if name is None or name == nota:
             return 0
         try:
-            return self._places[name] + 1
+            return 1 + self._positions[name]
         except KeyError:
             raise InputError(f"relation {name!r} is not in the schema") from None
 
     @cached_property
-    def _places(self) -> dict[str, int]:
-        return {name: i for i, name in enumerate(self.names)}
+    def _positions(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.names)}

@@ -1,14 +1,15 @@
-"""The relation tower, and the two heads behind one interface: retrieval and classification.
+"""Scorers: logits of pair encodings over the relations of a bank, by retrieval or classification.
 
-ROC, section 3 ("relation encoder"): descriptions are embedded, and the pair embedding retrieves
-the nearest relation. The classifier head on the same pair tower is the baseline.
+Retrieval (ROC, section 3) compares a pair embedding with the embedded descriptions of the
+relations, also of relations that training never showed. Classification, with one weight vector for
+each label, is the usual baseline on the same pair encoder.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Literal, NamedTuple, Protocol
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
 from pydantic import Field
@@ -22,35 +23,36 @@ from rukh.records import Record
 from rukh.schema.descriptions import Description
 from rukh.schema.schema import RelationSchema
 
-CELLS = 1 << 20
-"""Scores of pairs and prototypes that stand in memory at once, of some five tensors: 20 MB."""
+MAX_COSINES = 1 << 20
+"""Cosines of pairs and descriptions computed at once; with some five tensors of this size, 20 MB."""
+MAX_SCALE = 100.0
+"""Upper bound of the inverse temperature, as in CLIP: sharper softmaxes make training unstable."""
+Reduction = Literal["mean", "max", "logsumexp"]
 
 
 class RelationConfig(Record):
-    """Options of the relation tower.
+    """Options of how relations are described and scored.
 
     Attributes:
-        head: ``retrieval``, or ``classifier`` for the baseline.
-        encoder: ``frozen``: the base encoder embeds descriptions once, a trained projection maps
-            them. ``shared``: the pair tower's own text encoder embeds them. ``separate``: a second
-            one does, whose top layers are trained.
-        trainable_layers: Top layers of a separate encoder that are trained.
-        reduction: How a relation's prototypes become one score.
-        temperature: Where the learned temperature starts.
-        refresh_steps: With a shared or separate encoder, steps after which the bank is embedded
-            anew; a separate one learns at these steps.
-        descriptions: The most descriptions a relation that are used; 0 uses all.
-        names: Relations are known by the words of their names in place of their descriptions
-            (true), or by descriptions alone (false). ``trained``: training shows the name as one
-            more text; afterwards descriptions speak for themselves, as a name that is a common
-            word ("movement") misleads, and only a relation without any goes by its name.
-        sampled: In training, each relation is known by this many of its texts, drawn anew at every
-            step, so that one alone has to do; 0 always uses all.
+        scorer: ``retrieval``, or ``classification`` for the baseline.
+        encoder: ``frozen``: the pretrained text encoder embeds descriptions once, and a trained
+            projection maps the embeddings. ``shared``: the pair encoder's text encoder embeds them.
+        reduction: How the similarities of a relation's descriptions become one score.
+        temperature: Initial value of the learned temperature.
+        refresh_steps: With a shared encoder, training steps between two embeddings of all
+            descriptions.
+        max_descriptions: Maximum number of descriptions per relation; 0 uses all.
+        label_names: ``true``: describe relations by the words of their names instead of their
+            descriptions. ``false``: by descriptions alone. ``trained``: training uses the name as
+            one more description; afterwards only relations without descriptions use it, because a
+            name that is a common word ("movement") misleads.
+        descriptions_per_step: Number of descriptions per relation in a training step, sampled anew
+            in every step, so that each has to suffice by itself; 0 uses all.
     """
 
     scorer: str = "retrieval"
     encoder: Literal["frozen", "shared"] = "frozen"
-    reduction: Literal["mean", "max", "logsumexp"] = "logsumexp"
+    reduction: Reduction = "logsumexp"
     temperature: float = Field(default=0.07, gt=0)
     refresh_steps: int = Field(default=50, ge=1)
     max_descriptions: int = Field(default=0, ge=0)
@@ -58,198 +60,106 @@ class RelationConfig(Record):
     descriptions_per_step: int = Field(default=0, ge=0)
 
 
-class PairScores(NamedTuple):
-    """``Q`` pairs against ``R`` relations.
+GateT = TypeVar("GateT")
+
+
+class PairScores(NamedTuple, Generic[GateT]):
+    """Scores of ``Q`` pairs against ``R`` relations, for a batch or for one post.
 
     Attributes:
-        logits: ``(Q, 1 + R)``, NOTA first.
-        match: ``(Q, R)`` which of a relation's prototypes is its best, as a column of the table.
+        logits: ``(Q, C)`` with NOTA first, then the relations; ``C`` is ``1 + R``, or more in a
+            joint decision, see :func:`rukh.modeling.directions.merge_directions`.
+        best_description: ``(Q, R)`` the most similar description of each relation, as a column of
+            :attr:`RelationBank.prototypes`.
+        gate: Trust in the image between 0 and 1. For a batch: ``(B,)``, NaN for sequences without
+            an image. For a post: a number, or None without an image.
     """
 
     logits: Tensor
-    match: Tensor
+    best_description: Tensor
+    gate: GateT
 
 
 class Scorer(Protocol):
-    """Scores pair embeddings against a bank."""
+    """Scores pair encodings against a bank."""
 
-    def __call__(self, pairs: PairEncoding, bank: RelationBank) -> PairScores:
-        """Logits over NOTA and the bank's relations."""
+    def __call__(self, pairs: PairEncoding, bank: RelationBank) -> PairScores[Tensor]:
+        """Compute logits ``(Q, 1 + R)`` over NOTA and the relations of the bank."""
 
-
-def similarity(
-    pairs: Tensor, prototypes: Tensor, table: Tensor, reduction: str, scale: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Scaled cosine of pairs and relations, some relations at a time: memory does not grow with
-    their descriptions, and their number only by what is returned.
-
-    Args:
-        pairs: ``(Q, d)``, normalised.
-        prototypes: ``(M, d)``, normalised.
-        table: ``(R, K)`` prototypes of each relation, -1 for none.
-        reduction: ``mean`` and ``max`` of a relation's cosines; ``logsumexp`` is the logarithm of
-            their mean exponential, a soft maximum, which like the others does not grow with the
-            number of descriptions.
-        scale: Inverse temperature.
-
-    Returns:
-        ``(Q, R)`` logits and ``(Q, R)`` the best prototype's column in the table.
-    """
-    step = max(1, CELLS // max(1, len(pairs) * table.shape[1]))
-    blocks = []
-    for rows in torch.split(table, step):
-        if step < len(table) and torch.is_grad_enabled():
-            # Else what the gradient needs of all blocks would be kept.
-            block = checkpoint(
-                _block,
-                *(pairs, prototypes, rows, reduction, scale),
-                use_reentrant=False,
-                preserve_rng_state=False,
-            )
-        else:
-            block = _block(pairs, prototypes, rows, reduction, scale)
-        blocks.append(block)
-    logits, match = (torch.cat(parts) for parts in zip(*blocks, strict=True))
-    return logits.T, match.T
-
-
-def _block(
-    pairs: Tensor, prototypes: Tensor, table: Tensor, reduction: str, scale: Tensor
-) -> tuple[Tensor, Tensor]:
-    """As :func:`similarity`, of some relations, and with pairs last: ``(R, Q)``."""
-    there = table >= 0
-    used = table[there]
-    first, last = int(used.min()), int(used.max()) + 1
-    cosines = prototypes[first:last] @ (scale * pairs).T
-    places = (table - first).clamp_min(0)
-    if torch.equal(places.flatten(), torch.arange(len(cosines), device=places.device)):
-        each = cosines.view(*table.shape, -1)  # all have as many texts: nothing to gather
-    else:
-        each = cosines[places]
-    return _reduced(each, there, reduction)
-
-
-def _reduced(each: Tensor, there: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
-    """Scores of prototypes ``(R, K, Q)`` as scores of relations ``(R, Q)``, and the best columns.
-
-    A relation's first prototype is always there. Columns are taken one by one: there are few, and
-    none of the tensors made is as large as ``each``.
-    """
-    columns = [
-        part if bool(here.all()) else part.masked_fill(~here[:, None], -math.inf)
-        for part, here in zip(each.unbind(1), there.unbind(1), strict=True)
-    ]
-    best = columns[0]
-    match = torch.zeros(best.shape, dtype=torch.int16, device=best.device)
-    for k, column in enumerate(columns[1:], 1):
-        match = torch.maximum(match, k * (column > best).to(match.dtype))
-        best = torch.maximum(best, column)
-    if reduction == "max" or len(columns) == 1:
-        return best, match
-    count = there.sum(1, keepdim=True)
-    if reduction == "mean":
-        return each.masked_fill(~there[..., None], 0.0).sum(1) / count, match
-    top = best.detach()  # a shift, of which the result does not depend
-    total = (columns[0] - top).exp()
-    for column in columns[1:]:
-        total = total + (column - top).exp()
-    return top + total.log() - count.log(), match
-
-
-class _Kept(NamedTuple):
-    """What a bank's descriptions are in the pairs' space, and the weights that put them there."""
-
-    bank: RelationBank
-    weight: Tensor
-    bias: Tensor
-    prototypes: Tensor
-
-
-def anchored(pairs: Tensor, anchors: Tensor, scale: Tensor) -> Tensor:
-    """What anchors add to relations' logits.
-
-    Args:
-        pairs: ``(Q, d)``, normalised.
-        anchors: ``(R, d + 1)``; see :class:`rukh.modeling.relation_bank.RelationBank`.
-        scale: Inverse temperature.
-
-    Returns:
-        ``(Q, R)``.
-    """
-    return scale * (pairs @ anchors[:, :-1].T) + anchors[:, -1]
+    def check_bank(self, bank: RelationBank) -> None:
+        """Raise InputError if the scorer cannot score the relations of this bank."""
 
 
 class RetrievalScorer(nn.Module):
-    """Retrieval: scaled cosine to the projected descriptions, and NOTA's own logit.
+    """Scaled cosine similarity to the projected descriptions, and a logit of NOTA.
 
-    NOTA is conditioned on the pair alone and appended to whatever bank, so that it holds for
-    schemas that training never showed.
+    The logit of NOTA depends on the pair alone, so that it can be used with any bank.
 
     Args:
         dim: Width of pair embeddings.
         text_dim: Width of the bank's vectors.
-        config: See :class:`RelationConfig`.
+        config: Options.
+        schema: Not used.
     """
 
     def __init__(
         self, dim: int, text_dim: int, config: RelationConfig, schema: RelationSchema
     ) -> None:
         super().__init__()
-        self.reduction = config.reduction
+        self.reduction: Reduction = config.reduction
         self.projection = nn.Linear(text_dim, dim)
         if text_dim == dim:
-            # Begin in the sentence encoder's own space, where like descriptions already lie close.
+            # Start in the sentence encoder's own space, where similar descriptions are close.
             nn.init.eye_(self.projection.weight)
             nn.init.zeros_(self.projection.bias)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
         self.nota = nn.Linear(dim, 1)
-        self._kept: _Kept | None = None
+        self._cached: tuple[RelationBank, Tensor, Tensor, Tensor] | None = None
 
     @property
     def scale(self) -> Tensor:
-        """The inverse temperature of its cosines."""
-        # CLIP's bound: a sharper temperature than 0.01 only makes training unstable.
-        return self.log_scale.clamp(max=math.log(100)).exp()
+        """Inverse temperature of the cosines."""
+        return self.log_scale.clamp(max=math.log(MAX_SCALE)).exp()
 
-    def prototypes(self, bank: RelationBank) -> Tensor:
-        """The bank's descriptions in the pairs' space, ``(M, dim)``, normalised."""
+    def check_bank(self, bank: RelationBank) -> None:
+        """Accept every bank."""
+
+    def project(self, bank: RelationBank) -> Tensor:
+        """Map the bank's descriptions into the space of pair embeddings, ``(M, dim)``, L2-norm 1."""
         return nn.functional.normalize(self.projection(bank.vectors), dim=-1)
 
-    def _known(self, bank: RelationBank) -> _Kept:
-        """The prototypes of the bank that was asked last are kept as long as the weights stand.
+    def _prototypes(self, bank: RelationBank) -> Tensor:
+        """:meth:`project`, cached in inference for the last bank while the weights are unchanged."""
+        if torch.is_grad_enabled():
+            return self.project(bank)
+        # Compare the weights themselves: version counters miss changes through ``.data``.
+        weight, bias = self.projection.weight, self.projection.bias
+        if self._cached is not None:
+            cached_bank, cached_weight, cached_bias, prototypes = self._cached
+            if cached_bank is bank and _same(cached_weight, weight) and _same(cached_bias, bias):
+                return prototypes
+        prototypes = self.project(bank)
+        self._cached = bank, weight.detach().clone(), bias.detach().clone(), prototypes
+        return prototypes
 
-        The weights themselves are compared: they are few, and nothing that changes them, by
-        whatever way, goes unseen.
-        """
-        kept, weight, bias = self._kept, self.projection.weight, self.projection.bias
-        if (
-            kept is None
-            or kept.bank is not bank
-            or (kept.weight.dtype, kept.weight.device) != (weight.dtype, weight.device)
-            or not (torch.equal(kept.weight, weight) and torch.equal(kept.bias, bias))
-        ):
-            made = self.prototypes(bank)
-            kept = _Kept(bank, weight.detach().clone(), bias.detach().clone(), made)
-            self._kept = kept
-        return kept
-
-    def forward(self, pairs: PairEncoding, bank: RelationBank) -> PairScores:
-        """See :class:`Head`.
-
-        With gradients, prototypes are made anew.
-        """
-        kept = None if torch.is_grad_enabled() else self._known(bank)
-        prototypes = self.prototypes(bank) if kept is None else kept.prototypes
-        logits, match = similarity(
-            pairs.embedding, prototypes, bank.prototypes, self.reduction, self.scale
+    def forward(self, pairs: PairEncoding, bank: RelationBank) -> PairScores[Tensor]:
+        """See :class:`Scorer`."""
+        logits, best = similarity(
+            pairs.embedding, self._prototypes(bank), bank.prototypes, self.reduction, self.scale
         )
         if bank.anchors is not None:
-            logits = logits + anchored(pairs.embedding, bank.anchors, self.scale)
-        return PairScores(torch.cat([self.nota(pairs.hidden), logits], 1), match)
+            logits = logits + anchor_logits(pairs.embedding, bank.anchors, self.scale)
+        return PairScores(torch.cat([self.nota(pairs.hidden), logits], 1), best, pairs.gate)
 
 
 class ClassificationScorer(nn.Module):
-    """The field's habit: one weight vector a label. It knows only the schema it was made for."""
+    """One weight vector for each label of the schema that the model was trained on.
+
+    Args:
+        dim: Width of pair embeddings.
+        text_dim, config: Not used.
+        schema: The labels.
+    """
 
     def __init__(
         self, dim: int, text_dim: int, config: RelationConfig, schema: RelationSchema
@@ -258,36 +168,115 @@ class ClassificationScorer(nn.Module):
         self.names = schema.names
         self.output = nn.Linear(dim, 1 + len(self.names))
 
-    def forward(self, pairs: PairEncoding, bank: RelationBank) -> PairScores:
-        """See :class:`Head`. Raises InputError for another schema's bank."""
+    def check_bank(self, bank: RelationBank) -> None:
+        """Raise InputError if the bank's relations differ from those of the training schema."""
         if bank.names != self.names:
             raise InputError(
-                "a classifier cannot take relations that it was not trained on",
-                fix="use a model whose head is retrieval",
+                "a classification model cannot predict relations that it was not trained on",
+                fix="use a model with relation.scorer=retrieval",
             )
+
+    def forward(self, pairs: PairEncoding, bank: RelationBank) -> PairScores[Tensor]:
+        """See :class:`Scorer`."""
         logits = self.output(pairs.hidden)
-        return PairScores(logits, torch.zeros_like(logits[:, 1:], dtype=torch.int16))
+        best = torch.zeros_like(logits[:, 1:], dtype=torch.int16)
+        return PairScores(logits, best, pairs.gate)
 
 
-def worded(
+def similarity(
+    pairs: Tensor, vectors: Tensor, prototypes: Tensor, reduction: Reduction, scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Compute the scaled cosine similarity of pairs and relations.
+
+    Relations are processed in blocks, so that memory does not grow with the number of descriptions.
+
+    Args:
+        pairs: ``(Q, d)``, normalised.
+        vectors: ``(M, d)``, normalised.
+        prototypes: ``(R, K)`` indices into ``vectors`` of each relation, padded with -1 at the end.
+        reduction: ``mean``, ``max``, or ``logsumexp``, the logarithm of the mean exponential: a soft
+            maximum that, like the others, does not grow with the number of descriptions.
+        scale: Inverse temperature.
+
+    Returns:
+        ``(Q, R)`` logits, and ``(Q, R)`` the column in ``prototypes`` of the most similar vector.
+    """
+    size = max(1, MAX_COSINES // max(1, len(pairs) * prototypes.shape[1]))
+    blocks = []
+    for block in torch.split(prototypes, size):
+        if size < len(prototypes) and torch.is_grad_enabled():
+            # Recompute a block in the backward pass instead of keeping all blocks in memory.
+            scores = checkpoint(
+                _block_similarity,
+                *(pairs, vectors, block, reduction, scale),
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
+        else:
+            scores = _block_similarity(pairs, vectors, block, reduction, scale)
+        blocks.append(scores)
+    logits, best = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+    return logits.T, best.T
+
+
+def _block_similarity(
+    pairs: Tensor, vectors: Tensor, prototypes: Tensor, reduction: Reduction, scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """:func:`similarity` of some relations, transposed: ``(R, Q)``."""
+    present = prototypes >= 0
+    used = prototypes[present]
+    first, last = int(used.min()), int(used.max()) + 1
+    cosines = vectors[first:last] @ (scale * pairs).T
+    cosines = cosines[(prototypes - first).clamp_min(0)]  # (R, K, Q)
+    masked = cosines.masked_fill(~present[..., None], -math.inf)
+    top, best = masked.max(1)
+    best = best.to(torch.int16)
+    count = present.sum(1, keepdim=True)
+    if reduction == "max":
+        return top, best
+    if reduction == "mean":
+        return cosines.masked_fill(~present[..., None], 0.0).sum(1) / count, best
+    return masked.logsumexp(1) - count.log(), best
+
+
+def anchor_logits(pairs: Tensor, anchors: Tensor, scale: Tensor) -> Tensor:
+    """Compute what anchors add to the relations' logits, ``(Q, R)``.
+
+    Args:
+        pairs: ``(Q, d)``, normalised.
+        anchors: ``(R, d + 1)``, see :class:`rukh.modeling.relation_bank.RelationBank`.
+        scale: Inverse temperature.
+    """
+    return scale * (pairs @ anchors[:, :-1].T) + anchors[:, -1]
+
+
+def select_descriptions(
     schema: RelationSchema, config: RelationConfig, training: bool = False
 ) -> RelationSchema:
-    """The schema with the texts that the relation tower is to read.
+    """Return the schema with the descriptions that are to be embedded.
+
+    Args:
+        training: Whether the names are used as well if ``config.label_names`` is ``trained``.
 
     Example:
-        >>> schema = worded(RelationSchema.load("mnre"), RelationConfig(names=True))
+        >>> schema = RelationSchema.load("mnre")
+        >>> schema = select_descriptions(schema, RelationConfig(label_names=True))
         >>> schema.relation("/per/org/member_of").descriptions
         ('per org member of',)
     """
-    named = config.label_names is True or (training and config.label_names == "trained")
-    if not named and not config.max_descriptions:
+    use_names = config.label_names is True or (training and config.label_names == "trained")
+    if not use_names and not config.max_descriptions:
         return schema
     relations = []
     for relation in schema.relations:
         texts = relation.descriptions[: config.max_descriptions or None]
-        if named:
+        if use_names:
             name = " ".join(re.findall(r"[^\W_]+", relation.name)) or relation.name
             others = () if config.label_names is True else texts
             texts = (Description(name), *(text for text in others if text != name))
         relations.append(relation.model_copy(update={"descriptions": texts}))
     return schema.model_copy(update={"relations": tuple(relations)})
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return (one.dtype, one.device) == (other.dtype, other.device) and torch.equal(one, other)

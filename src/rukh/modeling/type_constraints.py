@@ -1,9 +1,9 @@
-"""Relations allow only some types of arguments: how much that counts against a relation.
+"""Argument types that a relation does not allow, and how much they lower its logit.
 
-A schema says which types a relation's head and tail may have. Whether a type is right is another
-matter: a tagger is wrong on one argument in ten or so. So a violation costs a relation a *penalty*
-on its logit, learned on the fold, times how sure the tagger was. Types that the caller gives may be
-*hard*: a relation that does not allow them is not told.
+A schema lists the types that a relation's head and tail may have. As a tagger assigns a wrong type
+to about one argument in ten, a disallowed type only subtracts a *penalty* from the relation's logit,
+fitted on the dev set and weighted by the tagger's confidence. Types that the user gave can instead
+exclude a relation.
 """
 
 from __future__ import annotations
@@ -19,62 +19,64 @@ from rukh.modeling.relation_bank import RelationBank
 from rukh.records import Argument, Post, TextEntity
 from rukh.schema.schema import RelationSchema
 
-Constraints: TypeAlias = Literal["soft", "hard", "off"]
-"""``soft``: every violation costs the learned penalty, times the tagger's confidence where a tagger
-said the type. ``hard``: as soft, but types that are given shut a relation out. ``off``: no type
-counts, not even for which pairs are asked."""
-SHUT = 1e4
-"""A penalty that nothing outweighs."""
+TypeConstraints: TypeAlias = Literal["soft", "hard", "off"]
+"""``soft``: subtract the learned penalty for disallowed types. ``hard``: also exclude a relation if
+a type that it does not allow was given, not predicted. ``off``: ignore types, also when candidate
+pairs are formed."""
+EXCLUDED = 1e4
+"""A penalty that no logit outweighs."""
 
 
-def violations(
+def type_penalties(
     posts: Sequence[Post],
     pairs: Sequence[Sequence[tuple[str, str]]],
     bank: RelationBank,
     schema: RelationSchema,
-    order: DirectionMode,
+    mode: DirectionMode,
     *,
     penalty: float = 1.0,
     hard: bool = False,
 ) -> list[Tensor]:
-    """What being at odds with its arguments' types costs each column's relation.
+    """Compute what disallowed types cost each logit.
 
     Args:
-        posts: Typed posts.
-        pairs: For each post its ``Q`` ordered pairs, as argument ids.
-        bank, schema: Of the relations.
-        order: Which columns there are; see :func:`rukh.modeling.directions.merge_directions`.
-        penalty: What a disallowed type costs, times how sure it is.
-        hard: Whether a given type that is not allowed costs :data:`SHUT` instead.
+        posts: Posts whose arguments have types.
+        pairs: For each post its ``Q`` pairs of argument ids, head first.
+        bank, schema: The relations.
+        mode: Determines the ``C`` columns, see :func:`rukh.modeling.directions.num_columns`.
+        penalty: Cost of a disallowed type, multiplied by the tagger's confidence if it was predicted.
+        hard: Whether a disallowed type that was given costs :data:`EXCLUDED` instead.
 
     Returns:
-        For each post ``(Q, C)``: the costs of head and tail together; 0 for NOTA, for allowed and
-        for unknown types.
+        For each post ``(Q, C)``, the sum of the costs of head and tail, to be subtracted from the
+        logits; 0 for NOTA, for allowed types and for unknown types.
     """
-    by_name = {relation.name: relation for relation in schema.relations}
-    relations = [by_name[name] for name in bank.names]
-    turned = [r for r, back in zip(relations, bank.reverse.tolist(), strict=True) if back < 0]
-    heads = [(), *(r.head for r in relations)]
-    tails = [(), *(r.tail for r in relations)]
-    if order == "joint":
-        heads, tails = heads + [r.tail for r in turned], tails + [r.head for r in turned]
-    known: dict[tuple[bool, str], Tensor] = {}
+    relations = [schema.relation(name) for name in bank.names]
+    allowed_heads = [(), *(relation.head for relation in relations)]
+    allowed_tails = [(), *(relation.tail for relation in relations)]
+    if mode == "joint":
+        reverse = bank.reverse.tolist()
+        one_way = [r for r, index in zip(relations, reverse, strict=True) if index < 0]
+        allowed_heads += [relation.tail for relation in one_way]
+        allowed_tails += [relation.head for relation in one_way]
+    disallowed: dict[tuple[bool, str], Tensor] = {}
 
-    def at_odds(argument: Argument, head: bool) -> Tensor:
+    def costs(argument: Argument, is_head: bool) -> Tensor:
         if argument.type is None:
-            return torch.zeros(len(heads))
-        key = head, argument.type
-        if key not in known:
-            lists = heads if head else tails
-            known[key] = torch.tensor([bool(a) and argument.type not in a for a in lists]).float()
-        sure = argument.type_confidence if isinstance(argument, TextEntity) else None
-        if sure is None:
-            return known[key] * (SHUT if hard else penalty)
-        return known[key] * sure * penalty
+            return torch.zeros(len(allowed_heads))
+        key = is_head, argument.type
+        if key not in disallowed:
+            allowed = allowed_heads if is_head else allowed_tails
+            mask = [bool(types) and argument.type not in types for types in allowed]
+            disallowed[key] = torch.tensor(mask, dtype=torch.float32)
+        confidence = argument.type_confidence if isinstance(argument, TextEntity) else None
+        if confidence is None:
+            return disallowed[key] * (EXCLUDED if hard else penalty)
+        return disallowed[key] * confidence * penalty
 
     out = []
-    for post, asked in zip(posts, pairs, strict=True):
-        argument = {one.id: one for one in post.arguments}
-        rows = [at_odds(argument[h], True) + at_odds(argument[t], False) for h, t in asked]
-        out.append(torch.stack(rows) if rows else torch.zeros(0, len(heads)))
+    for post, post_pairs in zip(posts, pairs, strict=True):
+        by_id = {argument.id: argument for argument in post.arguments}
+        rows = [costs(by_id[head], True) + costs(by_id[tail], False) for head, tail in post_pairs]
+        out.append(torch.stack(rows) if rows else torch.zeros(0, len(allowed_heads)))
     return out

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from rukh.cli import options
-from rukh.cli.logs import print_status
 
 
 def audit(

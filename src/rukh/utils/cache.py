@@ -43,6 +43,7 @@ class DiskCache:
         max_entries: How many entries to keep; the oldest are removed first.
 
     Example:
+        >>> import tempfile
         >>> cache = DiskCache(Path(tempfile.mkdtemp()) / "cache.sqlite")
         >>> cache.put_many({"a": b"1"})
         >>> cache.get_many(["a", "b"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -107,7 +106,7 @@ class Assets(NamedTuple):
 
 
 def find_assets() -> Assets:
-    """The images in ``$RUKH_STAMPS``, those that ``make probe-assets`` fetched, or the installed ones.
+    """The images in ``$RUKH_STAMPS``, fetched by ``make probe-assets``, or installed by Debian.
 
     Raises:
         InputError: They are not there; says what fetches them.
@@ -117,17 +116,17 @@ def find_assets() -> Assets:
     stamps = ["", "stamps", "usr/share/tuxpaint/stamps"]
     fonts = ["NotoColorEmoji.ttf", "usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"]
     system = Path("/")
-    found = [
+    folders = [
         *(home / name for home in homes for name in stamps),
         *([] if own else [system / stamps[-1]]),
     ]
-    folder = next((path for path in found if (path / "animals").is_dir()), None)
+    folder = next((path for path in folders if (path / "animals").is_dir()), None)
     files = [*(home / name for home in homes for name in fonts), system / fonts[-1]]
     font = next((path for path in files if path.is_file()), None)
     if folder is None or font is None:
         what = "stamps (tuxpaint-stamps-default)" if folder is None else "NotoColorEmoji.ttf"
         raise InputError(
-            f"the probe's pictures are not there: no {what}",
+            f"the probe's images are missing: no {what}",
             where=str(homes[0]),
             fix="run: make probe-assets, or set RUKH_STAMPS to a folder that holds them",
         )
@@ -170,23 +169,25 @@ def groups(assets: Assets, name: str) -> list[list[Cutout]]:
     return out
 
 
-def split_of(found: list[list[Cutout]], split: Split) -> list[Cutout]:
+def split_of(groups_of_subject: list[list[Cutout]], split: Split) -> list[Cutout]:
     """Of a subject's groups 60 % train, 20 % val, 20 % test, in an order that a hash decides."""
-    ordered = sorted(found, key=lambda g: hashlib.sha256(f"probe {g[0].name}".encode()).digest())
+    ordered = sorted(
+        groups_of_subject, key=lambda g: hashlib.sha256(f"probe {g[0].name}".encode()).digest()
+    )
     first, second = round(0.6 * len(ordered)), round(0.8 * len(ordered))
     part = {"train": ordered[:first], "val": ordered[first:second], "test": ordered[second:]}
     return [cutout for group in part[split] for cutout in group]
 
 
 def _stamps(folder: Path, patterns: str) -> list[str]:
-    found: set[str] = set()
+    names: set[str] = set()
     for pattern in patterns.split():
         if pattern.startswith("-"):
-            found = {name for name in found if not Path(name).with_suffix("").match(pattern[1:])}
+            names = {name for name in names if not Path(name).with_suffix("").match(pattern[1:])}
         else:
-            found |= {p.relative_to(folder).as_posix() for p in folder.glob(f"{pattern}.png")}
+            names |= {p.relative_to(folder).as_posix() for p in folder.glob(f"{pattern}.png")}
     # Mirror images and numbered copies of what is there anyway are left out.
-    return sorted(name for name in found if "_mirror" not in name)
+    return sorted(name for name in names if "_mirror" not in name)
 
 
 def _toned(glyph: str, tone: str) -> str:
@@ -213,9 +214,3 @@ def _load(assets: Assets, name: str) -> Image.Image:
     scale = SIDE / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.LANCZOS)
-
-
-def describe(assets: Assets) -> Iterator[tuple[str, int]]:
-    """How many cut-outs each subject has."""
-    for name in SUBJECTS:
-        yield name, len(groups(assets, name))

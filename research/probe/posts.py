@@ -93,7 +93,7 @@ class Probe:
             yield getattr(self, f"_{track}")(number, self._random(track, number))
 
     def _random(self, what: str, number: int) -> np.random.Generator:
-        parts = [(*TRACKS, AGREES, "pictures").index(what), SPLITS.index(self.split), number]
+        parts = [(*TRACKS, AGREES, "images").index(what), SPLITS.index(self.split), number]
         return np.random.default_rng([self.seed, *parts])
 
     def _cutout(self, random: np.random.Generator, subject: str) -> Cutout:
@@ -106,7 +106,7 @@ class Probe:
         """The image of the post ``number`` of ``whole_image``, and its subject."""
         if number in self._images:
             return self._images[number]
-        random = self._random("pictures", number)
+        random = self._random("images", number)
         subject = texts.pick(random, list(RELATIONS))
         # Things that no relation covers may appear in any image.
         things = [

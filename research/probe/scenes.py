@@ -66,7 +66,7 @@ def compose(
 
     Args:
         size: Width and height in pixels.
-        things: What lies where; each is turned a little, perhaps mirrored, made lighter or darker,
+        things: What lies where; each is rotated a little, perhaps mirrored, made lighter or darker,
             and fitted into its frame.
 
     Returns:
@@ -79,19 +79,19 @@ def compose(
     for image, frame in things:
         if random.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        turned = image.rotate(
+        rotated = image.rotate(
             random.uniform(-12, 12), Image.Resampling.BICUBIC, expand=True, fillcolor=(0, 0, 0, 0)
         )
-        turned = turned.crop(turned.getchannel("A").point([0] * 32 + [255] * 224).getbbox())
-        alpha = turned.getchannel("A")
-        turned = ImageEnhance.Brightness(turned).enhance(random.uniform(0.85, 1.15))
-        turned = ImageEnhance.Color(turned).enhance(random.uniform(0.75, 1.2))
-        turned.putalpha(alpha)
+        rotated = rotated.crop(rotated.getchannel("A").point([0] * 32 + [255] * 224).getbbox())
+        alpha = rotated.getchannel("A")
+        rotated = ImageEnhance.Brightness(rotated).enhance(random.uniform(0.85, 1.15))
+        rotated = ImageEnhance.Color(rotated).enhance(random.uniform(0.75, 1.2))
+        rotated.putalpha(alpha)
         left, top = frame[0] * size[0], frame[1] * size[1]
         room = (frame[2] - frame[0]) * size[0], (frame[3] - frame[1]) * size[1]
-        scale = min(room[0] / turned.width, room[1] / turned.height)
-        width, height = (max(4, int(side * scale)) for side in turned.size)
-        fitted = turned.resize((width, height), Image.Resampling.BICUBIC)
+        scale = min(room[0] / rotated.width, room[1] / rotated.height)
+        width, height = (max(4, int(side * scale)) for side in rotated.size)
+        fitted = rotated.resize((width, height), Image.Resampling.BICUBIC)
         x, y = int(left + (room[0] - width) / 2), int(top + (room[1] - height) / 2)
         x, y = min(max(0, x), size[0] - width), min(max(0, y), size[1] - height)
         scene.paste(fitted, (x, y), fitted)

@@ -31,6 +31,7 @@ from research.probe.posts import (
 from rukh.extractor import Extractor
 from rukh.records import Box, Pair, Post, both_orders
 from rukh.schema.schema import RelationSchema
+from rukh.utils.markdown import markdown_table, percent
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
@@ -229,20 +230,13 @@ def table(figures: Mapping[str, Any]) -> str:
         "accuracy", "accuracy_text_only", "accuracy_shuffled", "accuracy_boxes_shuffled",
         "accuracy_boxes_only", "chance",
     )  # fmt: skip
-    heads = (
-        "with picture",
-        "text only",
-        "pictures shuffled",
-        "boxes shuffled",
-        "boxes only",
-        "chance",
-    )
-    lines = [
-        "| track | " + " | ".join(heads) + " | gate | gate, shuffled |",
-        "|---" * (len(heads) + 3) + "|",
-    ]
+    header = (
+        "track", "with image", "text only", "images shuffled", "boxes shuffled", "boxes only",
+        "chance", "gate", "gate, shuffled",
+    )  # fmt: skip
+    rows = []
     for name, one in (*figures["tracks"].items(), (AGREES, figures["agreeing"])):
-        cells = [f"{100 * one[key]:.1f}" if key in one else "" for key in keys]
+        cells = [percent(one[key]) if key in one else "" for key in keys]
         gates = ["" if one[k] is None else f"{one[k]:.2f}" for k in ("gate", "gate_shuffled")]
-        lines.append("| " + " | ".join([name, *cells, *gates]) + " |")
-    return "\n".join(lines) + "\n"
+        rows.append((name, *cells, *gates))
+    return markdown_table(header, rows) + "\n"

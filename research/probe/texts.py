@@ -1,7 +1,7 @@
-"""Texts for the visual probe: names that no other split uses, and sentences that state a relation or do not.
+"""Texts for the visual probe: names that no other split uses, and sentences around them.
 
-Sentences of the tracks that the picture decides are drawn without a look at the label. Names are
-made up, and the split stands in their first syllable.
+In tracks that the image decides, sentences are drawn independently of the label. Names are made up;
+each split has its own first syllables.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def person(random: np.random.Generator, split: Split) -> str:
 def sentence(
     random: np.random.Generator, cores: tuple[str, ...], names: dict[str, str]
 ) -> tuple[str, dict[str, tuple[int, int]]]:
-    """A text around one of ``cores``, and where in it each name stands.
+    """A text around one of ``cores``, and the span of each name in it.
 
     Example:
         >>> random, names = np.random.default_rng(0), {"A": "Ada", "T": "Rex"}

@@ -48,8 +48,8 @@ class Others:
         self.foreign = list(foreign)
         self.types = sorted({a.type for post in posts for a in post.arguments if a.type})
         self.captions = list(dict.fromkeys(post.caption for post in posts if post.caption))
-        found = (post.image for post in posts)
-        self.images = list(dict.fromkeys(i for i in found if i is not None and _is_readable(i)))
+        images = dict.fromkeys(post.image for post in posts if post.image is not None)
+        self.images = [image for image in images if _is_readable(image)]
         self._readable = set(self.images)
         self.words: dict[str | None, list[tuple[str, str]]] = {}
         for post in posts:

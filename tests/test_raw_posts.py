@@ -192,7 +192,7 @@ def test_the_command_reports_detected_entities(
     # Its own model has no tagger.
     assert run("extract", posts, "--threshold", 0) == 0
     printed = capsys.readouterr()
-    assert "2 posts" in printed.err and len(printed.out.splitlines()) == 1
+    assert "triples: 2" in printed.err and len(printed.out.splitlines()) == 1
     assert run("extract", posts, "--tagger", "spcy:en") == 2
     assert "'spacy'" in capsys.readouterr().err
     assert run("evaluate", "--data", posts, "--tagger", "tagger", "--json", "-") == 0
@@ -207,7 +207,7 @@ def test_another_tagger_does_not_resume_the_output(
     original = resumable_output.ResumableOutput
 
     def recorded(path: Path, identity: Any) -> Any:
-        identities.append(json.dumps(identity, sort_keys=True))
+        identities.append(json.dumps(identity, sort_keys=True, default=str))
         return original(path, identity)
 
     monkeypatch.setattr(resumable_output, "ResumableOutput", recorded)

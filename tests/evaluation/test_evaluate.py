@@ -1,9 +1,8 @@
-"""Figures against a count by hand, over a model whose every answer is known."""
+"""Metrics of an extractor against a count by hand."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,48 +11,49 @@ import pytest
 import torch
 
 from conftest import schema_of
-from rukh import cli
-from rukh.data.readers import write
 from rukh.errors import InputError
-from rukh.evaluation.evaluate import decisions, evaluate_posts
+from rukh.evaluation.evaluate import error_analysis, evaluate_posts, predict_pairs
+from rukh.evaluation.metrics import REVERSED, OrderedDecision
 from rukh.extractor import Extractor
-from rukh.modeling.inference import PostScores
 from rukh.modeling.model import RelationModel
+from rukh.modeling.scorers import PairScores
 from rukh.records import Pair, Post
+from rukh.schema.schema import RelationSchema
 
 Make = Callable[..., RelationModel]
+CLOSED = schema_of(nota=None, relations=[r.model_dump() for r in schema_of().relations[1:]])
 
 
-class Oracle(Extractor):
-    """Answers (relation, probability) from a table instead of by its model."""
+class TableExtractor(Extractor):
+    """Takes (relation, probability) of each ordered pair from a table instead of its model."""
 
     table: dict[tuple[str, str], tuple[str, float]]
 
-    def scores(self, posts: Any, pairs: Any) -> list[PostScores]:
+    def scores(self, posts: Any, pairs: Any) -> list[PairScores[float | None]]:
         out = []
-        for post, asks in zip(posts, pairs, strict=True):
-            rows = torch.zeros(len(asks), 1 + len(self.bank.names))
-            for row, ask in zip(rows, asks, strict=True):
-                name, score = self.table[ask]
+        for post, some in zip(posts, pairs, strict=True):
+            rows = torch.zeros(len(some), 1 + len(self.bank.names))
+            for row, pair in zip(rows, some, strict=True):
+                name, score = self.table[pair]
                 row[self.bank.names.index(name) + 1] = score
                 row[0] = 1 - score
-            out.append(PostScores(rows.log(), torch.zeros(1), 0.5 if post.image else None))
+            out.append(PairScores(rows.log(), torch.zeros(1), 0.5 if post.image else None))
         return out
 
 
 def labelled(*pairs: tuple[str, str, str | None], name: str = "p", **more: Any) -> Post:
     entities = [{"id": c, "start": i, "end": i + 1, "type": "X"} for i, c in enumerate("abcd")]
-    given = [Pair(head=h, tail=t, relation=r) for h, t, r in pairs]
-    return Post(id=name, text="abcd", entities=entities, pairs=given, **more)
+    listed = [Pair(head=h, tail=t, relation=r) for h, t, r in pairs]
+    return Post(id=name, text="abcd", entities=entities, pairs=listed, **more)
 
 
-def test_figures_by_hand(tiny_model: Make) -> None:
-    oracle = Oracle(tiny_model(), threshold=0.5)
-    oracle.table = {
+def test_metrics_by_hand(tiny_model: Make) -> None:
+    extractor = TableExtractor(tiny_model(), threshold=0.5)
+    extractor.table = {
         ("a", "b"): ("works_at", 0.9), ("b", "a"): ("employs", 0.6),   # right
         ("a", "c"): ("near", 0.7), ("c", "a"): ("near", 0.2),          # gold none: false positive
-        ("b", "c"): ("near", 0.4), ("c", "b"): ("works_at", 0.8),      # forward silent; backward
-        ("c", "d"): ("lives_in", 0.3), ("d", "c"): ("lives_in", 0.1),  # gold none, silent: right
+        ("b", "c"): ("near", 0.4), ("c", "b"): ("works_at", 0.8),      # forward none; backward
+        ("c", "d"): ("lives_in", 0.3), ("d", "c"): ("lives_in", 0.1),  # gold none: right
         ("b", "d"): ("lives_in", 0.8), ("d", "b"): ("near", 0.1),      # gold near: wrong
     }  # fmt: skip
     posts = [
@@ -61,16 +61,15 @@ def test_figures_by_hand(tiny_model: Make) -> None:
         labelled(("b", "c", "employs"), ("c", "d", "none"), ("b", "d", "near"), name="q",
                  caption="dog"),
     ]  # fmt: skip
-    found = evaluate_posts(oracle, iter(posts))
-    # Forward told: works_at (right), near, lives_in; three pairs carry a relation.
+    found = evaluate_posts(extractor, iter(posts))
+    # Predicted forward: works_at (right), near, lives_in; three pairs have a relation.
     assert found["micro_precision"] == pytest.approx(1 / 3)
     assert found["micro_recall"] == pytest.approx(1 / 3)
     assert found["micro_f1"] == pytest.approx(1 / 3)
     assert found["accuracy"] == pytest.approx(2 / 5)
-    # Of both orders, (c, b) says works_at, which read from b to c is employs: right, too.
+    # Of both orders, (c, b) is works_at, which read from b to c is employs: right, too.
     assert found["micro_f1_order_free"] == pytest.approx(2 * 2 / (4 + 3))
     assert (found["pairs"], found["positives"], found["posts"]) == (5, 3, 2)
-    # (a, c) is invented; (b, d) carries near, and lives_in is told.
     assert found["mistakes"] == {
         "right": 2, "reversed": 0, "confused": 1, "missed": 0, "invented": 1,
         "invented_reversed": 0,
@@ -81,28 +80,44 @@ def test_figures_by_hand(tiny_model: Make) -> None:
     counted = ("unlabelled", "images_used", "captions_used", "images_missing", "images_broken")
     assert [found[key] for key in counted] == [1, 1, 1, 0, 0]
     json.dumps(found, allow_nan=False)
+    pairs = predict_pairs(extractor, posts)
+    assert pairs.post_ids == ["p", "p", "q", "q", "q"]
+    assert pairs.scores == pytest.approx([0.9, 0.7, 0.4, 0.3, 0.8])
+    assert pairs.correct == [True, False, False, False, False]
 
 
-def test_decisions_without_nota_are_always_told(tiny_model: Make) -> None:
-    rows = torch.tensor([[0.8, 0.05, 0.1, 0.03, 0.02]])
-    oracle = Oracle(tiny_model(), threshold=0.5)
-    assert [d.relation for d in decisions(oracle, rows)] == ["none"]
-    closed = schema_of(nota=None, relations=[r.model_dump() for r in schema_of().relations[1:]])
-    oracle = Oracle(tiny_model(), threshold=0.5, schema=closed)
-    assert [d.relation for d in decisions(oracle, rows)] == ["works_at"]
+@pytest.mark.parametrize(("schema", "expected"), [(schema_of(), "none"), (CLOSED, "works_at")])
+def test_a_schema_without_nota_ignores_the_threshold(
+    tiny_model: Make, schema: RelationSchema, expected: str
+) -> None:
+    extractor = TableExtractor(tiny_model(), threshold=0.5, schema=schema)
+    extractor.table = {("a", "b"): ("works_at", 0.1), ("b", "a"): ("near", 0.05)}
+    pairs = predict_pairs(extractor, [labelled(("a", "b", "near"))])
+    assert [decision.relation for decision in pairs.forward] == [expected]
 
 
-def test_labels_outside_the_schema_and_no_labels(tiny_model: Make) -> None:
+def test_a_known_direction_makes_the_scores_higher(tiny_model: Make) -> None:
+    model = tiny_model()
+    model.config = model.config.model_copy(update={"direction_mode": "joint"})
+    posts = [labelled(("a", "b", "lives_in"))]
+    either, directed = (predict_pairs(Extractor(model, directed=d), posts) for d in (False, True))
+    assert directed.scores[0] > either.scores[0]
+    assert directed.forward == either.forward == either.given
+
+
+def test_unknown_and_missing_labels(tiny_model: Make) -> None:
     extractor = Extractor(tiny_model())
-    with pytest.raises(InputError, match="relation 'work_at' is not .* did you mean 'works_at'"):
+    with pytest.raises(InputError, match="'work_at'.*'works_at'"):
         evaluate_posts(extractor, [labelled(("a", "b", "work_at"))])
     for posts in ([], [labelled(("a", "b", None))], [labelled()]):
-        with pytest.raises(InputError, match="no labelled pair"):
+        with pytest.raises(InputError):
             evaluate_posts(extractor, posts)
 
 
-def test_pictures_that_cannot_be_read_are_counted(tiny_model: Make, tmp_path: Path) -> None:
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+def test_unreadable_images_are_counted_and_unknown_types_warned_of(
+    tiny_model: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
     posts = [
         labelled(("a", "b", "near"), name=name, image=tmp_path / name)
         for name in ("gone.png", "broken.png", "gone.png")
@@ -110,134 +125,41 @@ def test_pictures_that_cannot_be_read_are_counted(tiny_model: Make, tmp_path: Pa
     found = evaluate_posts(Extractor(tiny_model(vision=True)), posts)
     counted = ("images_used", "images_missing", "images_broken")
     assert [found[key] for key in counted] == [0, 2, 1]
+    assert sum("'X'" in record.getMessage() for record in caplog.records) == 1
 
 
-def evaluate(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["rukh", "evaluate", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return int(stop.value.code or 0)
+def test_every_kind_of_mistake() -> None:
+    schema = RelationSchema.load("mnre")
+    peer, member = "/per/per/peer", "/per/org/member_of"
+    gold = [peer, member, member, member, member, "None", "None", "None"]
+    predicted = [peer, member, member + REVERSED, peer, "None", member, "None", member + REVERSED]
+    scores = [0.9, 0.8, 0.7, 0.6, 0.1, 0.5, 0.2, 0.65]
+    # The missed one's best relation would have been right.
+    names = [peer, member, member + REVERSED, peer, member, member, peer, member]
+    nearest = [OrderedDecision(n, s) for n, s in zip(names, scores, strict=True)]
+    found = error_analysis(gold, predicted, nearest, schema)
+    assert found["mistakes"] == {
+        "right": 2, "reversed": 1, "confused": 1, "missed": 1, "invented": 2,
+        "invented_reversed": 1,
+    }  # fmt: skip
+    assert found["relation_accuracy"] == 3 / 5
+    # Of fifteen pairs of one with a relation and one without, eleven are in the right order.
+    assert found["relation_auroc"] == pytest.approx(11 / 15)
 
 
-@pytest.fixture
-def files(tiny_model: Make, tmp_path: Path) -> list[object]:
-    tiny_model().save(tmp_path / "model", "")
-    posts = [labelled(("a", "b", "near"), ("a", "c", "none"), name=f"p{i}") for i in range(3)]
-    write(posts, tmp_path / "posts.jsonl")
-    return ["--data", tmp_path / "posts.jsonl", "--model", tmp_path / "model"]
+def test_an_inverse_in_the_reverse_direction_is_reversed() -> None:
+    best = [OrderedDecision("employs", 0.9)]
+    found = error_analysis(["works_at"], ["employs"], best, schema_of())
+    assert found["mistakes"]["reversed"] == 1
 
 
-def test_no_output_replaces_an_input(
-    files: list[object],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    ("gold", "schema", "accuracy"),
+    [("none", schema_of(), None), ("near", schema_of(), 1.0), ("near", CLOSED, 1.0)],
+)
+def test_what_is_undefined_is_none(
+    gold: str, schema: RelationSchema, accuracy: float | None
 ) -> None:
-    data = tmp_path / "posts.jsonl"
-    before = data.read_bytes()
-    for option in ("--json", "--report", "--plot"):
-        assert evaluate(monkeypatch, *files, option, data) == 2
-        assert "posts.jsonl: it is the input" in capsys.readouterr().err
-        assert evaluate(monkeypatch, *files, option, tmp_path) == 2
-        assert "it is a folder" in capsys.readouterr().err
-    assert data.read_bytes() == before
-
-
-def test_the_command_writes_json(
-    files: list[object],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    out = tmp_path / "figures.json"
-    out.write_text("old")
-    report = tmp_path / "report.md"
-    assert evaluate(monkeypatch, *files, "--json", out, "--report", report) == 0
-    said = capsys.readouterr().out
-    first = json.loads(out.read_text())
-    # Posts with the same text are one; its six pairs stay six.
-    assert f"6 pairs of {first['posts']} posts" in said and "order-free micro-F1" in said
-    assert (first["pairs"], first["positives"]) == (6, 3)
-    assert report.read_text().startswith("#")
-    assert evaluate(monkeypatch, *files, "--json", "-") == 0
-    second = json.loads(capsys.readouterr().out)
-    del first["seconds"], second["seconds"]
-    assert first == second
-    assert evaluate(monkeypatch, *files, "--limit", 1, "--json", "-") == 0
-    assert json.loads(capsys.readouterr().out)["pairs"] == 2
-
-
-def test_a_format_may_say_that_pairs_stand_from_head_to_tail(
-    tiny_model: Make,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    model = tiny_model()
-    model.config = model.config.model_copy(update={"order": "joint"})
-    model.save(tmp_path / "model", "")
-    post = labelled(("a", "b", "lives_in"))
-    post = post.model_copy(update={"entities": post.entities[:2]})  # no others in OpenNRE
-    write([post], tmp_path / "posts.jsonl")
-    write([post], tmp_path / "posts.txt", "opennre")
-
-    def sureness(name: str, *more: str) -> float:
-        files = ("--data", tmp_path / name, "--model", tmp_path / "model")
-        assert evaluate(monkeypatch, *files, "--json", "-", *more) == 0
-        found: float = json.loads(capsys.readouterr().out)["risk_coverage"][0]["threshold"]
-        return found
-
-    either = sureness("posts.jsonl")
-    given = sureness("posts.txt", "--format", "opennre")
-    assert given > either
-    assert sureness("posts.jsonl", "--direction", "given") == pytest.approx(given)
-    turned = ("--format", "opennre", "--direction", "either")
-    assert sureness("posts.txt", *turned) == pytest.approx(either)
-
-
-def test_the_command_names_an_unknown_label(
-    files: list[object],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    write([labelled(("a", "b", "neer"))], tmp_path / "posts.jsonl")
-    assert evaluate(monkeypatch, *files) == 2
-    assert "'neer'" in capsys.readouterr().err
-
-
-def test_labels_may_be_ids_and_a_closed_schema_rejects_nothing(
-    tiny_model: Make,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    tiny_model().save(tmp_path / "model", "")
-    told = {"P1": ["near", "they are close"], "P2": ["far", ""], "P3": ["far", "not close"]}
-    one = {"tokens": ["Ann", "in", "Rome"], "h": ["Ann", "", [[0]]], "t": ["Rome", "", [[2]]]}
-    (tmp_path / "pid2name.json").write_text(json.dumps(told))
-    (tmp_path / "val.json").write_text(json.dumps({"P3": [one, one], "P1": [one]}))
-    schema = tmp_path / "s.yaml"
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        ["rukh", "schema", "import", str(tmp_path / "pid2name.json"), f"--out={schema}"],
-    )
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code and "3 relations written" in capsys.readouterr().out
-    files = ["--data", tmp_path / "val.json", "--model", tmp_path / "model", "--format", "fewrel"]
-    files += ["--schema", schema, "--threshold", 1]
-    assert evaluate(monkeypatch, *files, "--json", "-") == 0
-    found = json.loads(capsys.readouterr().out)
-    rows = {row["relation"]: (row["support"], row["predicted"]) for row in found["per_relation"]}
-    assert list(rows) == ["near", "far (P2)", "far (P3)"]
-    assert [support for support, _ in rows.values()] == [1, 0, 2]
-    assert sum(predicted for _, predicted in rows.values()) == 3  # none is held back
-    assert found["accuracy"] == found["micro_f1"] and None not in found["confusion"]["labels"]
-    assert evaluate(monkeypatch, *files, "--limit", 2, "--json", "-") == 0
-    assert json.loads(capsys.readouterr().out)["pairs"] == 2
-    (tmp_path / "val.json").write_text(json.dumps({"P3": [one], "P8": [one], "P9": [one, one]}))
-    assert evaluate(monkeypatch, *files) == 2
-    said = capsys.readouterr().err
-    assert "val.json: 3 pairs carry labels outside schema 's': 'P9', 'P8'; known: " in said
+    found = error_analysis([gold], [None], [OrderedDecision("near", 0.1)], schema)
+    assert found["relation_accuracy"] == accuracy and found["relation_auroc"] is None
+    assert found["mistakes"]["invented"] == 0

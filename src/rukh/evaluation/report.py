@@ -118,7 +118,7 @@ def draw(result: Mapping[str, Any], path: str | Path, title: str = "") -> None:
     counts = np.asarray(result["confusion"]["counts"], dtype=np.int64)
     support = counts.sum(axis=1)
     used = np.flatnonzero(support + counts.sum(axis=0)).tolist()
-    rows = sorted(used, key=lambda i: -support[i])[:_MAX_PLOTTED] or [0]
+    rows = sorted(used, key=lambda i: -support[i])[:_MAX_PLOTTED]
     matrix, size = counts[np.ix_(rows, rows)], len(rows)
     names = [_shorten(_name(labels[i])) for i in rows]
     f1s = {row["relation"]: row["f1"] for row in result["per_relation"]}
@@ -127,7 +127,7 @@ def draw(result: Mapping[str, Any], path: str | Path, title: str = "") -> None:
     # Not pyplot, which would keep the figure.
     figure = Figure(figsize=(height + 4.5, height), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(size + 4, 0.35 * size + 6))
-    norm = LogNorm(vmin=1, vmax=max(10, int(matrix.max(initial=0))))
+    norm = LogNorm(vmin=1, vmax=max(10, int(matrix.max())))
     left.imshow(np.ma.masked_equal(matrix, 0), cmap="Blues", norm=norm, aspect="auto")
     for y, x in zip(*np.nonzero(matrix), strict=True):
         color = "white" if norm(matrix[y, x]) > 0.55 else "#333333"

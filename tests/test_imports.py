@@ -1,4 +1,4 @@
-"""Imports point one way, and the command line starts without anything heavy."""
+"""The contracts between the rooms of the package, and what keeps the command line fast."""
 
 from __future__ import annotations
 
@@ -10,114 +10,84 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "rukh"
+BASE = {"errors", "utils"}
+NAMES = BASE | {"records", "registry", "hub"}
+MODELS = NAMES | {"schema", "modeling", "arguments"}
+EVALUATION = MODELS | {"extractor", "evaluation"}
 
-# Data flows down this list: a module may import those above it, and those of its own line.
-LAYERS = """
-errors
-files
-registry
-records
-entity_types
-descriptions
-schema
-config
-readers templates
-schema_import
-images
-npm_package known_weights
-weights pretrained
-tensor_cache vector_store
-encoders
-batching
-windows
-confusability
-endpoint endpoint_config
-describe
-review
-schema_lint
-schema_map
-features
-markers
-inputs
-pair
-index
-bank
-orders
-answers
-memory
-relation
-losses
-tagging hf_tagger spacy_tagger detection hf_detector tfjs_graph centernet
-tagger_evaluation
-model
-checkpoints
-metrics reliability
-mistakes candidates
-scoring triples journal calibration folds type_constraints
-extraction
-evaluation report few_shot
-training training_banks distillation corpus
-augmentation
-model_card
-language_model
-language_teacher tagger_training relation_training
-studies
-commands
-cli
-"""
-RANK = {
-    name: rank for rank, line in enumerate(LAYERS.strip().splitlines()) for name in line.split()
+# Which rooms a room may import. utils may import errors only, so that it works everywhere.
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "utils": {"errors"},
+    "records": {"errors"},
+    "config": BASE | {"records"},
+    "registry": BASE | {"records"},
+    "hub": BASE | {"records"},
+    "data": NAMES | {"schema"},
+    "schema": BASE | {"records", "hub"},
+    "llm": BASE | {"records", "hub", "config", "schema"},
+    "audit": BASE | {"records", "data"},
+    "modeling": NAMES | {"schema"},
+    "arguments": NAMES | {"schema", "modeling"},
+    "extractor": MODELS,
+    "evaluation": EVALUATION,
+    "training": EVALUATION | {"config", "data"},
 }
+ANY = {"cli", "__init__"}  # the command line, and rukh itself with its lazy names
+MODULES = {path.relative_to(SOURCE).as_posix(): path for path in sorted(SOURCE.rglob("*.py"))}
 
 
-def layer(module: str) -> str:
-    """``rukh.data.mnre`` stands in the layer ``readers``."""
-    return module.split(".")[1]
+def room(path: str) -> str:
+    """The room of a file: its folder, or the name of a module outside of folders."""
+    return path.partition("/")[0].removesuffix(".py")
 
 
-def imports(source: str) -> list[str]:
-    """The rukh modules that a file imports, those inside its functions too."""
-    found = []
+def imported_rooms(source: str) -> set[str]:
+    """The rooms that a module imports, also inside its functions."""
+    names: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "absolute imports only"
-            if node.module == "rukh":
-                found += [f"rukh.{alias.name}" for alias in node.names]
-            else:
-                found.append(node.module or "")
-    # rukh itself holds nothing but its version and names that resolve later.
-    return [name for name in found if name.startswith("rukh.") and name != "rukh.__version__"]
+            module = node.module or ""
+            names += [f"rukh.{a.name}" for a in node.names] if module == "rukh" else [module]
+    assert not [name for name in names if name.startswith("research")]
+    return {name.split(".")[1] for name in names if name.startswith("rukh.")} - {"__version__"}
 
 
-def upward(module: str, source: str) -> list[str]:
-    """The imports of a module that point up."""
-    return [name for name in imports(source) if RANK[layer(name)] > RANK[layer(module)]]
+@pytest.mark.parametrize("path", MODULES)
+def test_a_room_imports_only_the_rooms_that_it_may(path: str) -> None:
+    here = room(path)
+    if here not in ANY:
+        others = imported_rooms(MODULES[path].read_text(encoding="utf-8")) - {here}
+        assert others <= ROOMS.get(here, set())
 
 
-MODULES = {
-    ".".join(("rukh", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(
-        ".__init__"
-    ): path
-    for path in sorted(SOURCE.rglob("*.py"))
-    if path != SOURCE / "__init__.py"
-}
+def test_the_contracts_have_no_cycles() -> None:
+    order: list[str] = []
+    while len(order) < len(ROOMS):
+        ready = [r for r in ROOMS if r not in order and ROOMS[r] - {r} <= {*order}]
+        assert ready, f"a cycle among {ROOMS.keys() - {*order}}"
+        order += ready
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_point_one_way(module: str) -> None:
-    assert layer(module) in RANK, f"give {module} its place in LAYERS"
-    assert not upward(module, MODULES[module].read_text(encoding="utf-8"))
+def test_lazy_imports_are_found() -> None:
+    lazy = "def f():\n    from rukh.extractor import Extractor\n    import rukh.utils.files\n"
+    assert imported_rooms(lazy) == {"extractor", "utils"}
+    assert imported_rooms("from rukh import hub, __version__") == {"hub"}
 
 
-def test_an_import_that_points_up_is_seen() -> None:
-    lazily = "def f():\n    from rukh.extractor import Extractor\n    import rukh.errors\n"
-    assert upward("rukh.records", lazily) == ["rukh.extractor"]
-    assert upward("rukh.cli", lazily) == []
-    assert upward("rukh.utils.files", "from rukh import schema, __version__") == [
-        "rukh.schema.schema"
-    ]
+def test_the_package_is_small_and_every_room_says_what_it_is() -> None:
+    entries = {room(path) for path in MODULES} - {"__init__", "pretrained"}
+    assert len(entries) <= 16
+    assert entries == {*ROOMS, "cli"}
+    for path, file in MODULES.items():
+        text = file.read_text(encoding="utf-8")
+        assert text.count("\n") <= 450, path
+        assert ast.get_docstring(ast.parse(text)), path
+        if path.endswith("/__init__.py") and room(path) != "cli":
+            assert not imported_rooms(text), path
 
 
 @pytest.mark.parametrize("start", ["import rukh.cli", "import rukh.cli.weights"])

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from rukh.cli import options
 from rukh.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from rukh.records import Post
-
-logger = logging.getLogger(__name__)
 
 app = typer.Typer(no_args_is_help=True, help="Check, convert, compose and encode data files.")
 
@@ -64,7 +56,6 @@ def convert(
 ) -> None:
     """Convert a data file to another format; token offsets become character offsets, and back."""
     from rukh.data.captions import read_captions
-    from rukh.data.more import boxes_elsewhere
     from rukh.data.readers import read, write
     from rukh.utils.files import check_outputs
     from rukh.utils.progress import progress_bar
@@ -72,25 +63,8 @@ def convert(
     check_outputs([out], file, captions, boxes)
     texts = None if captions is None else read_captions(captions)
     posts = read(file, format, images=images, captions=texts, boxes=boxes)
-    total = separate_boxes = 0
-
-    def count(posts: Iterable[Post]) -> Iterator[Post]:
-        nonlocal total, separate_boxes
-        for post in posts:
-            total += 1
-            separate_boxes += boxes_elsewhere(post) if to == "more" else 0
-            yield post
-
-    write(count(progress_bar(posts, unit="post", delay=2)), out, to)
+    total = write(progress_bar(posts, unit="post", delay=2), out, to)
     typer.echo(f"{total:,} posts written to {out}")
-    if separate_boxes:
-        logger.warning(
-            "%s lacks the boxes of %d objects: read it with the input's dictionary as --boxes, or "
-            "copy that to ent_%s_dict.json or .pth beside the file",
-            out,
-            separate_boxes,
-            out.stem,
-        )
 
 
 @app.command()

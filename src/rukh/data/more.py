@@ -8,9 +8,10 @@ numbers in ``t.pos``, as strings. ``caption_dict.json``, ``{img_id: {object: lab
 
 from __future__ import annotations
 
+import logging
 import math
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +22,8 @@ from rukh.data.tokens import Tokens
 from rukh.errors import InputError
 from rukh.records import Argument, Box, Post, VisualObject
 from rukh.utils.files import read_json
+
+logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-3
 """How far a box may reach outside the image before it is an error; it is clipped to the image."""
@@ -39,6 +42,7 @@ class MoreFormat(MnreFormat):
         super().__init__(source)
         self._boxes: dict[str, Any] | None = None
         self._labels: dict[str, Any] = {}
+        self._without_box = 0
 
     def read(self, stream: IO[bytes]) -> Iterator[tuple[int, Post | InputError]]:
         """See :meth:`rukh.data.format.Format.read`. Raises InputError for a bad dictionary."""
@@ -82,6 +86,18 @@ class MoreFormat(MnreFormat):
             )
         return to_corners(boxes[name], f"box of {name} in {image}")
 
+    def write(self, posts: Iterable[Post], stream: IO[bytes]) -> None:
+        """See :meth:`rukh.data.format.Format.write`. Logs a warning if boxes are not written."""
+        super().write(posts, stream)
+        if self._without_box:
+            logger.warning(
+                "%s lacks the boxes of %d objects: read it with the input's dictionary as --boxes, "
+                "or copy that to ent_%s_dict.json or .pth beside the file",
+                self.source.path,
+                self._without_box,
+                self.source.path.stem,
+            )
+
     def dump_argument(self, argument: Argument, post: Post, tokens: Tokens) -> dict[str, Any]:
         """See :meth:`rukh.data.pair_format.PairFormat.dump_argument`."""
         if not isinstance(argument, VisualObject):
@@ -94,17 +110,9 @@ class MoreFormat(MnreFormat):
             position = [str(v) for v in ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)]
             number = post.objects.index(argument)
             fields = {"name": f"[OBJ{number}]", "pos": position} | fields
+        elif fields.get("pos") is None:
+            self._without_box += 1
         return {key: value for key, value in fields.items() if (key, value) != ("name", None)}
-
-
-def boxes_elsewhere(post: Post) -> int:
-    """Count the objects that are written by name alone, so that a reader needs the dictionary.
-
-    Example:
-        >>> boxes_elsewhere(Post(id="0", text="a", objects=[{"id": "o", "box": (0, 0, 1, 1)}]))
-        0
-    """
-    return sum("name" in o.meta and o.meta.get("pos") is None for o in post.objects)
 
 
 def to_corners(values: Any, field: str) -> Box:

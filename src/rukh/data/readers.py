@@ -136,8 +136,8 @@ def is_directed(format: str) -> bool:
     return bool(getattr(resolve("readers", format), "directed", False))
 
 
-def write(posts: Iterable[Post], path: str | Path, format: str = "jsonl") -> None:
-    """Write posts to a file. The file appears only when it is complete.
+def write(posts: Iterable[Post], path: str | Path, format: str = "jsonl") -> int:
+    """Write posts to a file, which appears only when it is complete; return how many there were.
 
     Raises:
         InputError: The format is unknown or cannot hold a post, or the file cannot be written.
@@ -146,5 +146,14 @@ def write(posts: Iterable[Post], path: str | Path, format: str = "jsonl") -> Non
     writer: Format = resolve("readers", format)(Source(path))
     if path.exists() and not path.is_file():
         raise InputError("cannot write: not a regular file", where=str(path))
+    total = 0
+
+    def counted() -> Iterator[Post]:
+        nonlocal total
+        for post in posts:
+            yield post
+            total += 1
+
     with atomic_open(path, "wb") as stream:
-        writer.write(posts, stream)
+        writer.write(counted(), stream)
+    return total

@@ -96,7 +96,7 @@ def run(
         if name not in config.cells:
             raise InputError(f"no cell named {name!r}", fix=suggestion(name, list(config.cells)))
     cells = [
-        (name, seed, _cell_config(config, name, seed, finished))
+        (name, seed, cell_config(config, name, seed, finished))
         for name in config.cells
         for seed in config.seeds
     ]
@@ -124,7 +124,7 @@ def _file(config: AblationConfig, cell: str, seed: int) -> Path:
     return config.results / f"{cell}-{seed}.json"
 
 
-def _cell_config(
+def cell_config(
     config: AblationConfig, cell: str, seed: int, finished: bool
 ) -> RelationTrainingConfig:
     changes = [*config.changes, *config.cells[cell], f"training.seed={seed}"]

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ from rukh.cli.data import app as data_app
 from rukh.data.readers import read
 from rukh.errors import InputError
 from rukh.modeling.regions import box_relation
-from rukh.records import Pair, Post, TextEntity, Triple, VisualObject
+from rukh.records import Pair, Post, TextEntity, Triple, VisualObject, to_mention
 from rukh.schema.schema import RelationSchema
 
 SCHEMA = RelationSchema.load("probe")
@@ -262,6 +263,11 @@ def test_without_its_picture_a_post_has_no_boxes() -> None:
     assert probe.boxes_only(things(1, 3)).objects == things(1, 3).objects
 
 
+def triple(post: Post, pair: Pair, relation: str, **more: Any) -> Triple:
+    head, tail = (to_mention(post.argument(one), post.text) for one in (pair.head, pair.tail))
+    return Triple(post_id=post.id, head=head, tail=tail, relation=relation, score=1.0, **more)
+
+
 class Looker:
     """Answers by the picture's number: right wherever a post has its own."""
 
@@ -272,10 +278,9 @@ class Looker:
             odd = bool(post.image and post.image[0] % 2)  # type: ignore[index]
             there, back = ("left_of", "right_of") if odd else ("above", "below")
             yield [
-                Triple(post_id=post.id, head=p.head, tail=p.tail, score=1.0, gate=0.5,
-                       relation=there if p.head == "o0" else back)
+                triple(post, p, there if p.head == "o0" else back, gate=0.5)
                 for p in post.pairs or ()
-            ]  # fmt: skip
+            ]
 
 
 def test_a_pair_is_right_only_both_ways() -> None:
@@ -329,10 +334,7 @@ def test_the_study_asks_every_track_and_prints_a_table(
             for post in posts:
                 names = " ".join(post.text[e.start : e.end] for e in post.entities)
                 assert any(word.startswith(onsets) for word in names.split())
-                yield [
-                    Triple(post_id=post.id, head=p.head, tail=p.tail, score=1.0, relation="none")
-                    for p in post.pairs or ()
-                ]
+                yield [triple(post, p, "none") for p in post.pairs or ()]
 
     monkeypatch.setattr("rukh.extractor.Extractor.from_pretrained", lambda name: Silent())
     out = tmp_path / "figures.json"

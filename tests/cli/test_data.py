@@ -1,4 +1,4 @@
-"""``rukh data``: check, convert, compose, features, spec."""
+"""``rukh data``: check, convert, compose, spec."""
 
 from __future__ import annotations
 
@@ -132,30 +132,6 @@ def test_compose_writes_posts_and_their_schema(data: Callable[..., Any], tmp_pat
     assert RelationSchema.load(tmp_path / "out" / "schema.yaml").labels == ("none", "built by")
     (tmp_path / "out" / "notes.txt").touch()
     assert data("compose", tmp_path / "t.yaml", "--out", tmp_path / "out").code == 2
-
-
-def test_features_are_encoded_once(
-    data: Callable[..., Any], tmp_path: Path, tiny_vision: str, cache: Path
-) -> None:
-    from PIL import Image
-
-    names = ("a.png", "b.png", "same.png", "gone.png", "bad.png", "empty.png")
-    for name in names[:3]:
-        Image.new("RGB", (20, 10), "red" if name != "b.png" else "blue").save(tmp_path / name)
-    (tmp_path / "bad.png").write_bytes(b"junk")
-    (tmp_path / "empty.png").write_bytes(b"")
-    lines = [json.dumps({"id": str(i), "text": "x", "image": n}) for i, n in enumerate(names * 2)]
-    (tmp_path / "posts.jsonl").write_text("\n".join([*lines, '{"id": "z", "text": "y"}']))
-    arguments = ("features", "--data", tmp_path / "posts.jsonl", "--vision", tiny_vision)
-    for computed in (2, 0):
-        done = data(*arguments, "--batch-size", 2, "--json", "-")
-        result = json.loads(done.out)
-        assert done.code == 0 and result["images"] == 6 and result["computed"] == computed
-        assert result["missing"] == 1
-        assert [Path(name).name for name in result["broken"]] == ["bad.png", "empty.png"]
-        assert done.err.count("warning: ") == 3
-    (tmp_path / "posts.jsonl").write_text(lines[3])
-    assert data(*arguments).code == 2
 
 
 def test_spec_prints_the_json_schema(data: Callable[..., Any]) -> None:

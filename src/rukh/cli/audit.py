@@ -47,20 +47,23 @@ def audit(
     import sys
 
     from rukh.audit.audit import audit as run
-    from rukh.audit.inputs import parse_aux, parse_named
+    from rukh.audit.inputs import KEYINGS, AuxFile
     from rukh.audit.report import to_html, to_markdown
     from rukh.utils.files import atomic_open, check_outputs, write_json
 
-    others = [parse_named(text, "--other") for text in other or ()]
-    files = [parse_aux(text) for text in aux or ()]
-    check_outputs(
-        (json, report), data, boxes, *(file.path for file in files), *(path for _, path in others)
-    )
+    others = [_parse_named(text, "--other") for text in other or ()]
+    files = []
+    for name, path in (_parse_named(text, "--aux") for text in aux or ()):
+        file, _, keying = str(path).rpartition(":")
+        named = keying in KEYINGS and not path.exists()
+        files.append(AuxFile(name, Path(file), keying) if named else AuxFile(name, path))
+    inputs = [file.path for file in files] + [path for _, path in others]
+    check_outputs((json, report), data, boxes, *inputs)
     result = run(
         data,
         format,
         aux=files,
-        others=[(name, Path(path)) for name, path in others],
+        others=others,
         nota=nota,
         boxes=boxes,
         folds=folds,
@@ -74,3 +77,12 @@ def audit(
     if report is not None:
         with atomic_open(report) as stream:
             stream.write(to_html(result, shlex.join(["rukh", *sys.argv[1:]])))
+
+
+def _parse_named(text: str, option: str) -> tuple[str, Path]:
+    from rukh.errors import InputError
+
+    name, _, path = text.partition("=")
+    if not (name and path):
+        raise InputError(f"{text!r} is not NAME=FILE", field=option, fix="write, say, a=a.json")
+    return name, Path(path)

@@ -1,4 +1,4 @@
-"""``rukh data``: check, convert, compose and encode data files."""
+"""``rukh data``: check, convert and compose data files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from rukh.cli import options
 from rukh.errors import InputError
 
-app = typer.Typer(no_args_is_help=True, help="Check, convert, compose and encode data files.")
+app = typer.Typer(no_args_is_help=True, help="Check, convert and compose data files.")
 
 
 @app.command()
@@ -87,58 +87,6 @@ def compose(
         write(posts, part / "posts.jsonl")
         (part / "schema.yaml").write_text(config.as_schema().to_yaml(), encoding="utf-8")
     typer.echo(f"{len(posts):,} posts of {len(config.relations):,} relations written to {out}")
-
-
-@app.command()
-def features(
-    data: Annotated[Path, typer.Option(help="Posts with images.")],
-    vision: Annotated[
-        str, typer.Option(help="A vision encoder that `rukh weights list` shows, or a folder.")
-    ] = "efficientnet-lite0",
-    size: Annotated[
-        int | None,
-        typer.Option(min=32, max=1024, help="Image size in pixels; by default as in pretraining."),
-    ] = None,
-    intermediate_features: Annotated[
-        bool,
-        typer.Option(
-            "--intermediate-features", help="For models with `pair.intermediate_features`."
-        ),
-    ] = False,
-    format: options.Format = "jsonl",
-    images: options.Images = None,
-    boxes: options.Boxes = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 2,
-    json: options.Json = None,
-) -> None:
-    """Encode images once, for training, evaluation and extraction. The same command resumes."""
-    from rukh.data.readers import read
-    from rukh.hub import cache_folder
-    from rukh.modeling.image_features import FeatureCache
-    from rukh.modeling.vision_encoder import load_vision_encoder
-    from rukh.utils.files import write_json
-
-    posts = read(data, format, images=images, boxes=boxes)
-    paths = list(dict.fromkeys(post.image for post in posts if post.image is not None))
-    encoder = load_vision_encoder(vision, size=size, intermediate_features=intermediate_features)
-    cache = FeatureCache(cache_folder() / "features", encoder, batch_size=batch_size)
-    computed = cache.fill(paths)
-    if str(json) != "-":
-        typer.echo(
-            f"{len(paths):,} images: {computed:,} encoded, {len(cache.missing):,} missing, "
-            f"{len(cache.broken):,} broken, the others cached in {cache.folder}"
-        )
-    if json is not None:
-        report = {
-            "images": len(paths),
-            "computed": computed,
-            "missing": len(cache.missing),
-            "broken": dict(sorted(cache.broken.items())),
-            "folder": str(cache.folder),
-        }
-        write_json(report, json)
-    if paths and len(cache.missing) + len(cache.broken) == len(paths):
-        raise InputError("no image can be read", where=str(data))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""``rukh schema``: check schemas, draw them, and import catalogues of relations."""
+"""``rukh schema``: check schemas and import catalogues of relations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_PER_RULE = 100
 ENCODER = "all-MiniLM-L6-v2"
 """The text encoder of most shipped models."""
 
-app = typer.Typer(no_args_is_help=True, help="Check, draw and import schemas.")
+app = typer.Typer(no_args_is_help=True, help="Check and import schemas.")
 
 
 def load_embedder(name: str | None) -> tuple[Embed, Callable[[str], int]]:
@@ -81,29 +81,6 @@ def lint(
         write_json(summary | {"findings": rows}, json)
     if errors:
         raise typer.Exit(1)
-
-
-@app.command("map")
-def map_(
-    schema: Annotated[str, typer.Argument(help="A YAML file, or a shipped schema's name.")],
-    out: Annotated[Path, typer.Option(help="A .png, .svg or .json file to write.")],
-    encoder: options.Encoder = None,
-) -> None:
-    """Draw the relations in the encoder's space, and list the most similar ones of each."""
-    from rukh.schema.map import FORMATS, save, schema_map
-    from rukh.schema.schema import RelationSchema
-    from rukh.utils.files import check_outputs
-
-    if out.suffix.lower() not in FORMATS:
-        endings = ", ".join(FORMATS)
-        raise InputError(f"{out.name!r} does not end in {endings}", where=str(out), field="--out")
-    check_outputs([out])
-    data = schema_map(RelationSchema.load(schema), load_embedder(encoder)[0])
-    save(data, out)
-    for relation in data["relations"]:
-        nearest = ", ".join(f"{n['name']} {n['cosine']:.2f}" for n in relation["nearest"])
-        typer.echo(f"{relation['name']}: {nearest}")
-    typer.echo(f"map written to {out}")
 
 
 @app.command("import")

@@ -1,4 +1,4 @@
-"""Tests of relation similarity and of the map that is drawn from it."""
+"""The map of a schema's relations."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from research.schema_map.__main__ import app
+from research.schema_map.study import project, save, schema_map
 from typer.testing import CliRunner
 
-from rukh.cli.schema import app
 from rukh.errors import InputError, MissingDependency
-from rukh.schema.map import project, save, schema_map
 from rukh.schema.schema import RelationSchema
-from rukh.schema.similarity import embed_schema
 
 VECTORS = {
     "north": (0.0, 1.0, 0.0),
@@ -61,20 +60,6 @@ def test_projection_of_few_or_equal_points(points: list[list[float]]) -> None:
     assert explained == 1.0
 
 
-def test_nearest_relations() -> None:
-    table = embed_schema(schema(), embed)
-    assert [relation.name for relation in table.relations] == ["n", "n2", SPECIAL, "alone"]
-    # A relation without descriptions is represented by the words of its label.
-    assert table.texts[-1] == "alone" and table.owner.tolist() == [0, 1, 1, 2, 3]
-    assert np.linalg.norm(table.centroids, axis=1) == pytest.approx(1)
-    first, *others = table.nearest(0, 3)
-    assert (first.name, first.texts) == ("n2", ("north", "also north"))
-    assert first.closest == pytest.approx(0.99) and first.cosine < first.closest
-    assert {other.cosine for other in others} == {0.0}
-    # A relation with the same types comes before one with a higher cosine.
-    assert embed_schema(schema("B"), embed).nearest(2, 1)[0].name == "n2"
-
-
 def test_save(tmp_path: Path) -> None:
     data = schema_map(schema(), embed)
     for ending in ("json", "svg", "png"):
@@ -102,8 +87,8 @@ def test_missing_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_command(tmp_path: Path, tiny_text: str) -> None:
     out = tmp_path / "map.json"
-    result = CliRunner().invoke(app, ["map", "mnre", "--out", str(out), "--encoder", tiny_text])
+    result = CliRunner().invoke(app, ["mnre", "--out", str(out), "--encoder", tiny_text])
     assert result.exit_code == 0, result.output
     assert len(json.loads(out.read_text())["relations"]) == 22
-    result = CliRunner().invoke(app, ["map", "mnre", "--out", "map.gif"])
+    result = CliRunner().invoke(app, ["mnre", "--out", "map.gif"])
     assert isinstance(result.exception, InputError)

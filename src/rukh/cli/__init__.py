@@ -24,7 +24,7 @@ COMMANDS = {
     "evaluate": "Measure a model on labelled data.",
     "train": "Train a model from a YAML configuration.",
     "describe": "Draft the descriptions of a schema with a language model.",
-    "schema": "Check, draw and import schemas.",
+    "schema": "Check and import schemas.",
     "data": "Check, convert, compose and encode data files.",
     "audit": "Find inputs that give the labels away.",
     "weights": "List, install and fetch pretrained weights.",

@@ -133,15 +133,14 @@ def test_sources_without_a_detector(tmp_path: Path, tiny_vision: str, tiny_text:
         load_detector("yolo")
 
 
-def test_posts_without_objects_and_pairs_get_objects(posts: list[Post], tmp_path: Path) -> None:
+def test_posts_without_objects_get_objects(posts: list[Post], tmp_path: Path) -> None:
     schema = RelationSchema.load("mnre")
     bare = posts[1].model_copy(update={"id": "bare", "objects": ()})
-    with_pairs = bare.model_copy(update={"id": "pairs", "pairs": ()})
     (tmp_path / "bad.png").write_bytes(b"junk")
     broken = bare.model_copy(update={"id": "broken", "image": tmp_path / "bad.png"})
     entity = bare.entities[0].model_copy(update={"id": "o1"})
     same_id = bare.model_copy(update={"id": "same_id", "entities": (entity,)})
-    unchanged = [*posts, with_pairs, broken]
+    unchanged = [*posts, broken]
     detector = FixedDetector()
     *rest, first, second = detect_objects(
         [*unchanged, bare, same_id], detector, schema, max_objects=2

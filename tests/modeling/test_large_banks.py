@@ -45,14 +45,14 @@ def test_pairs_that_are_scored_some_at_a_time_get_the_same_answers(
     want = extractor.extract(posts, top_k=2)
     assert want
     sizes = []
-    answer = extractor.answer
+    scores = extractor.scores
 
-    def seen(some, pairs):  # type: ignore[no-untyped-def]
+    def recorded(some, pairs):  # type: ignore[no-untyped-def]
         sizes.append(sum(map(len, pairs)))
-        return answer(some, pairs)
+        return scores(some, pairs)
 
-    monkeypatch.setattr(extractor, "answer", seen)
-    monkeypatch.setattr(extraction, "CELLS", 20)
+    monkeypatch.setattr(extractor, "scores", recorded)
+    monkeypatch.setattr(extraction, "MAX_SCORES", 20)
     got = extractor.extract(posts, top_k=2)
     assert len(sizes) > len(posts) and 0 < max(sizes) <= 4
     assert [(t.post_id, t.head, t.tail, t.relation) for t in got] == [

@@ -98,14 +98,14 @@ def detect_objects(
     schema: RelationSchema,
     max_objects: int = MAX_OBJECTS,
 ) -> list[Post]:
-    """Add detected objects to the posts that have an image but neither objects nor listed pairs.
+    """Add detected objects to the posts that have an image but no objects.
 
     An image that cannot be read has no objects. Types are assigned by :func:`object_type`, and ids
     differ from those of the post's entities.
     """
     images: dict[int, Image.Image] = {}
     for i, post in enumerate(posts):
-        if post.image is not None and post.pairs is None and not post.objects:
+        if post.image is not None and not post.objects:
             try:
                 images[i] = load_image(post.image)
             except InputError:  # reported when the model reads the image

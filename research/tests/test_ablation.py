@@ -122,7 +122,7 @@ def test_all_cells_are_checked_before_the_first_is_trained(
         next(run(wrong, tmp_path))
 
 
-@pytest.mark.parametrize(("old", "new"), [("", None), ("{", "{{"), ("sees", "seees")])
+@pytest.mark.parametrize(("old", "new"), [("", None), ("{", "{{"), ('"sees"', '"seees"')])
 def test_val_is_checked_before_the_first_cell_is_trained(
     grid: AblationConfig, tmp_path: Path, old: str, new: str | None
 ) -> None:

@@ -1,0 +1,13 @@
+"""The studies' tests use the fixtures of the package's tests."""
+
+# ruff: noqa: F401
+from conftest import (
+    _own_cache,
+    encoder_folder,
+    mnre_images,
+    rukh_data,
+    tiny_model,
+    tiny_schema,
+    tiny_text,
+    tiny_vision,
+)

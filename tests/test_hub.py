@@ -128,7 +128,12 @@ def test_damage_is_noticed_after_a_successful_check(site: Path) -> None:
 def test_the_hash_is_computed_once(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_one(site)
     read: list[Path] = []
-    monkeypatch.setattr(weights, "sha256", lambda path: read.append(path) or SUM)
+
+    def sha256(path: Path) -> str:
+        read.append(path)
+        return SUM
+
+    monkeypatch.setattr(weights, "sha256", sha256)
     assert find_weights("tiny", "text") == find_weights("tiny", "text")
     assert len(read) == 1
 

@@ -38,7 +38,7 @@ def load(path: Path) -> Any:
 
 def test_a_sentence_is_a_post_of_two_entities(file: Path) -> None:
     first, *_ = read(file, "fewrel")
-    mentions = {"id": "Q2", "mentions": [[2, 3], [5]]}
+    mentions: dict[str, Any] = {"id": "Q2", "mentions": [[2, 3], [5]]}
     assert first == Post(
         id="val:P26[0]",
         text="Ann wed Bob Roy , Bob",

@@ -44,13 +44,13 @@ class PairFormat(LineFormat):
         if not isinstance(record, dict):
             raise InputError("not a record with the keys token, h, t, relation")
         relation, name = record.get("relation"), record.get("img_id")
-        whole = record.get("token") is None and isinstance(record.get("text"), str)
-        if whole:
+        by_character = record.get("token") is None and isinstance(record.get("text"), str)
+        if by_character:
             tokens = Tokens.characters(record["text"])
         else:
             tokens = Tokens.parse(record.get("token"), "token")
         arguments = [self.argument(record, role, tokens) for role in ("h", "t")]
-        used = {"text" if whole else "token", "h", "t"}
+        used = {"text" if by_character else "token", "h", "t"}
         if relation is not None:
             used.add("relation")
         image = None
@@ -66,7 +66,7 @@ class PairFormat(LineFormat):
             entities=tuple(a for a in arguments if isinstance(a, TextEntity)),
             objects=tuple(a for a in arguments if isinstance(a, VisualObject)),
             pairs=(Pair(head="h", tail="t", relation=relation),),
-            tokens=None if whole else tokens.offsets,
+            tokens=None if by_character else tokens.offsets,
             meta={key: value for key, value in record.items() if key not in used},
         )
 
@@ -90,10 +90,12 @@ class PairFormat(LineFormat):
             raise InputError("no pair, and this format has one pair a line", field="pairs")
         if isinstance(post.image, bytes):
             raise InputError("bytes, but this format names images by file", field="image")
-        whole = self.writes_text and post.tokens is None
-        tokens = Tokens.characters(post.text) if whole else Tokens.of_post(post)
+        by_character = self.writes_text and post.tokens is None
+        tokens = Tokens.characters(post.text) if by_character else Tokens.of_post(post)
         for pair in post.pairs:
-            record: dict[str, Any] = {"text": post.text} if whole else {"token": tokens.words}
+            record: dict[str, Any] = (
+                {"text": post.text} if by_character else {"token": tokens.words}
+            )
             record["h"] = self.dump_argument(post.argument(pair.head), post, tokens)
             record["t"] = self.dump_argument(post.argument(pair.tail), post, tokens)
             if post.image is not None:

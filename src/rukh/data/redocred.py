@@ -104,8 +104,8 @@ def _first_mentions(vertices: list[Any], sentences: list[Tokens]) -> list[dict[i
             raise InputError("not a list of mentions", field=f"vertexSet[{index}]")
         for i, mention in enumerate(mentions):
             number, entity = _mention(mention, index, sentences, f"vertexSet[{index}][{i}]")
-            known = first[number].get(index)
-            if known is None or (entity.start, entity.end) < (known.start, known.end):
+            other = first[number].get(index)
+            if other is None or (entity.start, entity.end) < (other.start, other.end):
                 first[number][index] = entity
     return [
         dict(sorted(here.items(), key=lambda item: (item[1].start, item[1].end, item[0])))

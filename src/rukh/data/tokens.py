@@ -81,7 +81,7 @@ class Tokens(NamedTuple):
         return [self.text[start:end] for start, end in self.offsets]
 
     def to_characters(self, span: Any, field: str) -> tuple[int, int]:
-        """Convert a span ``[first, last)`` in tokens, as it stands in a file, to characters.
+        """Convert a span ``[first, last)`` in tokens, as written in a file, to characters.
 
         Raises:
             InputError: It is not a span of these tokens, or covers only white space.
@@ -112,7 +112,7 @@ class Tokens(NamedTuple):
             raise InputError(
                 f"{argument.id!r} is a visual object, which the format cannot hold",
                 field="objects",
-                fix="write jsonl, or more if only pairs with one object occur",
+                fix="write jsonl or more",
             )
         inside = [
             index

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -27,8 +26,7 @@ from rukh.records import Post, both_orders
 from rukh.schema.schema import RelationSchema
 
 
-@dataclass
-class PairPredictions:
+class PairPredictions(NamedTuple):
     """The labelled pairs of some posts, with an extractor's predictions.
 
     Attributes:
@@ -43,19 +41,15 @@ class PairPredictions:
         counts: ``images_used, images_missing, images_broken, captions_used, unlabelled``.
     """
 
-    gold: list[str] = field(default_factory=list)
-    post_ids: list[str] = field(default_factory=list)
-    given: list[OrderedDecision] = field(default_factory=list)
-    forward: list[OrderedDecision] = field(default_factory=list)
-    backward: list[OrderedDecision] = field(default_factory=list)
-    nearest: list[OrderedDecision] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    correct: list[bool] = field(default_factory=list)
-    counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(
-            ("images_used", "images_missing", "images_broken", "captions_used", "unlabelled"), 0
-        )
-    )
+    gold: list[str]
+    post_ids: list[str]
+    given: list[OrderedDecision]
+    forward: list[OrderedDecision]
+    backward: list[OrderedDecision]
+    nearest: list[OrderedDecision]
+    scores: list[float]
+    correct: list[bool]
+    counts: dict[str, int]
 
 
 def predict_pairs(extractor: Extractor, posts: Iterable[Post]) -> PairPredictions:
@@ -66,29 +60,63 @@ def predict_pairs(extractor: Extractor, posts: Iterable[Post]) -> PairPrediction
     Raises:
         InputError: No pair has a label, or a label is unknown to the schema.
     """
-    out = PairPredictions()
-    remaining = iter(posts)
+    model, bank, nota = extractor.model, extractor.bank, extractor.schema.nota
+    keys = ("images_used", "images_missing", "images_broken", "captions_used", "unlabelled")
+    counts = dict.fromkeys(keys, 0)
     given_types: Counter[str] = Counter()
+    rows: list[tuple[str, str, OrderedDecision, OrderedDecision, OrderedDecision]] = []
+    remaining = iter(posts)
     while chunk := list(islice(remaining, CHUNK_SIZE)):
         typed = extractor.assign_types([extractor.schema.resolve_labels(post) for post in chunk])
         given_types += count_given_types(typed)
         labelled = [[p for p in post.pairs or () if p.relation is not None] for post in typed]
         scores = extractor.scores(typed, [both_orders(pairs) for pairs in labelled])
-        for post, pairs, pair_scores in zip(typed, labelled, scores, strict=True):
+        for post, pairs, (logits, _, gate) in zip(typed, labelled, scores, strict=True):
+            both = best_relations(model.probabilities(logits, bank), bank.names)
+            directed = model.probabilities(logits[::2], bank, extractor.directed)
             labels = [str(pair.relation) for pair in pairs]
-            _add_predictions(out, extractor, labels, pair_scores.logits)
-            out.post_ids += [post.id] * len(pairs)
-            out.counts["unlabelled"] += len(post.pairs or ()) - len(pairs)
-            out.counts["captions_used"] += bool(post.caption)
-            out.counts["images_used"] += pair_scores.gate is not None
+            given = best_relations(directed, bank.names)
+            post_ids = [post.id] * len(pairs)
+            rows += zip(labels, post_ids, given, both[::2], both[1::2], strict=True)
+            counts["unlabelled"] += len(post.pairs or ()) - len(pairs)
+            counts["captions_used"] += bool(post.caption)
+            counts["images_used"] += gate is not None
         if (features := extractor.features) is not None:
             images = [str(post.image) for post in chunk if post.image is not None]
-            out.counts["images_missing"] += sum(image in features.missing for image in images)
-            out.counts["images_broken"] += sum(image in features.broken for image in images)
-    if not out.gold:
+            counts["images_missing"] += sum(image in features.missing for image in images)
+            counts["images_broken"] += sum(image in features.broken for image in images)
+    if not rows:
         raise InputError("no labelled pair to evaluate on")
     extractor.warn_unknown_types(given_types)
-    return out
+
+    def accept(decisions: Iterable[OrderedDecision]) -> list[OrderedDecision]:
+        # A schema without NOTA is closed: one of its relations always holds.
+        return [
+            d if nota is None or d.score >= extractor.threshold else OrderedDecision(nota, d.score)
+            for d in decisions
+        ]
+
+    gold, names, given, forward, backward = map(list, zip(*rows, strict=True))
+    return PairPredictions(
+        gold,
+        names,
+        accept(given),
+        accept(forward),
+        accept(backward),
+        [take_better(*both, extractor.schema) for both in zip(forward, backward, strict=True)],
+        [best.score for best in given],
+        [best.relation == label for best, label in zip(given, gold, strict=True)],
+        counts,
+    )
+
+
+def best_relations(probabilities: Tensor, names: Sequence[str]) -> list[OrderedDecision]:
+    """The most probable relation of each row of ``(Q, 1 + R)``, NOTA (the first column) aside."""
+    best, index = probabilities[:, 1:].max(-1)
+    return [
+        OrderedDecision(names[k], score)
+        for score, k in zip(best.tolist(), index.tolist(), strict=True)
+    ]
 
 
 def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any]:
@@ -179,39 +207,3 @@ def error_analysis(
             else None
         ),
     }
-
-
-def _add_predictions(
-    out: PairPredictions, extractor: Extractor, labels: Sequence[str], logits: Tensor
-) -> None:
-    """Add the pairs of one post, whose logits alternate between the given and the reverse order."""
-    names, nota = extractor.bank.names, extractor.schema.nota
-
-    def accept(best: OrderedDecision) -> OrderedDecision:
-        # A schema without NOTA is closed: one of its relations always holds.
-        accepted = nota is None or best.score >= extractor.threshold
-        return best if accepted else OrderedDecision(nota, best.score)
-
-    undirected = best_relations(extractor.model.probabilities(logits, extractor.bank), names)
-    given = best_relations(
-        extractor.model.probabilities(logits[::2], extractor.bank, extractor.directed), names
-    )
-    forward, backward = undirected[::2], undirected[1::2]
-    out.gold += labels
-    out.given += map(accept, given)
-    out.forward += map(accept, forward)
-    out.backward += map(accept, backward)
-    out.nearest += [
-        take_better(*both, extractor.schema) for both in zip(forward, backward, strict=True)
-    ]
-    out.scores += [best.score for best in given]
-    out.correct += [best.relation == label for best, label in zip(given, labels, strict=True)]
-
-
-def best_relations(probabilities: Tensor, names: Sequence[str]) -> list[OrderedDecision]:
-    """The most probable relation of each row of ``(Q, 1 + R)``, NOTA (the first column) aside."""
-    best, index = probabilities[:, 1:].max(-1)
-    return [
-        OrderedDecision(names[k], score)
-        for score, k in zip(best.tolist(), index.tolist(), strict=True)
-    ]

@@ -24,6 +24,8 @@ _METRICS = {
     "micro_recall": "micro recall, given order",
     "macro_f1": "macro-F1, given order",
     "accuracy": "accuracy, given order",
+    "relation_accuracy": "best relation correct, of related pairs",
+    "relation_auroc": "related or unrelated, AUROC",
 }
 _MISTAKES = {
     "right": "related, predicted correctly",
@@ -32,10 +34,6 @@ _MISTAKES = {
     "missed": "related, predicted as none",
     "invented": "unrelated, predicted as related",
     "invented_reversed": "of these, predicted from tail to head",
-}
-_RELATION_METRICS = {
-    "relation_accuracy": "best relation correct, of related pairs, %",
-    "relation_auroc": "related or unrelated, AUROC, %",
 }
 _MAX_CONFUSIONS = 15
 _MAX_PLOTTED = 40
@@ -61,11 +59,12 @@ def markdown(result: Mapping[str, Any], title: str, command: str | None = None) 
     metrics = [
         (name, percent(result[key]), " to ".join(map(percent, result.get(f"{key}_ci") or ())))
         for key, name in _METRICS.items()
+        if result.get(key) is not None
     ]
     others = [
         (escape(key.replace("_", " ")), escape(f"{value:,}" if type(value) is int else value))
         for key, value in result.items()
-        if key not in {*_METRICS, *_RELATION_METRICS} and isinstance(value, str | int | float)
+        if key not in _METRICS and isinstance(value, str | int | float)
     ]
     relations = [
         (
@@ -85,14 +84,18 @@ def markdown(result: Mapping[str, Any], title: str, command: str | None = None) 
     ]
     if counts := result.get("mistakes"):
         mistakes = [(name, counts[key]) for key, name in _MISTAKES.items()]
-        for key, name in _RELATION_METRICS.items():
-            if result.get(key) is not None:
-                mistakes.append((name, percent(result[key])))
         blocks += ["## Mistakes, order-free", markdown_table(("pairs", "count"), mistakes)]
-    confusions = _confusions(result["confusion"])[:_MAX_CONFUSIONS]
+    labels = [escape(_name(label)) for label in result["confusion"]["labels"]]
+    confusions = [
+        (gold, predicted, count)
+        for gold, row in zip(labels, result["confusion"]["counts"], strict=True)
+        for predicted, count in zip(labels, row, strict=True)
+        if count and predicted != gold
+    ]
+    most_frequent = sorted(confusions, key=lambda row: -row[2])[:_MAX_CONFUSIONS]
     blocks.append("## Most frequent confusions")
     if confusions:
-        blocks.append(markdown_table(("gold", "predicted", "pairs"), confusions))
+        blocks.append(markdown_table(("gold", "predicted", "pairs"), most_frequent))
     else:
         blocks.append("None: every pair is predicted correctly.")
     return "\n\n".join(blocks) + "\n"
@@ -154,18 +157,6 @@ def draw(result: Mapping[str, Any], path: str | Path, title: str = "") -> None:
     figure.suptitle(f"{title}\n{heading}" if title else heading, fontsize=11, parse_math=False)
     with atomic_open(Path(path), "wb") as stream:
         figure.savefig(stream, format="png", dpi=130, metadata={"Software": None})
-
-
-def _confusions(confusion: Mapping[str, Any]) -> list[tuple[str, str, int]]:
-    """Gold label, predicted label and pairs of all mistakes, the most frequent first."""
-    labels = confusion["labels"]
-    mistakes = [
-        (escape(_name(gold)), escape(_name(predicted)), count)
-        for gold, row in zip(labels, confusion["counts"], strict=True)
-        for predicted, count in zip(labels, row, strict=True)
-        if count and predicted != gold
-    ]
-    return sorted(mistakes, key=lambda mistake: -mistake[2])
 
 
 def _with_interval(result: Mapping[str, Any], key: str) -> str:

@@ -1,35 +1,127 @@
-"""The posts of a training run, and what is told of them."""
+"""The posts of a training run: reading, splitting, subsets, labels."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 from PIL import Image
 
-from rukh.data.corpus import DataConfig, read_corpus
+from conftest import schema_of
+from rukh.data.corpus import (
+    DataConfig,
+    ExtraCorpusConfig,
+    check_labels,
+    load_val,
+    merge_labels,
+    read_corpus,
+)
 from rukh.data.readers import write
+from rukh.errors import InputError
 from rukh.records import Post
 from rukh.schema.schema import RelationSchema
 
 
-def test_what_is_trained_on_is_told(tmp_path: Path, tiny_schema: RelationSchema) -> None:
+def make_posts(count: int, *labels: str | None, **changes: Any) -> list[Post]:
+    """Posts with one pair for each label."""
     ends = ({"id": "a", "start": 0, "end": 3}, {"id": "b", "start": 4, "end": 8})
-    pairs = [{"head": "a", "tail": "b", "relation": name} for name in ("none", "lives_in", None)]
+    pairs = [{"head": "a", "tail": "b", "relation": label} for label in labels]
+    return [
+        Post(id=str(i), text=f"Ann Rome {i}", entities=ends, pairs=pairs, **changes)
+        for i in range(count)
+    ]
+
+
+def data(path: Path, posts: list[Post], **changes: Any) -> DataConfig:
+    write(posts, path)
+    return DataConfig(train=path, format="jsonl", dev_fraction=0.3, **changes)
+
+
+def test_posts_that_share_an_image_are_on_the_same_side_of_the_split(
+    tmp_path: Path, tiny_schema: RelationSchema
+) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "here.png")
     posts = [
-        Post(id=str(i), text=f"Ann Rome {i}", entities=ends, pairs=pairs[: 2 + i % 2],
-             image=tmp_path / ("here.png" if i < 3 else f"gone-{i}.png"))
-        for i in range(10)
-    ]  # fmt: skip
-    write(posts, tmp_path / "posts.jsonl")
-    (tmp_path / "tweets.txt").write_text("Ann\tB-PER\nsaw\tO\nRome\tB-LOC\n")
-    data = DataConfig(train=tmp_path / "posts.jsonl", format="jsonl", fold=0.3)
-    corpus = read_corpus(data, None, [tiny_schema], [tmp_path / "tweets.txt"])
-    # The three posts of one picture are on one side; a pair without a label is not counted.
-    pictured = " (6 of 3 with a picture)"
-    told = corpus.summary()
-    assert len(corpus.train) + len(corpus.fold) == 10
-    for chosen, where in ((corpus.train, "to train on"), (corpus.fold, "in the fold")):
-        seen = pictured if 0 in chosen else " (0 of 0 with a picture)"
-        assert f"{2 * len(chosen)} pairs of {len(chosen)} posts{seen} {where}" in told
-    assert told.endswith("; 1 posts without labels")
+        post.model_copy(update={"image": tmp_path / ("here.png" if i < 3 else f"gone-{i}.png")})
+        for i, post in enumerate(make_posts(10, "none", "lives_in", None))
+    ]
+    corpus = read_corpus(data(tmp_path / "posts.jsonl", posts), [tiny_schema])
+    assert sorted(corpus.train + corpus.dev) == list(range(10))
+    assert {0, 1, 2} <= {*corpus.train} or {0, 1, 2} <= {*corpus.dev}
+    # A pair without a label and an image that does not exist are not counted.
+    for indices in (corpus.train, corpus.dev):
+        images = 3 if 0 in indices else 0
+        expected = f"{2 * len(indices)} pairs of {len(indices)} posts ({images} with an image)"
+        assert expected in corpus.summary()
+
+
+def test_fractions_reduce_the_training_set_and_extra_corpora(
+    tmp_path: Path, tiny_schema: RelationSchema
+) -> None:
+    config = data(tmp_path / "posts.jsonl", make_posts(20, "near"), train_fraction=0.5)
+    extra = make_posts(10, "visits")
+    write(
+        [post.model_copy(update={"text": f"{post.text} again"}) for post in extra],
+        tmp_path / "extra.jsonl",
+    )
+    visits = {"name": "visits", "id": "P1", "descriptions": ["the head goes to see the tail"]}
+    other = RelationSchema.parse({"name": "other", "relations": [visits]})
+    options = {"train": tmp_path / "extra.jsonl", "format": "jsonl", "schema": "x", "fraction": 0.4}
+    extra_corpus = ExtraCorpusConfig.model_validate(options)
+    corpus = read_corpus(config, [tiny_schema, other], [extra_corpus])
+    assert corpus.source == [0] * 20 + [1] * 4
+    whole = data(tmp_path / "posts.jsonl", make_posts(20, "near"))
+    full = read_corpus(whole, [tiny_schema, other], [extra_corpus])
+    assert corpus.dev == full.dev
+    assert {*corpus.train} < {*full.train} and len(corpus.train) == round(len(full.train) / 2)
+
+
+def test_labels_become_names_of_their_schema(tmp_path: Path) -> None:
+    relation = {"name": "residence", "id": "P551", "descriptions": ["where it lives"]}
+    schema = RelationSchema.parse({"name": "s", "relations": [relation]})
+    corpus = read_corpus(data(tmp_path / "posts.jsonl", make_posts(4, "P551")), [schema])
+    assert {pair.relation for post in corpus.posts for pair in post.pairs or ()} == {"residence"}
+    config = data(tmp_path / "posts.jsonl", make_posts(4, "P9"))
+    with pytest.raises(InputError, match=r"posts\.jsonl: post '0'.*'P9'"):
+        read_corpus(config, [schema])
+
+
+def test_no_posts_are_an_error(tmp_path: Path, tiny_schema: RelationSchema) -> None:
+    with pytest.raises(InputError):
+        read_corpus(data(tmp_path / "posts.jsonl", []), [tiny_schema])
+
+
+def test_labels_are_translated_to_a_merged_schema() -> None:
+    merged = schema_of(nota="none")
+    own = schema_of(
+        nota="None", relations=[{"name": "None"}, {"name": "near", "descriptions": ["x"]}]
+    )
+    (post,) = make_posts(1, "None", "near", None)
+    labels = [pair.relation for pair in merge_labels(post, own, merged, []).pairs or ()]
+    assert labels == ["none", "near", None]
+    labels = [pair.relation for pair in merge_labels(post, own, merged, ["near"]).pairs or ()]
+    assert labels == ["none", None]
+    closed = own.model_copy(update={"nota": None})
+    labels = [pair.relation for pair in merge_labels(post, closed, merged, []).pairs or ()]
+    assert labels == ["None", "near", None]
+
+
+def test_unknown_labels_are_listed_by_frequency(tiny_schema: RelationSchema) -> None:
+    posts = make_posts(2, "near", "livs_in") + make_posts(1, "paints")
+    check_labels(posts[:0] + make_posts(1, "none"), tiny_schema, "x")
+    with pytest.raises(InputError, match=r"^x: 3 .*'livs_in', 'paints'.*'lives_in'"):
+        check_labels(posts, tiny_schema, "x")
+    with pytest.raises(InputError):
+        check_labels(make_posts(2, None), tiny_schema, "x")
+
+
+def test_val_has_to_be_labelled_with_the_schema(
+    tmp_path: Path, tiny_schema: RelationSchema
+) -> None:
+    write(make_posts(2, "near"), tmp_path / "val.jsonl")
+    config = data(tmp_path / "posts.jsonl", make_posts(4, "near"), val=tmp_path / "val.jsonl")
+    assert len(load_val(config, tiny_schema)) == 2
+    write(make_posts(2, "paints"), tmp_path / "val.jsonl")
+    with pytest.raises(InputError, match=r"val\.jsonl"):
+        load_val(config, tiny_schema)

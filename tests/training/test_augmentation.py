@@ -1,4 +1,4 @@
-"""Which pictures posts are shown with in training."""
+"""Which captions, types and images posts are shown with in training."""
 
 from __future__ import annotations
 
@@ -24,47 +24,49 @@ def post(number: int, *, visual: bool = False, image: bool = True, **meta: bool)
     )
 
 
-def test_the_text_decides_where_the_data_says_so_else_between_entities() -> None:
+def data(dropout: float = 0, swap: float = 0) -> DataConfig:
+    return DataConfig(train=Path("x"), image_dropout=dropout, image_swap=swap)
+
+
+POSTS = [post(i) for i in range(6)] + [
+    post(6, visual=True), post(7, text_decides=False), post(8, image=False),
+    post(9, image_fits=False),
+]  # fmt: skip
+
+
+def test_the_text_decides_if_the_data_says_so_or_between_entities() -> None:
     assert text_decides(post(0)) and not text_decides(post(0, visual=True))
     assert text_decides(post(0, visual=True, text_decides=True))
     assert not text_decides(post(0, text_decides=False))
 
 
-POSTS = [post(i) for i in range(6)] + [
-    post(6, visual=True), post(7, text_decides=False), post(8, image=False),
-    post(9, picture_fits=False),
-]  # fmt: skip
-
-
-def config(dropout: float, swap: float) -> DataConfig:
-    return DataConfig(train=Path("x"), image_dropout=dropout, image_swap=swap)
-
-
 @given(st.integers(0, 2**40), st.floats(0, 0.9), st.floats(0, 0.9))
-def test_only_posts_whose_text_decides_are_shown_others_pictures(
+def test_images_are_swapped_only_if_the_text_decides(
     seed: int, dropout: float, swap: float
 ) -> None:
     chosen = [1, 2, 3, 4, 6, 7, 8, 9]
-    found = augment(POSTS, chosen, config(dropout, swap), seed)
-    assert found == augment(POSTS, chosen, config(dropout, swap), seed)
-    for i, one in zip(chosen, found, strict=True):
-        if one.picture is None:
-            assert one.fits is None
-        elif one.picture == i:
-            assert one.fits is (i != 9)
+    views = augment(POSTS, chosen, data(dropout, swap), seed)
+    assert views == augment(POSTS, chosen, data(dropout, swap), seed)
+    for i, view in zip(chosen, views, strict=True):
+        if view.image is None:
+            assert view.image_fits is None
+        elif view.image == i:
+            assert view.image_fits is (i != 9)
         else:
-            assert text_decides(POSTS[i]) and one.fits is False and one.picture in chosen
-            assert POSTS[one.picture].image is not None
-    assert found[chosen.index(8)].picture is None
+            assert text_decides(POSTS[i]) and view.image_fits is False and view.image in chosen
+            assert POSTS[view.image].image is not None
+    assert views[chosen.index(8)].image is None
 
 
-def test_shares_are_as_asked_and_nothing_happens_by_default() -> None:
+def test_frequencies_are_those_of_the_configuration() -> None:
     posts = [post(i) for i in range(4000)]
-    plain = augment(posts, range(4000), DataConfig(train=Path("x")), 0)
-    assert all(
-        one.picture == i and one.fits and one.caption and one.types for i, one in enumerate(plain)
-    )
-    found = augment(posts, range(4000), config(0.2, 0.5), 0)
-    gone = sum(one.picture is None for one in found)
-    other = sum(one.picture not in (None, i) for i, one in enumerate(found))
-    assert abs(gone - 800) < 100 and abs(other - 1600) < 120
+    for i, view in enumerate(augment(posts, range(4000), data(), 0)):
+        assert view == (True, True, i, True)
+    views = augment(posts, range(4000), data(0.2, 0.5), 0)
+    dropped = sum(view.image is None for view in views)
+    swapped = sum(view.image not in (None, i) for i, view in enumerate(views))
+    assert abs(dropped - 800) < 100 and abs(swapped - 1600) < 120
+    config = DataConfig(train=Path("x"), caption_dropout=0.5, type_dropout=0.25)
+    views = augment(posts, range(4000), config, 0)
+    assert abs(sum(not view.caption for view in views) - 2000) < 120
+    assert abs(sum(not view.types for view in views) - 1000) < 120

@@ -1,55 +1,75 @@
-"""Checkpoints: whole, and put back to the bit."""
+"""Checkpoints: complete, atomic, and restored bit for bit."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
+import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
+from rukh.errors import InputError
 from rukh.training.checkpoints import load_checkpoint, save_checkpoint
 
 
-def stepped(seed: int) -> tuple[nn.Linear, torch.optim.AdamW]:
+class Run(NamedTuple):
+    model: nn.Linear
+    optimizer: torch.optim.AdamW
+    averages: AveragedModel | None
+
+
+def make(seed: int, outputs: int = 2) -> Run:
+    """A model after one optimizer step."""
     torch.manual_seed(seed)
-    model = nn.Linear(3, 2)
+    model = nn.Linear(3, outputs)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    averages = AveragedModel(model)
+    averages.update_parameters(model)
     model(torch.randn(5, 3)).sum().backward()
     optimizer.step()
-    return model, optimizer
+    return Run(model, optimizer, averages)
 
 
-def test_all_comes_back(tmp_path: Path) -> None:
-    model, optimizer = stepped(0)
-    assert load_checkpoint(tmp_path, model, optimizer) is None
-    save_checkpoint(tmp_path, model, optimizer, {"step": 3})
-    wanted = torch.randn(4)
-    other, fresh = stepped(1)
-    assert load_checkpoint(tmp_path, other, fresh) == {"step": 3}
-    assert torch.equal(torch.randn(4), wanted)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters()))  # noqa: B905
-    for a, b in zip(optimizer.state.values(), fresh.state.values(), strict=True):
-        assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+def test_everything_is_restored(tmp_path: Path) -> None:
+    saved, restored = make(0), make(1)
+    assert load_checkpoint(tmp_path, *saved) is None
+    torch.manual_seed(5)
+    save_checkpoint(tmp_path, *saved, {"step": 3})
+    expected = torch.randn(4)
+    assert load_checkpoint(tmp_path, *restored) == {"step": 3}
+    assert torch.equal(torch.randn(4), expected)
+    assert saved.averages is not None and restored.averages is not None
+    for a, b in ((saved.model, restored.model), (saved.averages, restored.averages)):
+        torch.testing.assert_close(a.state_dict(), b.state_dict(), rtol=0, atol=0)
+    moments = [run.optimizer.state_dict()["state"] for run in (saved, restored)]
+    torch.testing.assert_close(*moments, rtol=0, atol=0)
 
 
-def test_a_kill_between_the_two_renames(tmp_path: Path) -> None:
-    """The old folder has been moved away, the new one not yet put in its place."""
-    model, optimizer = stepped(0)
-    save_checkpoint(tmp_path, model, optimizer, {"step": 3})
+def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, *make(0), {"step": 3})
+    with pytest.raises(InputError):
+        load_checkpoint(tmp_path, *make(0, outputs=4))
+
+
+def test_a_process_killed_between_the_two_renames_leaves_a_checkpoint(tmp_path: Path) -> None:
+    run = make(0)
+    save_checkpoint(tmp_path, *run, {"step": 3})
     os.rename(tmp_path / "checkpoint", tmp_path / f".checkpoint.{os.getpid()}.old")
-    assert load_checkpoint(tmp_path, model, optimizer) == {"step": 3}
-    save_checkpoint(tmp_path, model, optimizer, {"step": 4})
-    assert load_checkpoint(tmp_path, model, optimizer) == {"step": 4}
+    assert load_checkpoint(tmp_path, *run) == {"step": 3}
+    save_checkpoint(tmp_path, *run, {"step": 4})
+    assert load_checkpoint(tmp_path, *run) == {"step": 4}
 
 
-def test_what_a_killed_process_of_our_number_left(tmp_path: Path) -> None:
-    model, optimizer = stepped(0)
-    save_checkpoint(tmp_path, model, optimizer, {"step": 3})
+def test_remains_of_a_killed_process_with_the_same_id_do_not_matter(tmp_path: Path) -> None:
+    run = make(0)
+    save_checkpoint(tmp_path, *run, {"step": 3})
     for name in ("old", "part"):
-        left = tmp_path / f".checkpoint.{os.getpid()}.{name}"
-        left.mkdir()
-        (left / "state.json").write_text("{}")
-    save_checkpoint(tmp_path, model, optimizer, {"step": 4})
-    assert load_checkpoint(tmp_path, model, optimizer) == {"step": 4}
+        remains = tmp_path / f".checkpoint.{os.getpid()}.{name}"
+        remains.mkdir()
+        (remains / "state.json").write_text("{}")
+    save_checkpoint(tmp_path, *run, {"step": 4})
+    assert load_checkpoint(tmp_path, *run) == {"step": 4}
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]

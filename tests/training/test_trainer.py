@@ -1,9 +1,8 @@
-"""The loop: rates, the best weights, early stopping, and runs that go on as if never stopped."""
+"""The training loop: learning rates, averaging, the best weights, early stopping, resuming."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +12,43 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rukh.errors import InputError
-from rukh.training.trainer import TrainingConfig, fit, rate
-from rukh.utils.files import sha256, sole_user
+from rukh.training import trainer
+from rukh.training.trainer import TrainingConfig, fit, make_optimizer
+from rukh.utils.files import lock_folder, sha256
+
+CONFIG = TrainingConfig(
+    epochs=3, evals_per_epoch=2, save_steps=3, learning_rate=0.05, head_learning_rate=0.05
+)
 
 
 class Stop(Exception):
-    """Stands for whatever ends a run."""
+    """Interrupts a run."""
 
 
 class Toy:
-    """Learns a plane under dropout; every so often derives something from its weights."""
+    """Linear regression with dropout; every third step derives a constant from the weights."""
+
+    pretrained_prefix = "0."
 
     def __init__(self, stop: int = -1, scores: list[float] | None = None) -> None:
         torch.manual_seed(1)
         self.model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
-        generator = torch.Generator().manual_seed(2)
-        self.x = torch.randn(40, 4, generator=generator)
+        self.x = torch.randn(40, 4, generator=torch.Generator().manual_seed(2))
         self.y = self.x @ torch.tensor([1.0, -2.0, 0.5, 0.0])
-        self.left, self.scores = stop, scores
-        self.since, self.derived = 0, torch.zeros(())
-
-    def pretrained(self) -> set[str]:
-        return {"0.weight", "0.bias"}
+        self.remaining, self.scores = stop, scores
+        self.derived = torch.zeros(())
 
     def batches(self, epoch: int) -> list[Tensor]:
-        self.since = 0
         return list(torch.randperm(40, generator=torch.Generator().manual_seed(epoch)).split(8))
 
-    def loss(self, batch: Tensor) -> Tensor:
-        if self.left == 0:
+    def loss(self, batch: Tensor, step: int) -> Tensor:
+        if self.remaining == 0:
             raise Stop
-        self.left -= 1
-        if self.since % 3 == 0:
+        self.remaining -= 1
+        if step % 3 == 0:
             self.derived = self.model[0].weight.detach().mean()
-        self.since += 1
-        told = self.model(self.x[batch])[:, 0] + self.derived
-        loss: Tensor = (told - self.y[batch]).square().mean()
-        return loss
-
-    def checkpointed(self) -> None:
-        self.since = 0
+        predicted = self.model(self.x[batch])[:, 0] + self.derived
+        return (predicted - self.y[batch]).square().mean()
 
     def validate(self) -> dict[str, float]:
         if self.scores is not None:
@@ -60,9 +56,25 @@ class Toy:
         return {"score": -(self.model(self.x)[:, 0] - self.y).square().mean().item()}
 
 
-CONFIG = TrainingConfig(
-    epochs=3, validations=2, save_steps=2, learning_rate=0.05, head_learning_rate=0.05
-)
+class Recorder(Toy):
+    """Keeps the weights at each validation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights: list[list[Tensor]] = []
+
+    def validate(self) -> dict[str, float]:
+        self.weights.append([p.detach().clone() for p in self.model.parameters()])
+        return {"score": float(len(self.weights))}
+
+
+def changed(**changes: Any) -> TrainingConfig:
+    return CONFIG.model_copy(update=changes)
+
+
+def same(run: Path, other: Path) -> bool:
+    names = ("best.safetensors", "history.json")
+    return all(sha256(run / name) == sha256(other / name) for name in names)
 
 
 @pytest.fixture(scope="module")
@@ -72,27 +84,53 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_rates() -> None:
-    assert [rate(s, 10, 0.3) for s in range(3)] == pytest.approx([1 / 3, 2 / 3, 1])
-    assert [rate(s, 10, 0.3) for s in range(3, 10)] == pytest.approx([1 - k / 7 for k in range(7)])
-    assert [rate(s, 4, 0) for s in range(4)] == [1, 0.75, 0.5, 0.25]
-    assert 0 < rate(0, 1, 0.5) <= 1
-    for steps in range(1, 30):
-        for warmup in (0.0, 0.01, 0.1, 0.5, 0.99):
-            told = [rate(s, steps, warmup) for s in range(steps)]
-            assert all(0 < r <= 1 for r in told)
-            peak = told.index(max(told))
-            assert told[:peak] == sorted(told[:peak])
-            assert told[peak:] == sorted(told[peak:], reverse=True)
+@pytest.mark.parametrize("warmup", [0.0, 0.3, 0.99])
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(
+    warmup: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[list[float]] = []
+    step = torch.optim.AdamW.step
+
+    def record(self: Any, *arguments: Any) -> Any:
+        rates.append([group["lr"] for group in self.param_groups])
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", record)
+    config = changed(epochs=2, learning_rate=0.1, head_learning_rate=0.2, warmup_ratio=warmup)
+    fit(Toy(), config, tmp_path, {})
+    pretrained, new = rates[0].index(min(rates[0])), rates[0].index(max(rates[0]))
+    assert len(rates) == 10
+    for group, peak in ((pretrained, 0.1), (new, 0.2)):
+        values = [step[group] for step in rates]
+        top = values.index(max(values))
+        assert all(0 < value <= peak for value in values)
+        assert values[: top + 1] == sorted(values[: top + 1])
+        assert values[top:] == sorted(values[top:], reverse=True)
+    if warmup == 0.3:
+        expected = [1 / 3, 2 / 3, 1, *(1 - k / 8 for k in range(1, 8))]
+        assert [step[pretrained] / 0.1 for step in rates] == pytest.approx(expected)
 
 
-def test_it_learns_and_keeps_the_best(undisturbed: Path) -> None:
-    history = json.loads((undisturbed / "history.json").read_text())
-    assert [h["step"] for h in history] == [2, 5, 7, 10, 12, 15]
-    scores = [h["score"] for h in history]
-    assert max(scores) > scores[0]
+def test_learning_rate_and_weight_decay_by_parameter() -> None:
     task = Toy()
-    result = fit(task, CONFIG, undisturbed, {"toy": 1})  # already done: nothing is trained
+    config = changed(learning_rate=0.1, head_learning_rate=0.2, weight_decay=0.3)
+    names = {id(p): name for name, p in task.model.named_parameters()}
+    groups = make_optimizer(task, config).param_groups
+    found = {
+        names[id(p)]: (g["initial_lr"], g["weight_decay"]) for g in groups for p in g["params"]
+    }
+    assert found == {
+        "0.weight": (0.1, 0.3), "0.bias": (0.1, 0.0), "2.weight": (0.2, 0.3), "2.bias": (0.2, 0.0),
+    }  # fmt: skip
+
+
+def test_training_improves_the_score_and_keeps_the_best_weights(undisturbed: Path) -> None:
+    history = json.loads((undisturbed / "history.json").read_text())
+    assert [metrics["step"] for metrics in history] == [2, 5, 7, 10, 12, 15]
+    scores = [metrics["score"] for metrics in history]
+    assert max(scores) > scores[0]
+    task = Toy(stop=0)
+    result = fit(task, CONFIG, undisturbed, {"toy": 1})  # finished before: nothing is trained
     assert result.history == history and result.best["score"] == max(scores)
     best = load_file(undisturbed / "best.safetensors")
     assert all(torch.equal(best[n], p) for n, p in task.model.named_parameters())
@@ -100,169 +138,122 @@ def test_it_learns_and_keeps_the_best(undisturbed: Path) -> None:
     assert not task.model.training
 
 
-@pytest.mark.parametrize("stops", [[0], [1], [2], [3, 1], [5], [6, 5], [9, 1, 0, 2], [14]])
-def test_a_run_that_was_stopped_ends_as_the_undisturbed_one(
-    undisturbed: Path, tmp_path: Path, stops: list[int]
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+@pytest.mark.parametrize("stops", [[0], [2], [3, 1], [5], [6, 5], [9, 1, 0, 2], [14]])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    undisturbed: Path, tmp_path: Path, stops: list[int], ema_decay: float
 ) -> None:
+    config = changed(ema_decay=ema_decay)
+    if ema_decay:
+        undisturbed = tmp_path / "undisturbed"
+        fit(Toy(), config, undisturbed, {"toy": 1})
     for stop in stops:
         with pytest.raises(Stop):
-            fit(Toy(stop), CONFIG, tmp_path / "run", {"toy": 1})
+            fit(Toy(stop), config, tmp_path / "run", {"toy": 1})
         torch.randn(7)  # a new process has another state of the generator
-    fit(Toy(), CONFIG, tmp_path / "run", {"toy": 1})
-    for name in ("best.safetensors", "history.json"):
-        assert sha256(tmp_path / "run" / name) == sha256(undisturbed / name), name
+    fit(Toy(), config, tmp_path / "run", {"toy": 1})
+    assert same(tmp_path / "run", undisturbed)
 
 
-def test_stopped_in_the_validation(undisturbed: Path, tmp_path: Path) -> None:
-    task = Toy()
-    calls = 0
-    plain = task.validate
+def test_a_run_interrupted_in_a_validation_ends_like_an_uninterrupted_one(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, calls, validate = Toy(), 0, Toy.validate
 
-    def validate() -> dict[str, float]:
+    def interrupted() -> dict[str, float]:
         nonlocal calls
         calls += 1
         if calls == 3:
             raise Stop
-        return plain()
+        return validate(task)
 
-    task.validate = validate  # type: ignore[method-assign]
+    monkeypatch.setattr(task, "validate", interrupted)
     with pytest.raises(Stop):
         fit(task, CONFIG, tmp_path / "run", {"toy": 1})
     fit(Toy(), CONFIG, tmp_path / "run", {"toy": 1})
-    assert sha256(tmp_path / "run/best.safetensors") == sha256(undisturbed / "best.safetensors")
+    assert same(tmp_path / "run", undisturbed)
 
 
-def test_only_a_gain_is_patiently_awaited(tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"epochs": 9, "validations": 1, "patience": 2})
-    task = Toy(scores=[0.1, 0.3, 0.3, 0.2, 0.9])
-    result = fit(task, config, tmp_path, {})
-    assert [h["score"] for h in result.history] == [0.1, 0.3, 0.3, 0.2]
-    assert result.best["step"] == 15  # of equal ones the later
-    again = fit(Toy(scores=[]), config, tmp_path, {})
-    assert again.history == result.history
+def test_training_stops_when_the_score_stops_improving(tmp_path: Path) -> None:
+    config = changed(epochs=9, evals_per_epoch=1, early_stopping_patience=2)
+    result = fit(Toy(scores=[0.1, 0.3, 0.3, 0.2, 0.9]), config, tmp_path, {})
+    assert [metrics["score"] for metrics in result.history] == [0.1, 0.3, 0.3, 0.2]
+    assert result.best["step"] == 15  # of equal scores the last
+    assert fit(Toy(stop=0, scores=[]), config, tmp_path, {}).history == result.history
 
 
-def test_another_runs_folder_is_refused(undisturbed: Path) -> None:
-    other = CONFIG.model_copy(update={"seed": 99})
-    for config, identity, told in ((other, {"toy": 1}, "training"), (CONFIG, {"toy": 2}, "toy")):
-        with pytest.raises(InputError, match=f"differs in: {told}; give another --out"):
-            fit(Toy(), config, undisturbed, identity)
+@pytest.mark.parametrize(
+    ("config", "identity", "key"),
+    [(changed(seed=99), {"toy": 1}, "training"), (CONFIG, {"toy": 2}, "toy")],
+)
+def test_a_folder_with_another_run_is_an_error(
+    undisturbed: Path, config: TrainingConfig, identity: dict[str, int], key: str
+) -> None:
+    with pytest.raises(InputError, match=f": {key};"):
+        fit(Toy(), config, undisturbed, identity)
 
 
-def test_a_checkpoint_of_another_model_is_refused(undisturbed: Path, tmp_path: Path) -> None:
-    import shutil
-
-    shutil.copytree(undisturbed, tmp_path / "run")
-    task = Toy()
-    task.model = nn.Sequential(nn.Linear(4, 9), nn.Dropout(0.5), nn.Linear(9, 1))
-    with pytest.raises(InputError, match="checkpoint belongs to another configuration"):
-        fit(task, CONFIG, tmp_path / "run", {"toy": 1})
-
-
-def test_a_loss_that_is_no_number_is_reported(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
     task = Toy(scores=[0.1] * 6)
     task.y[3] = float("nan")
-    with pytest.raises(InputError, match=r"the loss is nan at step \d"):
+    with pytest.raises(InputError, match=r"nan at step \d"):
         fit(task, CONFIG, tmp_path, {})
 
 
-def test_rates_and_decay_go_to_the_right_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from rukh.training import trainer as training
-
-    groups: list[dict[str, Any]] = []
-    plain: Callable[..., torch.optim.AdamW] = training._optimizer
-
-    def keep(*arguments: Any) -> torch.optim.AdamW:
-        optimizer = plain(*arguments)
-        groups.extend(optimizer.param_groups)
-        return optimizer
-
-    monkeypatch.setattr(training, "_optimizer", keep)
-    task = Toy()
-    config = CONFIG.model_copy(
-        update={"learning_rate": 0.1, "head_learning_rate": 0.2, "weight_decay": 0.3}
-    )
-    fit(task, config, tmp_path, {})
-    names = {id(p): n for n, p in task.model.named_parameters()}
-    found = {names[id(p)]: (g["peak"], g["weight_decay"]) for g in groups for p in g["params"]}
-    assert found == {
-        "0.weight": (0.1, 0.3), "0.bias": (0.1, 0.0), "2.weight": (0.2, 0.3), "2.bias": (0.2, 0.0),
-    }  # fmt: skip
-
-
-def test_what_is_kept_is_the_moving_average(tmp_path: Path) -> None:
-    """Against the weights after every step, told by a twin that validates at each."""
-    config = CONFIG.model_copy(update={"epochs": 1, "average": 0.8})
-
-    class Twin(Toy):
-        def __init__(self) -> None:
-            super().__init__()
-            self.seen: list[list[Tensor]] = []
-
-        def validate(self) -> dict[str, float]:
-            self.seen.append([p.detach().clone() for p in self.model.parameters()])
-            return {"score": float(len(self.seen))}
-
-    plain = Twin()
-    every = config.model_copy(update={"average": 0.0, "validations": 5})
-    fit(plain, every, tmp_path / "plain", {})
-    slow = [p.clone() for p in plain.seen[0]]
-    for step, weights in enumerate(plain.seen[1:], 2):
-        decay = min(0.8, step / (step + 9))
-        slow = [decay * a + (1 - decay) * w for a, w in zip(slow, weights, strict=True)]
-    averaged = Twin()
-    fit(averaged, config.model_copy(update={"validations": 1}), tmp_path / "averaged", {})
-    for a, b in zip(slow, averaged.seen[-1], strict=True):
+def test_the_moving_average_is_validated_and_kept(tmp_path: Path) -> None:
+    """Compared with an average over the weights that a validation after each step sees."""
+    plain = Recorder()
+    fit(plain, changed(epochs=1, evals_per_epoch=5), tmp_path / "plain", {})
+    expected = [weight.clone() for weight in plain.weights[0]]
+    for step, weights in enumerate(plain.weights[1:], 2):
+        decay = min(0.5, step / (step + 9))
+        expected = [decay * a + (1 - decay) * w for a, w in zip(expected, weights, strict=True)]
+    averaged = Recorder()
+    config = changed(epochs=1, evals_per_epoch=1, ema_decay=0.5)
+    fit(averaged, config, tmp_path / "averaged", {})
+    for a, b in zip(expected, averaged.weights[-1], strict=True):
         torch.testing.assert_close(a, b)
-    for a, b in zip(averaged.model.parameters(), averaged.seen[-1], strict=True):
+    for a, b in zip(averaged.model.parameters(), averaged.weights[-1], strict=True):
         assert torch.equal(a, b)
 
 
-def test_an_average_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"average": 0.9})
-    fit(Toy(), config, tmp_path / "whole", {})
-    for stop in (3, 1, 6):
-        with pytest.raises(Stop):
-            fit(Toy(stop), config, tmp_path / "torn", {})
-    fit(Toy(), config, tmp_path / "torn", {})
-    names = ("best.safetensors", "history.json")
-    assert all(sha256(tmp_path / "whole" / n) == sha256(tmp_path / "torn" / n) for n in names)
-
-
-def test_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[torch.dtype] = []
+@pytest.mark.parametrize(
+    ("precision", "supported", "dtype"),
+    [
+        ("fp32", True, torch.float32),
+        ("bf16", False, torch.bfloat16),
+        ("auto", False, torch.float32),
+        ("auto", True, torch.bfloat16),
+    ],
+)
+def test_precision(
+    precision: str,
+    supported: bool,
+    dtype: torch.dtype,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: set[torch.dtype] = set()
 
     class Watched(Toy):
-        def loss(self, batch: Tensor) -> Tensor:
-            seen.append(self.model[0](self.x[batch]).dtype)
-            return super().loss(batch)
+        def loss(self, batch: Tensor, step: int) -> Tensor:
+            seen.add(self.model[0](self.x[batch]).dtype)
+            return super().loss(batch, step)
 
         def validate(self) -> dict[str, float]:
-            # What is judged is computed in full precision.
             assert self.model(self.x).dtype == torch.float32
             return super().validate()
 
-    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    for precision, dtype in dtypes.items():
-        told = CONFIG.model_copy(update={"precision": precision})
-        run = tmp_path / precision
-        fit(Watched(), told, run, {})
-        assert {*seen} == {dtype}
-        assert all(w.dtype == torch.float32 for w in load_file(run / "best.safetensors").values())
-        seen.clear()
-    for able, dtype in ((False, torch.float32), (True, torch.bfloat16)):
-        monkeypatch.setattr("rukh.training.trainer.multiplies_bfloat16", lambda able=able: able)
-        told = CONFIG.model_copy(update={"precision": "auto", "epochs": 1})
-        fit(Watched(), told, tmp_path / f"auto-{able}", {})
-        assert {*seen} == {dtype}
-        seen.clear()
+    monkeypatch.setattr(trainer, "supports_bfloat16", lambda: supported)
+    fit(Watched(), changed(precision=precision, epochs=1), tmp_path, {})
+    assert seen == {dtype}
+    weights = load_file(tmp_path / "best.safetensors").values()
+    assert all(weight.dtype == torch.float32 for weight in weights)
 
 
-def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with sole_user(run), pytest.raises(InputError, match="another process is at work"):
+    with lock_folder(run), pytest.raises(InputError):
         fit(Toy(), CONFIG, run, {})
     assert not (run / "run.json").exists()
     fit(Toy(), CONFIG, run, {})

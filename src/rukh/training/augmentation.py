@@ -1,5 +1,6 @@
-"""How a post is shown in one epoch: with or without its caption, types and picture, or with another
-post's picture, so that a model does without them, and learns when not to trust a picture.
+"""Augmentation of posts in training: captions, types and images are dropped, images swapped.
+
+A model that was trained this way copes without them, and learns when not to trust an image.
 """
 
 from __future__ import annotations
@@ -14,67 +15,71 @@ from rukh.records import Post
 
 
 class AugmentedView(NamedTuple):
-    """What a post is shown with.
+    """What the model sees of a post in one epoch.
 
     Attributes:
-        caption, types: Whether with its own.
-        picture: Index of the post whose picture it is; None for none.
-        fits: Whether the picture fits the text, as far as that is known; None where there is none.
+        caption, types: Whether the caption and the types of the arguments are kept.
+        image: Index of the post whose image is shown, or None for no image.
+        image_fits: Whether that image belongs to the text; None without an image.
     """
 
     caption: bool
     types: bool
-    picture: int | None
-    fits: bool | None
+    image: int | None
+    image_fits: bool | None
 
 
 def text_decides(post: Post) -> bool:
-    """Whether the labels of a post hold whatever its picture shows.
+    """Whether the labels of a post hold whatever its image shows.
 
-    What the data says, as ``text_decides`` in ``Post.meta``, holds; where it says nothing, they do
-    where all labelled pairs are of two text entities.
+    ``Post.meta["text_decides"]`` says so if it is set. Otherwise they do if all labelled pairs are
+    pairs of text entities.
 
     Example:
         >>> post = Post(id="0", text="Ann in Rome", entities=[
         ...     {"id": "a", "start": 0, "end": 3}, {"id": "r", "start": 7, "end": 11}],
         ...     pairs=[{"head": "a", "tail": "r", "relation": "in"}])
-        >>> silent = post.model_copy(update={"meta": {"text_decides": False}})
-        >>> text_decides(post), text_decides(silent)
+        >>> unclear = post.model_copy(update={"meta": {"text_decides": False}})
+        >>> text_decides(post), text_decides(unclear)
         (True, False)
     """
-    said = post.meta.get("text_decides")
-    if isinstance(said, bool):
-        return said
-    seen = {thing.id for thing in post.objects}
-    return not any({p.head, p.tail} & seen for p in post.pairs or () if p.relation is not None)
+    stated = post.meta.get("text_decides")
+    if isinstance(stated, bool):
+        return stated
+    objects = {thing.id for thing in post.objects}
+    return not any({p.head, p.tail} & objects for p in post.pairs or () if p.relation is not None)
 
 
 def augment(
     posts: Sequence[Post], chosen: Sequence[int], data: DataConfig, seed: int
 ) -> list[AugmentedView]:
-    """For each chosen post what it is shown with; the shares are the data's ``caption_dropout``,
-    ``type_dropout``, ``image_dropout`` and ``image_swap``.
+    """Draw a view of each chosen post.
 
-    A post that loses its picture keeps its labels: where the text decides they hold, and where it
-    does not, a model that is asked without evidence learns how often each label occurs, which is
-    the honest answer. Another's picture is shown only where the text decides, as elsewhere the
-    labels would be false. Pictures fit their posts, unless ``Post.meta`` says
-    ``picture_fits: false``.
+    A post that loses its image keeps its labels: either the text decides them, or the model
+    learns how frequent each label is, which is the best answer without evidence. An image is
+    swapped only if the text decides, because otherwise the labels would be wrong.
+
+    Args:
+        posts: All posts; an image fits its post unless ``Post.meta["image_fits"]`` is False.
+        chosen: Indices of the posts to augment; swapped images come from these posts as well.
+        data: The probabilities ``caption_dropout``, ``type_dropout``, ``image_dropout`` and
+            ``image_swap``.
+        seed: Determines the result together with the other arguments.
     """
     generator = torch.Generator().manual_seed(seed)
-    chance = torch.rand(len(chosen), 4, generator=generator).tolist()
-    partner = torch.randint(max(1, len(chosen)), (len(chosen),), generator=generator).tolist()
-    out = []
-    for (bare, untyped, drop, swap), other, i in zip(chance, partner, chosen, strict=True):
+    draws = torch.rand(len(chosen), 4, generator=generator).tolist()
+    partners = torch.randint(max(1, len(chosen)), (len(chosen),), generator=generator).tolist()
+    views = []
+    for (caption, types, drop, swap), partner, i in zip(draws, partners, chosen, strict=True):
         post = posts[i]
-        picture, fits = None, None
+        image, fits = None, None
         if post.image is not None and drop >= data.image_dropout:
-            picture, fits = i, post.meta.get("picture_fits") is not False
-            another = posts[chosen[other]].image
-            swapped = swap < data.image_swap and another not in (None, post.image)
-            if swapped and text_decides(post):
-                picture, fits = chosen[other], False
-        out.append(
-            AugmentedView(bare >= data.caption_dropout, untyped >= data.type_dropout, picture, fits)
+            image, fits = i, post.meta.get("image_fits") is not False
+            other = posts[chosen[partner]].image
+            different = other is not None and other != post.image
+            if different and swap < data.image_swap and text_decides(post):
+                image, fits = chosen[partner], False
+        views.append(
+            AugmentedView(caption >= data.caption_dropout, types >= data.type_dropout, image, fits)
         )
-    return out
+    return views

@@ -1,7 +1,8 @@
-"""Checkpoints from which training goes on bit for bit, in safetensors and JSON only.
+"""Checkpoints from which training resumes bit for bit, stored as safetensors and JSON.
 
-A checkpoint is one folder, ``<run>/checkpoint``, replaced as a whole: trained weights, AdamW's
-moments, the random generator's state, and where in the data the run stood.
+A checkpoint is the folder ``<run>/checkpoint``, which is replaced as a whole. It holds the trained
+weights and their moving average, the state of the optimizer and of the random generator, and the
+position in the run.
 """
 
 from __future__ import annotations
@@ -18,52 +19,68 @@ from rukh.utils.files import atomic_folder, read_json, write_json
 
 
 def save_checkpoint(
-    run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+    run: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    averages: nn.Module | None,
+    state: dict[str, Any],
 ) -> None:
-    """Write ``<run>/checkpoint``; a kill at any moment leaves the old one or the new one."""
+    """Write ``<run>/checkpoint``; if the process is killed, the old or the new one is there."""
     from safetensors.torch import save_file
 
-    names = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
     tensors: dict[str, Tensor] = {"rng": torch.get_rng_state()}
     tensors |= {f"model.{name}": value for name, value in trained_state(model).items()}
-    for parameter, slots in optimizer.state.items():
-        for slot, value in slots.items():
-            tensors[f"optimizer.{slot}.{names[id(parameter)]}"] = value
+    for index, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+    if averages is not None:
+        tensors |= {f"averages.{name}": value for name, value in averages.state_dict().items()}
     with atomic_folder(run / "checkpoint") as folder:
         save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "state.safetensors")
         write_json(state, folder / "state.json")
 
 
 def load_checkpoint(
-    run: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+    run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, averages: nn.Module | None
 ) -> dict[str, Any] | None:
-    """Put the run's checkpoint back in place; returns its state, or None where there is none."""
+    """Restore the run's checkpoint.
+
+    Returns:
+        The ``state`` it was saved with, or None if the run has no checkpoint.
+
+    Raises:
+        InputError: The checkpoint is of a model with other trainable parameters.
+    """
     from safetensors.torch import load_file
 
     folder = run / "checkpoint"
     if not folder.exists():
-        # A kill between the two renames of a replacement leaves the older folder under its
-        # temporary name: it is whole.
-        left = sorted(run.glob(".checkpoint.*.old"))
-        if not left:
+        # A process killed between the two renames of atomic_folder leaves the complete previous
+        # checkpoint under its temporary name.
+        previous = sorted(run.glob(".checkpoint.*.old"))
+        if not previous:
             return None
-        folder = left[-1]
+        folder = previous[-1]
     state: dict[str, Any] = read_json(folder / "state.json")
     tensors = load_file(folder / "state.safetensors")
-    own = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    stored = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-    if own.keys() != stored.keys() or any(own[k].shape != v.shape for k, v in stored.items()):
+
+    def stored(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    weights, own = stored("model."), trained_state(model)
+    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in weights.items()}:
         raise InputError(
-            "the checkpoint belongs to another configuration",
+            "the checkpoint belongs to a model with other trainable parameters",
             where=str(folder),
-            fix="give another --out, or remove the folder to start afresh",
+            fix="choose another --out, or delete the folder to start again",
         )
-    with torch.no_grad():
-        for name, value in stored.items():
-            own[name].copy_(value)
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, slot, name = key.split(".", 2)
-            optimizer.state[own[name]][slot] = value
+    model.load_state_dict(weights, strict=False)
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in stored("optimizer.").items():
+        index, slot = key.split(".")
+        slots.setdefault(int(index), {})[slot] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": slots, "param_groups": groups})
+    if averages is not None:
+        averages.load_state_dict(stored("averages."))
     torch.set_rng_state(tensors["rng"])
     return state

@@ -22,11 +22,11 @@ from rukh.extractor import Extractor
 from rukh.hub import model_folder
 from rukh.modeling.adapters import read_state
 from rukh.modeling.directions import merge_directions, target_columns
-from rukh.modeling.inference import remember
+from rukh.modeling.inference import encode_memory
 from rukh.modeling.memory import Memory
 from rukh.modeling.model import ANCHORS, RelationModel, write_model
 from rukh.modeling.pair_encoder import PairEncoding
-from rukh.modeling.scorers import RetrievalScorer, anchored
+from rukh.modeling.scorers import RetrievalScorer, anchor_logits
 from rukh.records import Post
 from rukh.schema.schema import RelationSchema
 
@@ -129,7 +129,7 @@ def _encode(model: RelationModel, schema: RelationSchema, posts: Sequence[Post])
     if not examples:
         raise InputError("no pair of the examples is labelled with a relation")
     examples = extractor.assign_types(examples)
-    return remember(model, extractor.bank, examples, extractor.visual_features(examples))
+    return encode_memory(model, extractor.bank, examples, extractor.visual_features(examples))
 
 
 def _set_anchors(model: RelationModel, anchors: dict[str, Tensor]) -> None:
@@ -167,7 +167,7 @@ def _fit_anchors(model: RelationModel, memory: Memory, num_old: int, new: Sequen
     def closure() -> Tensor:
         solver.zero_grad()
         forward, backward = (
-            logits.index_add(1, columns, anchored(embedding, anchors, scale))
+            logits.index_add(1, columns, anchor_logits(embedding, anchors, scale))
             for logits, embedding in zip(base, directions, strict=True)
         )
         logits = merge_directions(forward, backward, bank) if mode == "joint" else forward

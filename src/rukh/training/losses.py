@@ -6,48 +6,45 @@ import torch
 from torch import Tensor, nn
 
 
-def info_nce(
-    logits: Tensor, target: Tensor, weights: Tensor | None = None, smoothing: float = 0.0
-) -> Tensor:
-    """InfoNCE with the whole bank as negatives: cross-entropy over scaled cosines and NOTA.
+def info_nce(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """InfoNCE with all relations of the bank as negatives.
+
+    It is the cross-entropy over cosines divided by the temperature, and none of the above (NOTA).
 
     Args:
-        logits: ``(Q, 1 + R)``, cosines over the temperature; NOTA first.
-        target: ``(Q,)`` the right column.
-        weights: ``(1 + R,)`` a weight for each label, or None.
-        smoothing: Share of the target spread over all labels.
+        logits: ``(Q, C)``; column 0 is NOTA.
+        target: ``(Q,)`` the gold column of each pair.
+        label_smoothing: Fraction of the target probability that is spread over all columns.
 
     Returns:
-        The weighted mean over pairs, a scalar.
+        The mean over pairs, a scalar.
 
     Example:
-        >>> import torch
-        >>> info_nce(torch.tensor([[0.0, 0.0]]), torch.tensor([1])).item() - math.log(2) < 1e-6
-        True
+        >>> round(info_nce(torch.tensor([[0.0, 0.0]]), torch.tensor([1])).item(), 4)
+        0.6931
     """
-    return nn.functional.cross_entropy(logits, target, weights, label_smoothing=smoothing)
+    return nn.functional.cross_entropy(logits, target, label_smoothing=label_smoothing)
 
 
-def gate_loss(gate: Tensor, fits: Tensor) -> Tensor:
-    """Binary cross-entropy of the trust in each picture and whether it fits its text.
+def gate_loss(gate: Tensor, matches: Tensor) -> Tensor:
+    """Binary cross-entropy of the image gate against whether the image matches the text.
 
     Args:
-        gate: ``(B,)`` trust in (0, 1); NaN for a post without a picture, which does not count.
-        fits: ``(B,)`` 1 for a picture that fits, 0 for one that does not.
+        gate: ``(B,)`` in (0, 1); NaN for a post without an image, which is ignored.
+        matches: ``(B,)`` 1 for an image that belongs to the text, 0 for one that does not.
 
     Returns:
-        The mean over posts with a picture, a scalar; 0 where there is none.
+        The mean over posts with an image, a scalar; 0 if there is none.
 
     Example:
-        >>> import torch
         >>> gate = torch.tensor([0.5, float("nan")])
         >>> round(gate_loss(gate, torch.tensor([0.0, 1.0])).item(), 4)
         0.6931
     """
-    there = ~gate.isnan()
-    if not there.any():
+    has_image = ~gate.isnan()
+    if not has_image.any():
         return gate.new_zeros(())
-    # In full precision and away from the ends, where bfloat16 has no numbers left.
-    trust = gate[there].float().clamp(1e-4, 1 - 1e-4)
-    right = torch.where(fits[there] > 0, trust, 1 - trust)
-    return -right.log().mean()
+    # In float32 and away from 0 and 1, where bfloat16 rounds to the limits.
+    trust = gate[has_image].float().clamp(1e-4, 1 - 1e-4)
+    likelihood = torch.where(matches[has_image] > 0, trust, 1 - trust)
+    return -likelihood.log().mean()

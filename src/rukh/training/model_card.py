@@ -1,69 +1,110 @@
-"""Model cards: what a saved model is, how it was made and measured, and what it cannot do."""
+"""Model cards: what a saved model is, how it was trained and evaluated, and its limits."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rukh.utils.markdown import escape, markdown_table
 
-def relation_card(config: dict[str, Any], figures: dict[str, Any]) -> str:
-    """The card of a relation model, in Markdown, from its training configuration."""
-    pair, data = config["pair"], config["data"]
-    corpora = [(Path(one["train"]).name, one["format"]) for one in (data, *config["mix"])]
-    told = ", ".join(f"`{name}` ({format_})" for name, format_ in corpora)
-    schemas = dict.fromkeys(Path(o["relations"]).stem for o in (config, *config["mix"]))
-    known = ", ".join(f"`{name}`" for name in schemas)
-    vision = pair["vision_encoder"]
-    sight = ", without pictures" if vision is None else f" and `{vision}`"
+RELATION_USAGE = """from rukh import Extractor, Post
+
+extractor = Extractor.from_pretrained({name!r})
+for triple in extractor.extract([Post(id="1", text="Ann Lee was born in Rome.")]):
+    print(triple.head.text, triple.relation, triple.tail.text, triple.score)"""
+TAGGER_USAGE = """from rukh.arguments.tagger import load_tagger
+
+print(load_tagger({name!r}).detect_entities(["Ann Lee was born in Rome."]))"""
+
+
+def relation_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str) -> str:
+    """The model card of a relation model, in Markdown.
+
+    Args:
+        config: Its training configuration, as JSON data with the keys of the file.
+        metrics: What :func:`rukh.training.relation_task.train_relations` returns.
+        name: The model's name.
+    """
+    pair, data, relation = config["pair"], config["data"], config["relation"]
+    corpora = [data, *config["extra_corpora"]]
+    schemas = dict.fromkeys(Path(one["schema"]).stem for one in (config, *config["extra_corpora"]))
+    settings = {
+        "schema": ", ".join(schemas),
+        "training data": ", ".join(f"{Path(c['train']).name} ({c['format']})" for c in corpora),
+        "text encoder": pair["text_encoder"],
+        "vision encoder": pair["vision_encoder"] or "none: images are ignored",
+        "scorer": relation["scorer"],
+        "relation encoder": relation["encoder"],
+        "markers": pair["markers"],
+        "direction mode": config["direction_mode"],
+        "tagger": config["tagger"] or "none",
+        "captions": config["caption_source"] or "none",
+        "seed": config["training"]["seed"],
+    }
+    explanation = (
+        f"`dev` is the dev set, {100 * data['dev_fraction']:g} % of the training posts; they share "
+        "no text and no image with the others; the epoch was chosen and the model calibrated on "
+        "it. `val` was evaluated once, after training."
+    )
+    summary = (
+        "A relation extraction model for rukh. It predicts the "
+        "relation between two arguments of a post, entities of the text or objects of the image, "
+        "by retrieving the relation whose description is nearest to the pair."
+    )
+    return _card(
+        name, summary, RELATION_USAGE, settings, metrics, explanation, config["card_notes"]
+    )
+
+
+def tagger_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str) -> str:
+    """The model card of a tagger, in Markdown; see :func:`relation_card`."""
+    settings = {
+        "entity types": ", ".join(config["types"]),
+        "training data": ", ".join(Path(path).name for path in config["train"]),
+        "test data": ", ".join(Path(path).name for path in config["test"]) or "none",
+        "text encoder": config["text_encoder"],
+        "seed": config["training"]["seed"],
+    }
+    summary = (
+        "An entity tagger for rukh. It detects entities in text, "
+        "and assigns types to given ones. It was not trained on relation labels."
+    )
+    explanation = (
+        "`dev` is a tenth of the training sentences, on which the epoch was chosen. `test` was "
+        "evaluated once, after training."
+    )
+    return _card(name, summary, TAGGER_USAGE, settings, metrics, explanation, config["card_notes"])
+
+
+def _card(
+    name: str,
+    summary: str,
+    usage: str,
+    settings: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    explanation: str,
+    notes: str,
+) -> str:
     parts = [
-        "# A rukh relation model",
-        f"Relations of the schema {known}, trained on {told} with `{pair['text_encoder']}`{sight}; "
-        "markers "
-        f"`{pair['markers']}`, head `{config['relation']['head']}`, order `{config['order']}`, "
-        f"seed {config['training']['seed']}. Entity types: tagger `{config['tagger']}`. Captions: "
-        f"{config['caption_source'] or 'none'}.",
+        f"# {name}",
+        summary,
+        f"## How to use\n\n```python\n{usage.format(name=name)}\n```",
+        "The name is that of a shipped model, or the path of this folder.",
+        "## Training",
+        markdown_table(("setting", "value"), [(k, escape(v)) for k, v in settings.items()]),
         "## Figures",
-        _table(figures),
-        f"`fold` is {100 * data['fold']:g} % of the training posts, kept apart by picture and "
-        "sentence; the epoch, the temperature and the threshold were chosen on it. `val` decided "
-        "nothing in training; it was scored when that was over."
-        + (" `left_out` is the part that was left out of training." if data["part"] else ""),
+        markdown_table(("metric", "value"), _rows(metrics)),
+        explanation,
+        notes.strip(),
     ]
-    return _join(parts, config)
+    return "\n\n".join(parts).strip() + "\n"
 
 
-def tagger_card(config: dict[str, Any], figures: dict[str, Any]) -> str:
-    """The card of a tagger, in Markdown, from its training configuration."""
-    train = ", ".join(f"`{Path(path).name}`" for path in config["train"])
-    test = ", ".join(f"`{Path(path).name}`" for path in config["test"]) or "nothing"
-    parts = [
-        "# A rukh tagger",
-        f"Entity types {', '.join(config['types'])}, trained on {train} with "
-        f"`{config['text_encoder']}`, seed {config['training']['seed']}. It never saw a relation "
-        "label.",
-        "## Figures",
-        _table(figures),
-        f"`fold` is a tenth of the training sentences; the epoch was chosen on it. `test` is "
-        f"{test}, scored once.",
-    ]
-    return _join(parts, config)
-
-
-def _join(parts: list[str], config: dict[str, Any]) -> str:
-    return "\n\n".join([*parts, config["notes"].strip()]).strip() + "\n"
-
-
-def _table(figures: dict[str, Any]) -> str:
-    """Figures as a Markdown table, nested ones under dotted names."""
-    rows = ["| figure | value |", "| --- | --- |"]
-
-    def add(data: dict[str, Any], prefix: str) -> None:
-        for key, value in data.items():
-            if isinstance(value, dict):
-                add(value, f"{prefix}{key}.")
-            else:
-                shown = f"{value:.4f}" if isinstance(value, float) else str(value)
-                rows.append(f"| {prefix}{key} | {shown} |")
-
-    add(figures, "")
-    return "\n".join(rows)
+def _rows(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The metrics, nested ones under dotted names."""
+    for key, value in metrics.items():
+        if isinstance(value, Mapping):
+            yield from _rows(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,87 +1,82 @@
-"""Training the relation model (``task: relations`` in a config file)."""
+"""Training a relation model (``task: relations`` in a configuration file)."""
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
-from torch.nn.functional import one_hot, pad
 
-from rukh.data.corpus import (
-    DataConfig,
-    ExtraCorpusConfig,
-    labelled_pairs,
-    load_val,
-    read_corpus,
-    relabelled,
-)
+from rukh.arguments.label_map import normalize_types
+from rukh.arguments.tagger import load_tagger
+from rukh.data.corpus import DataConfig, ExtraCorpusConfig, load_val, merge_labels, read_corpus
 from rukh.errors import InputError
 from rukh.evaluation.evaluate import evaluate_posts
 from rukh.extractor import Extractor
 from rukh.hub import cache_folder, check_weights
 from rukh.modeling.adapters import trained_state
-from rukh.modeling.directions import DirectionMode, column_mask, num_columns
-from rukh.modeling.image_features import FeatureCache, image_features
-from rukh.modeling.inference import batch_inputs, remember, score_posts, tokenize_pairs
+from rukh.modeling.directions import DirectionMode, column_mask, target_columns
+from rukh.modeling.image_features import FeatureCache, features_of
+from rukh.modeling.inference import batch_inputs, encode_memory, score_posts, tokenize_pairs
 from rukh.modeling.markers import MarkedSequence
-from rukh.modeling.memory import Memory, MemoryConfig, sampled
+from rukh.modeling.memory import Memory, MemoryConfig, sample_pairs
 from rukh.modeling.model import (
     ModelConfig,
     RelationModel,
     configured_vision,
+    copy_initial_weights,
     init_from_sha256,
-    start_heads,
 )
 from rukh.modeling.pair_encoder import PairConfig
 from rukh.modeling.relation_bank import RelationBank
 from rukh.modeling.scorers import RelationConfig
-from rukh.modeling.type_constraints import violations
-from rukh.records import Post, Record, both_orders
+from rukh.modeling.type_constraints import EXCLUDED, type_penalties
+from rukh.records import Pair, Post, Record, both_orders
 from rukh.schema.schema import RelationSchema
 from rukh.training.augmentation import AugmentedView, augment
 from rukh.training.calibration import Calibration, calibrate
 from rukh.training.losses import gate_loss, info_nce
 from rukh.training.model_card import relation_card
 from rukh.training.trainer import TrainingConfig, fit
-from rukh.training.training_banks import TrainingBanks
 from rukh.utils.batching import batches_by_length
+
+logger = logging.getLogger(__name__)
 
 
 class LossConfig(Record):
-    """Attributes:
-    label_smoothing: Label smoothing.
-    nota_weight: Weight of pairs without a relation.
-    gate_weight: Weight of the gate's own loss: does the picture fit the text? 0 leaves the gate to
-        the loss of the relations.
+    """The section ``loss`` of a configuration file.
+
+    Attributes:
+        label_smoothing: Fraction of the target probability that is spread over all labels.
+        gate_weight: Weight of :func:`rukh.training.losses.gate_loss`, which trains the image gate
+            to recognise images that do not belong to the text. 0: no such loss.
     """
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    nota_weight: float = Field(default=1.0, gt=0)
     gate_weight: float = Field(default=0.0, ge=0)
 
 
 class RelationTrainingConfig(Record):
-    """A relation model to be trained.
+    """The configuration of a relation model and its training.
 
     Attributes:
-        data, pair, relation, loss, memory, training: See their classes.
-        relations: The schema, a shipped name or a YAML file.
-        mix: Other corpora, trained on together with ``data``; the model knows the relations of all.
-        without: Relations that are left out of everything: no pair that carries one is shown.
-        tagger: Types entities that the data does not type; None leaves them without.
-        order: ``joint`` decides between both orders of a pair at once. ``both`` shows every pair
-            in both orders, the reverse of a pair that is not symmetric being NOTA or its declared
-            inverse. ``given`` shows only the order of the data, which gives labels away in MNRE;
-            for comparison only. See :mod:`rukh.modeling.directions`.
-        unseen: ``[temperature, shift]`` for relations that training never shows, as a split of
-            `rukh study zero-shot` found them; see :class:`rukh.modeling.model.ModelConfig`.
-        caption_source: Name of the caption source, stored in the model.
-        notes: What its model card says of limits and rights, in Markdown.
+        data, pair, relation, loss, memory, training: The sections; see their classes.
+        relation_schema: The schema (``schema`` in the file): a shipped name or a YAML file.
+        extra_corpora: Additional corpora with their own schemas. The model learns the relations of
+            all schemas.
+        exclude_relations: Relations that are left out; pairs labelled with them are removed.
+        tagger: The tagger that assigns types to entities without one; None leaves them untyped.
+        direction_mode: How pairs are presented, see :mod:`rukh.modeling.directions`. ``joint``: one
+            decision over both directions. ``both``: each direction by itself. ``given``: only the
+            annotated direction, which leaks labels in MNRE; for comparison with published results.
+        unseen_calibration: ``[temperature, shift]`` for relations that do not occur in training,
+            from ``python -m research.zero_shot``.
+        caption_source: Name of the caption source, stored with the model.
+        card_notes: Markdown for the model card: limits and rights.
     """
 
     task: Literal["relations"]
@@ -100,33 +95,73 @@ class RelationTrainingConfig(Record):
     memory: MemoryConfig = MemoryConfig()
     training: TrainingConfig = TrainingConfig()
 
+    @model_validator(mode="after")
+    def _resumable(self) -> RelationTrainingConfig:
+        refresh, save = self.relation.refresh_steps, self.training.save_steps
+        if self.relation.encoder == "shared" and save % refresh:
+            raise ValueError(
+                f"training.save_steps ({save}) must be a multiple of relation.refresh_steps "
+                f"({refresh}), so that a resumed run embeds the descriptions at the same steps"
+            )
+        return self
+
     def schemas(self) -> list[RelationSchema]:
-        """The schemas of ``data`` and of each of ``mix``, in this order."""
-        names = [self.relation_schema, *(other.relation_schema for other in self.extra_corpora)]
+        """The schemas of ``data`` and of each extra corpus, in this order."""
+        names = [self.relation_schema, *(extra.relation_schema for extra in self.extra_corpora)]
         return [RelationSchema.load(name) for name in names]
 
 
+class TrainingItem(NamedTuple):
+    """A marked sequence of a training post.
+
+    Attributes:
+        post: Index of the post.
+        sequence: Its tokens, with the positions of ``Q`` pairs.
+        columns: ``(Q,)`` the gold column of each pair.
+    """
+
+    post: int
+    sequence: MarkedSequence
+    columns: Tensor
+
+
+class RelationBatch(NamedTuple):
+    """Indices of items, and the view of its post that each item shows."""
+
+    items: list[int]
+    views: list[AugmentedView]
+
+
 class RelationTask:
-    """Both towers under InfoNCE; see :class:`rukh.training.trainer.TrainingTask`."""
+    """A relation model under InfoNCE; see :class:`rukh.training.trainer.TrainingTask`.
+
+    Raises:
+        InputError: The data is unreadable, or there are too few labelled pairs.
+        WeightsError: The text encoder, the vision encoder or the tagger is missing.
+    """
+
+    pretrained_prefix = "pair_encoder.text_encoder."
 
     def __init__(self, config: RelationTrainingConfig) -> None:
         self.config = config
         torch.manual_seed(config.training.seed)
-        own = config.schemas()
-        schema = own[0]
-        if config.extra_corpora or config.exclude_relations:
-            schema = RelationSchema.merge(own, config.exclude_relations)
-        # What is not there is told before hours of work.
+        schemas = config.schemas()
+        schema = schemas[0]
+        # Missing weights are reported before the data is read.
         check_weights((config.pair.text_encoder, "text"), (config.pair.vision_encoder, "vision"))
-        corpus = read_corpus(config.data, config.tagger, own, config.extra_corpora)
-        self.posts, self.fold = corpus.posts, corpus.fold
-        self.source = corpus.source
+        corpus = read_corpus(config.data, schemas, config.extra_corpora)
+        self.posts, self.dev, self.source = corpus.posts, corpus.dev, corpus.source
         self.summary = corpus.summary()
-        if schema is not own[0]:
+        if config.extra_corpora or config.exclude_relations:
+            schema = RelationSchema.merge(schemas, config.exclude_relations)
             self.posts = [
-                relabelled(post, own[k], schema, config.exclude_relations)
-                for post, k in zip(corpus.posts, corpus.source, strict=True)
+                merge_labels(post, schemas[number], schema, config.exclude_relations)
+                for post, number in zip(self.posts, self.source, strict=True)
             ]
+        types = frozenset().union(*(own.argument_types for own in schemas))
+        self.posts = [normalize_types(post, types) for post in self.posts]
+        if config.tagger is not None:
+            self.posts = load_tagger(config.tagger).assign_types(self.posts)
         vision = configured_vision(config.pair)
         self.model = RelationModel(
             ModelConfig(
@@ -140,185 +175,196 @@ class RelationTask:
             ),
             schema,
         )
-        start_heads(self.model)
+        copy_initial_weights(self.model)
         self.features: FeatureCache | None = None
         if vision is not None:
-            frozen = FeatureCache(cache_folder() / "features", vision)
-            frozen.fill([post.image for post in self.posts if post.image is not None])
-            self.features = frozen
-        self.banks = TrainingBanks(self.model)
-        # A pair is told from its own corpus's relations only; the bias shuts the others out.
-        known = torch.stack(
-            [column_mask(one.names, self.bank, config.direction_mode) for one in own]
-        )
-        self.bias = torch.where(known, 0.0, -1e4)
-        self.rows = self._rows(corpus.train)
-        if not self.rows or not any(self._pairs(self.posts[i])[0] for i in self.fold):
+            self.features = FeatureCache(cache_folder() / "features", vision)
+            self.features.fill([post.image for post in self.posts if post.image is not None])
+        self.bank = self._embed_relations()
+        self.training_bank = self._embed_relations(training=True)
+        # A pair is scored against the relations of its own corpus's schema only.
+        masks = [column_mask(own.names, self.bank, config.direction_mode) for own in schemas]
+        self.bias = torch.where(torch.stack(masks), 0.0, -EXCLUDED)
+        self.items = [item for i in corpus.train for item in self._items(i)]
+        if not self.items or not any(labelled_pairs(self.posts[i]) for i in self.dev):
             raise InputError(
-                "too few posts with labelled pairs: both the training posts and the fold, which "
-                "shares no picture and no sentence with them, need some",
+                "too few labelled pairs: the training set and the dev set, which have no text and "
+                "no image in common, need at least one each",
                 where=str(config.data.train),
             )
-        weights = torch.ones(num_columns(self.bank, config.direction_mode))
-        weights[0] = config.loss.nota_weight
-        self.weights = weights
-        self._shown: list[AugmentedView] = []
 
-    def _pairs(self, post: Post) -> tuple[list[tuple[str, str]], list[int]]:
-        schema, where = self.model.schema, str(self.config.data.train)
-        return labelled_pairs(post, self.bank, schema, self.config.direction_mode, where)
+    def _embed_relations(self, *, training: bool = False) -> RelationBank:
+        """Embed the descriptions with the present weights, without gradient and dropout."""
+        mode = self.model.training
+        bank = self.model.eval().bank(training=training)
+        self.model.train(mode)
+        return bank
 
-    def _rows(self, chosen: list[int]) -> list[tuple[int, MarkedSequence, Tensor]]:
-        """Rows of the chosen posts, each with the targets ``(Q, C)`` of its asks."""
-        columns = num_columns(self.bank, self.config.direction_mode)
-        out = []
-        for i in chosen:
-            pairs, right = self._pairs(self.posts[i])
-            if not right:
-                continue
-            target = one_hot(torch.tensor(right), columns).float()
-            _, rows = tokenize_pairs(self.model, self.posts[i], pairs)
-            out += [(i, row, target[[ask.pair for ask in row.asks]]) for row in rows]
-        return out
+    def _items(self, index: int) -> list[TrainingItem]:
+        post, schema, mode = self.posts[index], self.model.schema, self.config.direction_mode
+        pairs, columns = training_pairs(post, self.bank, schema, mode)
+        if not pairs:
+            return []
+        sequences = tokenize_pairs(self.model, post, pairs)
+        return [
+            TrainingItem(index, one, torch.tensor([columns[pair.pair] for pair in one.pairs]))
+            for one in sequences
+        ]
 
-    def pretrained(self) -> set[str]:
-        """See :class:`rukh.training.trainer.TrainingTask`."""
-        pretrained = ("pair_encoder.text_encoder.", "relation_text.")
-        return {n for n, _ in self.model.named_parameters() if n.startswith(pretrained)}
-
-    def batches(self, epoch: int) -> list[list[int]]:
-        """See :class:`rukh.training.trainer.TrainingTask`."""
-        self.banks.restart()
-        lengths = [len(row) for _, row, _ in self.rows]
+    def batches(self, epoch: int) -> list[RelationBatch]:
+        """Batches of items of similar length, with freshly drawn views."""
         seed = self.config.training.seed * 1000 + epoch
-        chosen = [i for i, _, _ in self.rows]
-        self._shown = augment(self.posts, chosen, self.config.data, seed)
-        return batches_by_length(lengths, self.config.training.batch_size, seed=seed)
+        views = augment(self.posts, [item.post for item in self.items], self.config.data, seed)
+        lengths = [len(item.sequence) for item in self.items]
+        batches = batches_by_length(lengths, self.config.training.batch_size, seed=seed)
+        return [RelationBatch(batch, [views[i] for i in batch]) for batch in batches]
 
-    def loss(self, batch: list[int]) -> Tensor:
-        """See :class:`rukh.training.trainer.TrainingTask`."""
-        chosen = [self.rows[b] for b in batch]
-        posts = [self.posts[i] for i, _, _ in chosen]
-        shown = [self._shown[b] for b in batch]
-        rows = []
-        for one, (_, row, _) in zip(shown, chosen, strict=True):
-            row = row if one.caption else row.without_caption()
-            rows.append(row if one.types else row.without_types())
-        pictured = [None if one.picture is None else self.posts[one.picture] for one in shown]
-        inputs = batch_inputs(self.model, rows, posts, image_features(pictured, self.features))
-        bank, contrasts = self.banks.step()
-        scores, encoded = self.model(inputs, bank)
-        source = [self.source[i] for i, row, _ in chosen for _ in row.asks]
-        logits, weights = scores.logits + self.bias[source], self.weights
-        target = torch.cat([targets for _, _, targets in chosen])
-        if contrasts is not None:
-            apart = self.model.scorer(encoded, contrasts).logits[:, 1:]
-            logits, more = torch.cat([logits, apart], 1), apart.shape[1]
-            target, weights = pad(target, (0, more)), pad(weights, (0, more), value=1.0)
-        loss = info_nce(logits, target, weights, self.config.loss.label_smoothing)
-        if self.config.loss.gate_weight:
-            fits = torch.tensor([float(one.fits is not False) for one in shown])
-            loss = loss + self.config.loss.gate_weight * gate_loss(encoded.gate, fits)
+    def loss(self, batch: RelationBatch, step: int) -> Tensor:
+        """InfoNCE over the pairs of the batch, and the loss of the image gate."""
+        items = [self.items[i] for i in batch.items]
+        sequences = []
+        for item, view in zip(items, batch.views, strict=True):
+            sequence = item.sequence if view.caption else item.sequence.without_caption()
+            sequences.append(sequence if view.types else sequence.without_types())
+        shown = [None if view.image is None else self.posts[view.image] for view in batch.views]
+        posts = [self.posts[item.post] for item in items]
+        inputs = batch_inputs(self.model, sequences, posts, features_of(shown, self.features))
+        scores = self.model(inputs, self._bank_at(step))
+        source = [self.source[item.post] for item in items for _ in item.columns]
+        target = torch.cat([item.columns for item in items])
+        config = self.config.loss
+        loss = info_nce(scores.logits + self.bias[source], target, config.label_smoothing)
+        if config.gate_weight:
+            fits = torch.tensor([float(view.image_fits is not False) for view in batch.views])
+            loss = loss + config.gate_weight * gate_loss(scores.gate, fits)
         return loss
 
-    def checkpointed(self) -> None:
-        """See :class:`rukh.training.trainer.TrainingTask`."""
-        self.banks.restart()
-
-    @property
-    def bank(self) -> RelationBank:
-        """The relations as the finished model will know them."""
-        return self.banks.asked
+    def _bank_at(self, step: int) -> RelationBank:
+        """The bank for a training step; a shared encoder embeds it anew every few steps."""
+        config = self.config.relation
+        if config.encoder == "shared" and step % config.refresh_steps == 0:
+            self.training_bank = self._embed_relations(training=True)
+        count = config.descriptions_per_step
+        return self.training_bank.sample(count) if count else self.training_bank
 
     def validate(self) -> dict[str, float]:
-        """See :class:`rukh.training.trainer.TrainingTask`."""
-        self.banks.settle()
-        judged = self._judge()
-        return {
-            "score": judged.order_free,
-            "given_order": judged.given_order,
-            "threshold": judged.threshold,
-        }
+        """Order-free micro-F1 on the dev set as ``score``, after calibration on the same posts."""
+        calibration = self.calibrate()
+        return {"score": calibration.order_free, **calibration._asdict()}
 
-    def _judge(self) -> Calibration:
-        """What the fold says of the model, both orders asked."""
-        posts = [self.posts[i] for i in self.fold]
-        given = [[p for p in post.pairs or () if p.relation is not None] for post in posts]
-        both = [both_orders(pairs) for pairs in given]
-        scored = score_posts(
-            self.model, self.bank, posts, both, image_features(posts, self.features)
-        )
-        gold = [str(p.relation) for pairs in given for p in pairs]
+    def calibrate(self) -> Calibration:
+        """Calibrate the model with its present weights on the dev set, in both orders."""
+        if self.config.relation.encoder == "shared":
+            self.bank = self._embed_relations()
+        posts = [self.posts[i] for i in self.dev]
+        labelled = [labelled_pairs(post) for post in posts]
+        pairs = [both_orders(some) for some in labelled]
+        features = features_of(posts, self.features)
+        scored = score_posts(self.model, self.bank, posts, pairs, features)
         logits = torch.cat(
-            [s.logits + self.bias[self.source[i]] for s, i in zip(scored, self.fold, strict=True)]
+            [s.logits + self.bias[self.source[i]] for s, i in zip(scored, self.dev, strict=True)]
         )
-        schema, order = self.model.schema, self.config.direction_mode
-        violated = torch.cat(violations(posts, both, self.bank, schema, order))
-        return calibrate(logits, gold, self.bank, schema, order, violated)
-
-    def finish(self) -> dict[str, float]:
-        """Set the trained model's temperature and threshold by the fold; returns its figures."""
-        judged = self._judge()
-        self.model.config = self.model.config.model_copy(
-            update={
-                "temperature": judged.temperature,
-                "type_penalty": judged.type_penalty,
-                "threshold": judged.threshold,
-            }
-        )
-        return judged._asdict()
+        gold = [str(pair.relation) for some in labelled for pair in some]
+        schema, mode = self.model.schema, self.config.direction_mode
+        violations = torch.cat(type_penalties(posts, pairs, self.bank, schema, mode))
+        return calibrate(logits, gold, self.bank, schema, mode, violations)
 
     def remember(self) -> Memory:
-        """Some of the pairs that it was trained on, by ``memory``."""
-        shown = sorted({i for i, _, _ in self.rows})
-        pairs = [(i, pair) for i in shown for pair in self.posts[i].pairs or ()]
-        kept = [
-            pairs[k]
-            for k in sampled(
-                [pair.relation for _, pair in pairs], self.config.memory, self.model.schema.nota
-            )
-        ]
-        posts = [self.posts[i].model_copy(update={"pairs": (pair,)}) for i, pair in kept]
-        pictures = image_features(posts, self.features)
+        """The memory of the trained model: some training pairs, as configured by ``memory``."""
+        indices = sorted({item.post for item in self.items})
+        pairs = [(i, pair) for i in indices for pair in self.posts[i].pairs or ()]
+        labels = [pair.relation for _, pair in pairs]
+        kept = sample_pairs(labels, self.config.memory, self.model.schema.nota)
+        chosen = [pairs[k] for k in kept]
+        posts = [self.posts[i].model_copy(update={"pairs": (pair,)}) for i, pair in chosen]
+        features = features_of(posts, self.features)
         self.model.eval()
-        return remember(self.model, self.bank, posts, pictures, [i for i, _ in kept])
+        return encode_memory(self.model, self.bank, posts, features, [i for i, _ in chosen])
+
+
+def labelled_pairs(post: Post) -> list[Pair]:
+    """The pairs of a post that have a label."""
+    return [pair for pair in post.pairs or () if pair.relation is not None]
+
+
+def training_pairs(
+    post: Post, bank: RelationBank, schema: RelationSchema, mode: DirectionMode
+) -> tuple[list[tuple[str, str]], list[int]]:
+    """The pairs of a post in the orders to train on, and the gold column of each.
+
+    In mode ``given``, these are the labelled pairs. In the other modes, each is used in both
+    orders, except a pair that only repeats another one in reverse: the same fact, or NOTA although
+    a relation holds in the reverse direction.
+    """
+    pairs: list[tuple[str, str]] = []
+    columns: list[int] = []
+    facts: set[tuple[str, str, str | None]] = set()
+    labelled = labelled_pairs(post)
+    related = {frozenset((p.head, p.tail)) for p in labelled if p.relation != schema.nota}
+    for pair in labelled:
+        targets = target_columns(pair.relation, bank, schema.nota, mode)
+        if mode == "given":
+            pairs.append((pair.head, pair.tail))
+            columns.append(targets[0])
+            continue
+        if pair.relation == schema.nota and frozenset((pair.head, pair.tail)) in related:
+            continue
+        if (pair.tail, pair.head, schema.inverse_of(pair.relation)) in facts:
+            continue
+        facts.add((pair.head, pair.tail, pair.relation))
+        pairs += both_orders([pair])
+        columns += targets
+    return pairs, columns
 
 
 def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
-    """Train in ``<out>.run``, write the model to ``out``; returns its figures."""
+    """Train a relation model, or resume its training, and write it to a folder.
+
+    Args:
+        out: Folder of the model. The run, with its checkpoints, is kept in ``<out>.run``.
+
+    Returns:
+        The metrics: ``dev``, ``step`` (of the best validation), and ``val`` if there is a val file.
+
+    Raises:
+        InputError: See :class:`RelationTask` and :func:`rukh.training.trainer.fit`.
+        WeightsError: See :class:`RelationTask`.
+    """
     task = RelationTask(config)
-    # Read before the training, so that a mistake in it is not told hours later.
+    # Read before training, so that an error in it is reported at once.
     val = None if config.data.val is None else load_val(config.data, task.model.schema)
-    print(task.summary, file=sys.stderr, flush=True)
+    logger.info("%s", task.summary)
     identity = config.model_dump(
-        mode="json", exclude={"training", "card_notes", "unseen_calibration", "memory"}
+        mode="json",
+        by_alias=True,
+        exclude={"training", "card_notes", "unseen_calibration", "memory"},
     )
     result = fit(task, config.training, out.with_name(out.name + ".run"), identity)
     with torch.no_grad():
-        # What is judged from here on is what is saved: half precision.
+        # Calibrate and evaluate the weights as they are saved: in half precision.
         for parameter in trained_state(task.model).values():
             parameter.copy_(parameter.half())
-    task.banks.settle()
-    figures: dict[str, Any] = {"fold": task.finish(), "step": result.best["step"]}
+    model, calibration = task.model, task.calibrate()
+    metrics: dict[str, Any] = {"dev": calibration._asdict(), "step": result.best["step"]}
+    fitted = {k: getattr(calibration, k) for k in ("temperature", "type_penalty", "threshold")}
+    model.config = model.config.model_copy(update=fitted)
     if val is not None:
-        shown = {"val": val}
+        metrics["val"] = _evaluate(model, val)
         if config.pair.caption_words and config.data.val_captions is not None:
-            bare = [post.model_copy(update={"caption": None}) for post in val]
-            shown["val_without_captions"] = bare
-        for name, some in shown.items():
-            figures[name] = _figures(task.model, some)
-    told: dict[str, Any] = {"figures": figures}
+            without = [post.model_copy(update={"caption": None}) for post in val]
+            metrics["val_without_captions"] = _evaluate(model, without)
+    update: dict[str, Any] = {"figures": metrics}
     if config.unseen_calibration is not None:
-        told["unseen_temperature"], told["unseen_shift"] = config.unseen_calibration
-    task.model.config = task.model.config.model_copy(update=told)
+        update["unseen_temperature"], update["unseen_shift"] = config.unseen_calibration
+    model.config = model.config.model_copy(update=update)
     if config.memory.pairs_per_relation:
-        task.model.memory = task.remember()
-    task.model.save(out, relation_card(config.model_dump(mode="json"), figures))
-    return figures
+        model.memory = task.remember()
+    model.save(out, relation_card(config.model_dump(mode="json", by_alias=True), metrics, out.name))
+    return metrics
 
 
-def _figures(model: RelationModel, posts: Sequence[Post]) -> dict[str, Any]:
-    """What is told of a model on these posts."""
-    long = {"per_relation", "confusion", "risk_coverage", "seconds"}
-    measured = evaluate_posts(Extractor(model), posts)
-    return {name: value for name, value in measured.items() if name not in long}
+def _evaluate(model: RelationModel, posts: Sequence[Post]) -> dict[str, Any]:
+    """The metrics that fit into a model card."""
+    omitted = {"per_relation", "confusion", "risk_coverage", "seconds"}
+    metrics = evaluate_posts(Extractor(model), posts)
+    return {name: value for name, value in metrics.items() if name not in omitted}

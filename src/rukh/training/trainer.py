@@ -1,16 +1,16 @@
-"""One training loop, for the relation model and for the tagger alike.
+"""The training loop that the relation model and the tagger share.
 
-What is trained is a :class:`Task`; the loop knows only batches, a loss and a validation figure.
-It runs on ``accelerate``, writes checkpoints from which it resumes bit for bit, keeps the weights
-of the best validation, and stops early.
+The loop sees a :class:`TrainingTask`: batches, a loss and a validation score. It writes checkpoints
+from which an interrupted run resumes bit for bit, keeps the weights of the best validation, and
+stops early.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -18,34 +18,40 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from rukh.errors import InputError, MissingDependency
 from rukh.modeling.adapters import trained_state
 from rukh.records import Record
 from rukh.training.checkpoints import load_checkpoint, save_checkpoint
-from rukh.utils.files import atomic_open, read_json, sole_user, write_json
+from rukh.utils.files import atomic_open, lock_folder, read_json, write_json
+from rukh.utils.progress import progress_bar
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingConfig(Record):
-    """How to train; every key may stand under ``training:`` in a config file.
+    """The section ``training`` of a configuration file.
 
     Attributes:
-        epochs: The most passes over the data.
-        batch_size: Posts a batch.
-        learning_rate: Peak rate of pretrained weights.
-        head_learning_rate: Peak rate of new weights.
-        weight_decay: AdamW's, on matrices only.
-        warmup_ratio: Share of all steps over which the rate rises; then it falls linearly to zero.
-        max_grad_norm: Largest gradient norm.
-        ema_decay: Decay of a moving average of the weights over steps, which is what is validated
-            and kept; 0 keeps the weights themselves.
-        early_stopping_patience: Validations without a gain after which training stops; 0 never stops early.
-        evals_per_epoch: How often an epoch is validated.
-        save_steps: Optimizer steps between checkpoints.
-        precision: ``fp32``, or ``bf16`` for matrix products in bfloat16: about twice as fast on
-            processors that have such instructions (AVX512-BF16, AMX), far slower on others.
-            ``auto`` takes bfloat16 where the processor has them.
-        seed: Decides the order of data, dropout and new weights.
+        epochs: Maximum number of passes over the training data.
+        batch_size: Posts (for the tagger: sentences) per step.
+        learning_rate: Peak learning rate of pretrained weights.
+        head_learning_rate: Peak learning rate of newly initialised weights.
+        weight_decay: Weight decay of AdamW; applies to matrices, not to biases and norms.
+        warmup_ratio: Fraction of all steps over which the learning rate rises linearly; it then
+            decays linearly to zero.
+        max_grad_norm: Gradients with a larger norm are scaled down to it.
+        ema_decay: Decay of an exponential moving average of the weights. The averaged weights are
+            validated and saved. 0 disables averaging.
+        early_stopping_patience: Number of validations without improvement after which training
+            stops; 0 disables early stopping.
+        evals_per_epoch: Validations per epoch.
+        save_steps: Steps between two checkpoints.
+        precision: ``fp32``, or ``bf16`` to run matrix products in bfloat16: about twice as fast on
+            processors with AVX512-BF16 or AMX, much slower on others. ``auto`` uses bfloat16 where
+            the processor supports it.
+        seed: Determines the order of the data, dropout and new weights.
     """
 
     epochs: int = Field(default=4, ge=1, le=1000)
@@ -64,215 +70,208 @@ class TrainingConfig(Record):
 
 
 class TrainingTask(Protocol):
-    """What the loop needs to know of a thing to be trained."""
+    """What the training loop needs from a task."""
+
+    pretrained_prefix: str
+    """Parameters whose name starts with it are pretrained: they take the lower learning rate."""
 
     @property
     def model(self) -> nn.Module:
-        """What is trained."""
-
-    def pretrained(self) -> set[str]:
-        """Names of the parameters that came pretrained: they take the lower rate."""
+        """The model; its parameters with ``requires_grad`` are trained."""
 
     def batches(self, epoch: int) -> Sequence[Any]:
-        """The epoch's batches, in an order that depends on the seed and the epoch alone."""
+        """The batches of an epoch; they depend on the seed and the epoch only."""
 
-    def loss(self, batch: Any) -> Tensor:
-        """Scalar loss of one batch."""
-
-    def checkpointed(self) -> None:
-        """Called after every checkpoint: a task that derives something from the weights now and
-        then derives it anew before the next batch, as a run that resumes here has to.
-        """
+    def loss(self, batch: Any, step: int) -> Tensor:
+        """The scalar loss of a batch; ``step`` counts the optimizer steps before it."""
 
     def validate(self) -> dict[str, float]:
-        """Figures on the held-out fold; ``score`` decides which weights are kept."""
+        """Metrics on the dev set; the weights with the highest ``score`` are kept."""
 
 
 class TrainingResult(NamedTuple):
-    """The outcome: the best validation's figures, and every validation's."""
+    """The metrics of the best validation, and those of all validations in order."""
 
     best: dict[str, float]
     history: list[dict[str, float]]
 
 
-def rate(step: int, steps: int, warmup: float) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, then linear decay to zero."""
-    rise = max(1, math.ceil(steps * warmup)) if warmup else 0
-    return (step + 1) / rise if step < rise else (steps - step) / max(1, steps - rise)
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether this processor has instructions for products of bfloat16 matrices."""
-    asked = getattr(torch.cpu, "get_capabilities", None)  # not in every torch that we support
-    known = {} if asked is None else asked()
-    return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
-
-
-def _optimizer(task: TrainingTask, config: TrainingConfig) -> torch.optim.AdamW:
-    pretrained = task.pretrained()
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in task.model.named_parameters():
-        if parameter.requires_grad:
-            groups.setdefault((name in pretrained, parameter.dim() > 1), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "peak": config.learning_rate if old else config.head_learning_rate,
-                "lr": 0.0,
-                "weight_decay": config.weight_decay if matrix else 0.0,
-            }
-            for (old, matrix), parameters in groups.items()
-        ]
-    )
-
-
 def fit(
     task: TrainingTask, config: TrainingConfig, run: Path, identity: dict[str, Any]
 ) -> TrainingResult:
-    """Train a task in the folder ``run``, or go on where an interrupted run stopped.
+    """Train a task in the folder ``run``, or resume the interrupted run in that folder.
 
     Afterwards ``run/best.safetensors`` holds the trained weights of the best validation,
-    ``run/history.json`` every validation, and ``task.model`` the best weights.
+    ``run/history.json`` the metrics of every validation, and ``task.model`` the best weights.
 
     Args:
-        identity: What the run is; resuming with another identity is an error, not a mixture.
+        identity: Everything that determines the result besides ``config``, as JSON data. A run
+            can only be resumed with the same identity and configuration.
 
     Raises:
-        InputError: The folder holds a run of another identity, or another process is at it.
+        InputError: The folder holds another run or is in use by another process, or the loss is
+            not finite.
         MissingDependency: ``accelerate`` is not installed.
     """
     try:
         from accelerate import Accelerator
     except ImportError:
         raise MissingDependency("accelerate", "train") from None
-    # Batches are made on the CPU; running on a GPU is not supported yet.
-    with sole_user(run):
-        return _fit(task, config, run, identity, Accelerator(cpu=True))
+    with lock_folder(run):
+        _check_identity(run, identity | {"training": config.model_dump()})
+        # Training on a GPU is not supported yet: batches are built on the CPU.
+        history = _train(task, config, run, Accelerator(cpu=True))
+        write_json(history, run / "history.json")
+        _load_best(task.model, run)
+    # Of equal scores the last: its learning rate was the lowest.
+    return TrainingResult(max(reversed(history), key=lambda metrics: metrics["score"]), history)
 
 
-def _fit(
-    task: TrainingTask,
-    config: TrainingConfig,
-    run: Path,
-    identity: dict[str, Any],
-    accelerator: Any,
-) -> TrainingResult:
-    from safetensors.torch import load_file
-    from tqdm import tqdm
+def _train(
+    task: TrainingTask, config: TrainingConfig, run: Path, accelerator: Any
+) -> list[dict[str, float]]:
+    """Run all steps that the checkpoint in ``run`` has not done yet; return the history."""
+    from transformers import get_linear_schedule_with_warmup
 
-    _claim(run, identity | {"training": config.model_dump()})
     torch.manual_seed(config.seed)
-    low = config.precision == "bf16" or (config.precision == "auto" and multiplies_bfloat16())
-    optimizer = _optimizer(task, config)
-    state = load_checkpoint(run, task.model, optimizer) or {
-        "epoch": 0, "batch": 0, "step": 0, "history": [], "stale": 0,
-    }  # fmt: skip
-    model, optimizer = accelerator.prepare(task.model, optimizer)
-    log = _writer(run, state["step"])
-    length = len(task.batches(0))
-    steps = length * config.epochs
-    marks = {
-        round(length * (i + 1) / config.evals_per_epoch) for i in range(config.evals_per_epoch)
-    }
-    progress = tqdm(total=steps, initial=state["step"], unit="step", smoothing=0.05)
-    stopped = config.early_stopping_patience and state["stale"] >= config.early_stopping_patience
-    while state["epoch"] < config.epochs and not stopped:
-        batches = task.batches(state["epoch"])
-        model.train()
-        while state["batch"] < len(batches):
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * rate(state["step"], steps, config.warmup_ratio)
-            # Around the loss alone: what is validated is computed in full precision.
-            with torch.autocast("cpu", torch.bfloat16, enabled=low):
-                loss = task.loss(batches[state["batch"]])
-            accelerator.backward(loss)
-            norm = accelerator.clip_grad_norm_(model.parameters(), config.max_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            state["batch"] += 1
-            state["step"] += 1
-            if config.ema_decay:
-                _average(optimizer, min(config.ema_decay, state["step"] / (state["step"] + 9)))
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise InputError(f"the loss is {value} at step {state['step']}", where=str(run))
-            progress.update()
-            best = max((h["score"] for h in state["history"]), default=None)
-            told = {} if best is None else {"best": f"{best:.4f}"}
-            progress.set_postfix({"loss": f"{value:.3f}", **told}, refresh=False)
-            log("train/loss", value, state["step"])
-            log("train/gradient_norm", float(norm), state["step"])
-            if state["batch"] in marks:
-                with _averaged(optimizer):
-                    stopped = _validate(task, config, run, state, log)
-                model.train()
-                if stopped:
-                    break
-            if state["step"] % config.save_steps == 0:
-                save_checkpoint(run, task.model, optimizer, state)
-                task.checkpointed()
-        state["epoch"], state["batch"] = state["epoch"] + 1, 0
-        save_checkpoint(run, task.model, optimizer, state)
+    bfloat16 = config.precision == "bf16" or (config.precision == "auto" and supports_bfloat16())
+    steps_per_epoch = len(task.batches(0))
+    total = steps_per_epoch * config.epochs
+    evals = config.evals_per_epoch
+    eval_after = {round(steps_per_epoch * (i + 1) / evals) for i in range(evals)}
+
+    optimizer = make_optimizer(task, config)
+    weights = nn.ParameterList(p for p in task.model.parameters() if p.requires_grad)
+    averages = None
+    if config.ema_decay:
+        # Only the trainable parameters are copied, not the frozen encoders.
+        averages = AveragedModel(weights, multi_avg_fn=_ema_with_warmup(config.ema_decay))
+    state = load_checkpoint(run, task.model, optimizer, averages) or {"step": 0, "history": []}
+    step: int = state["step"]
+    history: list[dict[str, float]] = state["history"]
+    # The schedule starts at its second value, because its first one is a learning rate of zero.
+    warmup = math.ceil(total * config.warmup_ratio)
+    schedule = get_linear_schedule_with_warmup(optimizer, warmup, total + 1, last_epoch=step)
+    optimizer = accelerator.prepare(optimizer)
+
+    def finished() -> bool:
+        scores = [metrics["score"] for metrics in history]
+        stale = len(scores) - 1 - scores.index(max(scores)) if scores else 0
+        return step >= total or 0 < config.early_stopping_patience <= stale
+
+    log = _tensorboard(run, step)
+    progress = progress_bar(total=total, initial=step, unit="step", smoothing=0.05)
+    batches: Sequence[Any] = ()
+    task.model.train()
+    while not finished():
+        epoch, index = divmod(step, steps_per_epoch)
+        if not batches or index == 0:
+            batches = task.batches(epoch)
+        # Autocast covers the loss only: validation runs in full precision.
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            loss = task.loss(batches[index], step)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise InputError(f"the loss is {value} at step {step + 1}", where=str(run))
+        accelerator.backward(loss)
+        norm = accelerator.clip_grad_norm_(weights.parameters(), config.max_grad_norm)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        step += 1
+        if averages is not None:
+            averages.update_parameters(weights)
+        progress.update()
+        progress.set_postfix({"loss": f"{value:.3f}"}, refresh=False)
+        log("train/loss", value, step)
+        log("train/gradient_norm", float(norm), step)
+        if index + 1 in eval_after:
+            task.model.eval()
+            with _swapped(weights, averages), torch.no_grad():
+                metrics = task.validate() | {"step": step}
+                if metrics["score"] >= max((past["score"] for past in history), default=-math.inf):
+                    _save_best(task.model, run)
+            task.model.train()
+            history.append(metrics)
+            for key, metric in metrics.items():
+                log(f"dev/{key}", metric, step)
+            logger.info("dev set at step %d: score %.4f", step, metrics["score"])
+        if finished() or step % config.save_steps == 0:
+            state = {"step": step, "history": history}
+            save_checkpoint(run, task.model, optimizer, averages, state)
     progress.close()
-    with torch.no_grad():
-        own = dict(task.model.named_parameters())
-        for name, weight in load_file(run / "best.safetensors").items():
-            own[name].copy_(weight)
-    task.model.eval()
-    history = state["history"]
-    write_json(history, run / "history.json")
-    return TrainingResult(max(reversed(history), key=lambda h: h["score"]), history)
+    return history
 
 
-def _average(optimizer: torch.optim.Optimizer, decay: float) -> None:
-    """Move the average of each weight; it is kept with the optimizer's state, and so resumed."""
-    for parameter, slots in optimizer.state.items():
-        if "average" in slots:
-            slots["average"].lerp_(parameter.detach(), 1 - decay)
-        else:
-            slots["average"] = parameter.detach().clone()
+def make_optimizer(task: TrainingTask, config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters, grouped by learning rate and weight decay."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in task.model.named_parameters():
+        if parameter.requires_grad:
+            key = (name.startswith(task.pretrained_prefix), parameter.dim() > 1)
+            groups.setdefault(key, []).append(parameter)
+    optimizer = torch.optim.AdamW(
+        {
+            "params": parameters,
+            "lr": config.learning_rate if pretrained else config.head_learning_rate,
+            "weight_decay": config.weight_decay if matrix else 0.0,
+        }
+        for (pretrained, matrix), parameters in groups.items()
+    )
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]  # a resumed schedule reads the peak here
+    return optimizer
+
+
+def supports_bfloat16() -> bool:
+    """Whether this processor has instructions for products of bfloat16 matrices."""
+    read = getattr(torch.cpu, "get_capabilities", None)  # not in every supported torch version
+    capabilities = {} if read is None else read()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def _ema_with_warmup(decay: float) -> Callable[[Any, Any, Any], None]:
+    """An averaging function whose decay rises to ``decay``: early weights are soon forgotten."""
+
+    def update(averages: Any, weights: Any, num_averaged: Any) -> None:
+        step = int(num_averaged) + 1
+        average = get_ema_multi_avg_fn(min(decay, step / (step + 9)))  # type: ignore[no-untyped-call]
+        average(averages, weights, num_averaged)
+
+    return update
 
 
 @contextmanager
-def _averaged(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Averages in the place of the weights, where there are any, within the block."""
-    weights = {p: p.detach().clone() for p, slots in optimizer.state.items() if "average" in slots}
-    with torch.no_grad():
-        for parameter in weights:
-            parameter.copy_(optimizer.state[parameter]["average"])
-        try:
-            yield
-        finally:
-            for parameter, weight in weights.items():
-                parameter.copy_(weight)
+def _swapped(weights: nn.ParameterList, averages: AveragedModel | None) -> Iterator[None]:
+    """Put the averages, if any, in the place of the weights within the block."""
+    pairs: list[tuple[Tensor, Tensor]] = []
+    if averages is not None:
+        pairs = list(zip(weights.parameters(), averages.module.parameters(), strict=True))
+    for weight, average in pairs:
+        weight.data, average.data = average.data, weight.data
+    try:
+        yield
+    finally:
+        for weight, average in pairs:
+            weight.data, average.data = average.data, weight.data
 
 
-def _validate(
-    task: TrainingTask, config: TrainingConfig, run: Path, state: dict[str, Any], log: Any
-) -> bool:
-    """Validate; keep the weights if they are the best; whether patience has run out."""
+def _save_best(model: nn.Module, run: Path) -> None:
     from safetensors.torch import save
-    from tqdm import tqdm
 
-    task.model.eval()
-    with torch.no_grad():
-        figures = task.validate() | {"step": state["step"]}
-    best = max((h["score"] for h in state["history"]), default=-math.inf)
-    state["history"].append(figures)
-    state["stale"] = 0 if figures["score"] > best else state["stale"] + 1
-    if figures["score"] >= best:  # of equal ones the later: its learning rate has come to rest
-        with atomic_open(run / "best.safetensors", "wb") as stream:
-            stream.write(save({k: v.contiguous() for k, v in trained_state(task.model).items()}))
-    for key, value in figures.items():
-        log(f"fold/{key}", value, state["step"])
-    told = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
-    tqdm.write(f"fold {told}", file=sys.stderr)
-    return bool(config.early_stopping_patience and state["stale"] >= config.early_stopping_patience)
+    with atomic_open(run / "best.safetensors", "wb") as stream:
+        stream.write(save({k: v.contiguous() for k, v in trained_state(model).items()}))
 
 
-def _claim(run: Path, identity: dict[str, Any]) -> None:
-    """Mark a folder as this run's; refuse a folder that holds another's."""
+def _load_best(model: nn.Module, run: Path) -> None:
+    from safetensors.torch import load_file
+
+    model.load_state_dict(load_file(run / "best.safetensors"), strict=False)
+    model.eval()
+
+
+def _check_identity(run: Path, identity: dict[str, Any]) -> None:
+    """Record what the folder's run is. Raises InputError if the folder holds another run."""
     path = run / "run.json"
     identity = json.loads(json.dumps(identity))
     if not path.exists():
@@ -280,17 +279,17 @@ def _claim(run: Path, identity: dict[str, Any]) -> None:
     elif (other := read_json(path)) != identity:
         changed = sorted(k for k in {*other, *identity} if other.get(k) != identity.get(k))
         raise InputError(
-            f"the folder holds a run that differs in: {', '.join(changed)}",
+            f"the folder holds a run with a different configuration: {', '.join(changed)}",
             where=str(run),
-            fix="give another --out, or remove the folder to start afresh",
+            fix="choose another --out, or delete the folder to start again",
         )
 
 
-def _writer(run: Path, step: int) -> Any:
-    """A function that logs one scalar to TensorBoard, or does nothing where it is absent."""
+def _tensorboard(run: Path, step: int) -> Callable[[str, float, int], None]:
+    """A function that logs a scalar to TensorBoard, or does nothing if it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        return lambda *_: None
-    writer = SummaryWriter(str(run / "tensorboard"), purge_step=step)
-    return writer.add_scalar
+        return lambda name, value, step: None
+    writer: Any = SummaryWriter(str(run / "tensorboard"), purge_step=step)
+    return lambda name, value, step: writer.add_scalar(name, value, step)

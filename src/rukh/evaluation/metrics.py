@@ -233,7 +233,8 @@ def expected_threshold(
         InputError: A score is not in [0, 1].
 
     Example:
-        >>> expected_threshold([0.9, 0.8, 0.2, 0.1], 2.0)
+        >>> threshold, f1 = expected_threshold([0.9, 0.8, 0.2, 0.1], 2.0)
+        >>> threshold, round(f1, 2)
         (0.5, 0.85)
     """
     values = np.asarray(scores, dtype=np.float64)

@@ -147,7 +147,8 @@ def draw(result: Mapping[str, Any], path: str | Path, title: str = "") -> None:
         right.text(
             100 * (f1 or 0) + 1, y, f"{note}   ({support[i]:,} gold)", va="center", fontsize=8
         )
-    right.set(xlim=(0, 142), ylim=(size - 0.5, -0.5), yticks=[], title="F1 (%, given order)")
+    right.set(xlim=(0, 142), ylim=(size - 0.5, -0.5), yticks=[], xticks=range(0, 101, 20))
+    right.set_title("F1 (%, given order)")
     right.spines[["top", "right", "bottom"]].set_visible(False)
 
     free, given = (_with_interval(result, key) for key in ("micro_f1_order_free", "micro_f1"))

@@ -1,4 +1,4 @@
-"""Rows padded into tensors: what stands where, in every scheme."""
+"""Sequences, objects and images padded into tensors."""
 
 from __future__ import annotations
 
@@ -7,72 +7,67 @@ from typing import get_args
 import pytest
 import torch
 
-from rukh.modeling.batch import collate
-from rukh.modeling.markers import Markers, build_sequences, tokenize_post
+from rukh.modeling.batch import PairBatch, collate
+from rukh.modeling.markers import MarkedSequence, Markers, build_sequences, tokenize_post
 from rukh.modeling.text_encoder import TextEncoder
 from rukh.modeling.vision_encoder import PatchMap
 from rukh.records import Post
 
-ASKED = {
-    "words": [("a", "r"), ("r", "a")],
-    "both": [("b", "hat"), ("dog", "b"), ("dog", "hat")],
-}
+PAIRS = {"words": [("a", "r"), ("r", "a")], "both": [("b", "hat"), ("dog", "b"), ("dog", "hat")]}
+
+
+def make_batch(
+    encoder: TextEncoder, posts: list[Post], scheme: Markers, image: PatchMap | None = None
+) -> tuple[PairBatch, list[MarkedSequence]]:
+    """A batch of the first two posts; the second one has the image."""
+    rows = [
+        (post, sequence)
+        for post in posts[:2]
+        for sequence in build_sequences(
+            tokenize_post(post, encoder, 0), PAIRS[post.id], scheme, encoder, 128
+        )
+    ]
+    images = [image if post is posts[1] else None for post, _ in rows]
+    sequences = [sequence for _, sequence in rows]
+    return collate(sequences, [post.objects for post, _ in rows], images, 16), sequences
 
 
 @pytest.mark.parametrize("scheme", get_args(Markers))
-def test_pairs_know_their_kind_boxes_and_distance(
+def test_kind_boxes_distance_and_positions(
     tiny_text: str, posts: list[Post], scheme: Markers
 ) -> None:
     encoder = TextEncoder.load(tiny_text)
-    rows, objects, order = [], [], []
-    for post in posts[:2]:
-        for row in build_sequences(
-            tokenize_post(post, encoder, 0), ASKED[post.id], scheme, encoder, 128
-        ):
-            rows.append(row)
-            objects.append(post.objects)
-            order += [(post.id, *ASKED[post.id][ask.pair]) for ask in row.asks]
-    inputs = collate(rows, objects, [None] * len(rows), 1)
-    assert order == [(name, *pair) for name, pairs in ASKED.items() for pair in pairs]
-    assert inputs.kind.tolist() == [0, 0, 1, 2, 3]
+    batch, _ = make_batch(encoder, posts, scheme)
+    assert batch.kind.tolist() == [0, 0, 1, 2, 3]
+    assert batch.head_object.tolist() == [-1, -1, -1, 1, 1]
+    assert batch.tail_object.tolist() == [-1, -1, 0, -1, 0]
     hat, dog = (torch.tensor(thing.box) for thing in posts[1].objects)
-    nowhere = torch.zeros(4)
-    assert torch.equal(inputs.head_box, torch.stack([nowhere] * 3 + [dog, dog]))
-    assert torch.equal(inputs.tail_box, torch.stack([nowhere, nowhere, hat, nowhere, hat]))
-    assert inputs.distance[0] == -inputs.distance[1] > 0
-    assert inputs.distance[2:].tolist() == [0, 0, 0]
-    pieces = len(encoder.tokenize("Ann Lee works at Acme of ").ids)
-    assert inputs.distance[0] >= pieces
-    if scheme == "levitated":
-        assert inputs.distance[0] == pieces
-    width = inputs.ids.shape[1]
-    for q, (name, head, tail) in enumerate(order):
-        post = posts[0] if name == "words" else posts[1]
-        for slot, argument in ((inputs.head[q], head), (inputs.tail[q], tail)):
-            visual = argument in {thing.id for thing in post.objects}
-            if visual and scheme != "levitated":
-                number = [thing.id for thing in post.objects].index(argument)
-                assert slot.tolist() == [width + number] * 2
+    none = torch.zeros(4)
+    boxes = batch.of_objects(batch.boxes, batch.tail_object)
+    assert torch.equal(boxes, torch.stack([none, none, hat, none, hat]))
+    assert torch.equal(batch.swap_direction().head_object, batch.tail_object)
+    between = len(encoder.tokenize("Ann Lee works at Acme of ").ids)
+    assert batch.distance[0] == -batch.distance[1] >= between
+    assert batch.distance[2:].tolist() == [0, 0, 0]
+    width = batch.ids.shape[1]
+    for positions, objects in ((batch.head, batch.head_object), (batch.tail, batch.tail_object)):
+        for row, pair, thing in zip(batch.sequence, positions, objects, strict=True):
+            if thing >= 0:
+                assert pair.tolist() == [width + thing] * 2
             else:
-                assert (slot < width).all()
-                assert (inputs.roles[inputs.row[q], slot] > 0).all()
+                assert (batch.roles[row, pair] > 0).all()
 
 
-def test_types_pictures_and_padding(tiny_text: str, posts: list[Post]) -> None:
-    encoder = TextEncoder.load(tiny_text)
-    rows = [
-        build_sequences(tokenize_post(post, encoder, 0), ASKED[post.id], "post", encoder, 128)[0]
-        for post in posts[:2]
-    ]
-    shown = PatchMap(torch.ones(2, 16), torch.rand(2, 4))
-    inputs = collate(rows, [post.objects for post in posts[:2]], [None, shown], 16)
-    assert inputs.has_patch.tolist() == [[False, False], [True, True]]
-    assert torch.equal(inputs.patches[1], shown.states) and not inputs.patches[0].any()
-    assert inputs.has_object.tolist() == [[False, False], [True, True]]
-    named = [[inputs.type_names[k] if k >= 0 else None for k in row] for row in inputs.types]
-    for row, names in zip(rows, named, strict=True):
-        assert names == row.types + [None] * (len(names) - len(row))
-    assert [inputs.type_names[k] for k in inputs.object_types[1]] == ["hat", "animal"]
-    short = len(rows[1])
-    assert short < len(rows[0])
-    assert (inputs.groups[1, :short] == 0).all() and (inputs.groups[1, short:] == -1).all()
+def test_types_images_and_padding(tiny_text: str, posts: list[Post]) -> None:
+    image = PatchMap(torch.ones(2, 16), torch.rand(2, 4))
+    batch, sequences = make_batch(TextEncoder.load(tiny_text), posts, "post", image)
+    assert batch.has_patch.tolist() == [[False, False], [True, True]]
+    assert torch.equal(batch.patches[1], image.states) and not batch.patches[0].any()
+    assert batch.has_object.tolist() == [[False, False], [True, True]]
+    assert [batch.type_names[k] for k in batch.object_types[1]] == ["hat", "animal"]
+    for sequence, types, mask in zip(sequences, batch.types, batch.mask, strict=True):
+        names = [batch.type_names[k] if k >= 0 else None for k in types]
+        padding = len(mask) - len(sequence)
+        assert names == sequence.types + [None] * padding
+        assert mask.tolist() == [True] * len(sequence) + [False] * padding
+    assert len(sequences[1]) < len(sequences[0])

@@ -1,7 +1,8 @@
-"""What a model keeps of its training: which pairs, how they are stored, and what is refused."""
+"""The stored training pairs of a model: which are kept, and how they are stored."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,30 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_few_shot import EXAMPLES, memory_of
 
-from conftest import schema_of
+from helpers_modeling import swapped
 from rukh.errors import WeightsError
-from rukh.modeling.inference import remember
-from rukh.modeling.memory import UNRELATED, Memory, MemoryConfig, read_memory, sampled, stored
+from rukh.modeling.inference import encode_memory
+from rukh.modeling.memory import (
+    NOTA_RATIO,
+    Memory,
+    MemoryConfig,
+    memory_to_bytes,
+    read_memory,
+    sample_pairs,
+)
 from rukh.modeling.model import MEMORY, RelationModel
+from rukh.records import Pair, Post
+
+
+def make_memory(labels: list[str], dim: int = 8, seed: int = 0) -> Memory:
+    names = tuple(dict.fromkeys(labels))
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(2, len(labels), dim, generator=generator)
+    forward, backward = torch.nn.functional.normalize(vectors, dim=-1)
+    nota = torch.randn(len(labels), 2, generator=generator)
+    label = torch.tensor([names.index(name) for name in labels])
+    return Memory(names, label, forward, backward, nota, torch.arange(len(labels)))
 
 
 @given(
@@ -23,84 +41,68 @@ from rukh.modeling.model import MEMORY, RelationModel
     st.integers(1, 4),
     st.integers(1, 4),
 )
-def test_each_relation_keeps_as_many_pairs_as_it_may(
-    labels: list[str | None], pairs: int, least: int
+def test_pairs_are_sampled_per_relation(
+    labels: list[str | None], per_relation: int, min_pairs: int
 ) -> None:
-    kept = sampled(labels, MemoryConfig(pairs=pairs, least=least), "none")
+    config = MemoryConfig(pairs_per_relation=per_relation, min_pairs=min_pairs)
+    kept = sample_pairs(labels, config, "none")
     assert kept == sorted(set(kept))
-    found = [labels[k] for k in kept]
-    assert None not in found
+    counts = {name: [labels[k] for k in kept].count(name) for name in ("a", "b", "none", None)}
     for name in ("a", "b"):
-        there = labels.count(name)
-        assert found.count(name) == (min(pairs, there) if there >= least else 0)
-    assert found.count("none") == min(UNRELATED * pairs, labels.count("none"))
+        total = labels.count(name)
+        assert counts[name] == (min(per_relation, total) if total >= min_pairs else 0)
+    assert counts["none"] == min(NOTA_RATIO * per_relation, labels.count("none"))
+    assert counts[None] == 0
 
 
-def test_what_is_stored_is_read_again_but_for_rounding(tmp_path: Path) -> None:
-    memory = memory_of(["in", "near", "in", "none"])
-    (tmp_path / "m").write_bytes(stored(memory))
+def test_a_stored_memory_is_the_same_up_to_rounding(tmp_path: Path) -> None:
+    memory = make_memory(["in", "near", "in", "none"])
+    (tmp_path / "m").write_bytes(memory_to_bytes(memory))
     again = read_memory(tmp_path / "m", 8)
-    assert again.labels == ["in", "near", "in", "none"]
-    assert again.post.tolist() == [0, 1, 2, 3]
+    assert again.labels == memory.labels and again.post.tolist() == [0, 1, 2, 3]
     torch.testing.assert_close(again.forward, memory.forward, atol=0.5 / 127, rtol=0)
     torch.testing.assert_close(again.backward, memory.backward, atol=0.5 / 127, rtol=0)
     torch.testing.assert_close(again.nota, memory.nota, atol=2e-3, rtol=2e-3)
-    # 8 bits a number, and some 4 KB of the rest.
-    large = memory_of(["in"] * 500, 384)
-    assert len(stored(large)) < 500 * (2 * 384 + 24) + 4096
 
 
-def test_memories_are_joined_by_name_and_parted() -> None:
-    one, two = memory_of(["in", "near"]), memory_of(["near", "under"], seed=1)
-    both = one.joined(two)
+def test_memories_are_joined_and_filtered_by_name() -> None:
+    one, two = make_memory(["in", "near"]), make_memory(["near", "under"], seed=1)
+    both = one.join(two)
     assert both.labels == ["in", "near", "near", "under"]
-    torch.testing.assert_close(both.backward[2:], two.backward)
+    assert torch.equal(both.backward[2:], two.backward)
     assert both.without(["near"]).labels == ["in", "under"]
     assert len(both.without(["in", "near", "under"])) == 0
 
 
-def test_a_damaged_memory_is_refused(tmp_path: Path) -> None:
-    memory = memory_of(["in", "near"])
-    whole = stored(memory)
-    (tmp_path / "m").write_bytes(whole)
-    with pytest.raises(WeightsError, match="damaged or another's"):
-        read_memory(tmp_path / "m", 9)
-    (tmp_path / "m").write_bytes(whole.replace(rb"[\"in", rb"{\"in"))
-    with pytest.raises(WeightsError, match="cannot read"):
-        read_memory(tmp_path / "m", 8)
-    (tmp_path / "m").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(WeightsError, match="cannot read"):
-        read_memory(tmp_path / "m", 8)
-    bad = Memory(("in",), torch.tensor([0, 1]), *(getattr(memory, n) for n in FIELDS))
-    (tmp_path / "m").write_bytes(stored(bad))
-    with pytest.raises(WeightsError, match="damaged or another's"):
-        read_memory(tmp_path / "m", 8)
+@pytest.mark.parametrize("damage", ["width", "metadata", "truncated", "label", "missing"])
+def test_a_damaged_memory_is_refused(tmp_path: Path, damage: str) -> None:
+    file, memory = tmp_path / "m", make_memory(["in", "near"])
+    data = memory_to_bytes(memory)
+    if damage == "metadata":
+        data = data.replace(rb"[\"in", rb"{\"in")
+    if damage == "truncated":
+        data = data[: len(data) // 2]
+    if damage == "label":
+        data = memory_to_bytes(replace(memory, names=("in",)))
+    if damage != "missing":
+        file.write_bytes(data)
+    with pytest.raises(WeightsError):
+        read_memory(file, 9 if damage == "width" else 8)
 
 
-FIELDS = ("there", "back", "nota", "post")
-
-
-def test_a_model_remembers_what_its_tower_makes_of_pairs(tiny_model: Any, tmp_path: Path) -> None:
-    model = tiny_model(schema=schema_of())
-    bank = model.bank()
-    memory = remember(model, bank, EXAMPLES, [None] * len(EXAMPLES), [7, 8, 9])
-    assert memory.labels == ["mends", "mends", "rivals"] and memory.post.tolist() == [7, 8, 9]
-    turned = [
-        post.model_copy(
-            update={
-                "pairs": tuple(
-                    p.model_copy(update={"head": p.tail, "tail": p.head}) for p in post.pairs
-                )
-            }
-        )
-        for post in EXAMPLES
+def test_a_model_stores_encoded_pairs(tiny_model: Any, posts: list[Post], tmp_path: Path) -> None:
+    model = tiny_model()
+    labelled = [
+        posts[i].model_copy(update={"pairs": (Pair(head=head, tail=tail, relation=relation),)})
+        for i, head, tail, relation in ((0, "a", "org", "works_at"), (1, "b", "hat", "near"))
     ]
-    other = remember(model, bank, turned, [None] * len(turned))
+    memory = encode_memory(model, model.bank(), labelled, [None, None], [7, 8])
+    assert memory.labels == ["works_at", "near"] and memory.post.tolist() == [7, 8]
+    other = encode_memory(model, model.bank(), [swapped(p) for p in labelled], [None, None])
     torch.testing.assert_close(other.forward, memory.backward, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(other.nota, memory.nota.flip(1), atol=1e-5, rtol=1e-4)
     model.memory = memory
     model.save(tmp_path / "m", "# card\n")
-    assert (tmp_path / "m" / MEMORY).is_file()
     again = RelationModel.from_pretrained(tmp_path / "m").memory
     assert again is not None and again.labels == memory.labels
-    assert b"Oslo" not in (tmp_path / "m" / MEMORY).read_bytes()  # no text
+    assert b"Acme" not in (tmp_path / "m" / MEMORY).read_bytes()  # no text is stored

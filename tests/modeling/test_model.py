@@ -1,4 +1,4 @@
-"""A model's folder: what is saved comes back, and what is damaged says so."""
+"""The model folder: saving, loading, and damage; the bank and the probabilities of a model."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rukh.errors import RukhError, WeightsError
+from helpers_modeling import all_pairs
+from rukh.errors import InputError, RukhError, WeightsError
 from rukh.extractor import Extractor
 from rukh.modeling.inference import score_posts
-from rukh.modeling.model import RelationModel, init_from_sha256, start_heads
+from rukh.modeling.model import RelationModel, copy_initial_weights, init_from_sha256
 from rukh.modeling.text_encoder import TextEncoder
 from rukh.records import Post
 
 Make = Callable[..., RelationModel]
+TEXT = "pair_encoder.text_encoder."
 
 
-def logits(model: RelationModel, posts: list[Post]) -> torch.Tensor:
-    pairs = [[(a.id, b.id) for a in p.arguments for b in p.arguments if a != b] for p in posts]
-    scored = score_posts(model, model.bank(), posts, pairs, [None] * len(posts))
-    return torch.cat([s.logits for s in scored])
+def score(model: RelationModel, posts: list[Post]) -> torch.Tensor:
+    pairs = [all_pairs(post) for post in posts]
+    scores = score_posts(model, model.bank(), posts, pairs, [None] * len(posts))
+    return torch.cat([one.logits for one in scores])
 
 
-def changed(model: RelationModel, **update: Any) -> RelationModel:
+def configure(model: RelationModel, **update: Any) -> RelationModel:
     model.config = model.config.model_copy(update=update)
     return model
 
@@ -36,73 +38,81 @@ def changed(model: RelationModel, **update: Any) -> RelationModel:
     "options",
     [
         {},
-        {"lora_rank": 2, "markers": "levitated"},
+        {"lora_rank": 2},
         {"trainable_layers": 0, "markers": "pair"},
-        {"relation": {"head": "classifier"}},
+        {"relation": {"scorer": "classification"}},
         {"relation": {"encoder": "shared", "reduction": "max"}},
     ],
 )
-def test_round_trip(
+def test_a_loaded_model_is_the_saved_one(
     tiny_model: Make, posts: list[Post], tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    model = tiny_model(**options)
+    model = configure(tiny_model(**options), temperature=1.7, figures={"val": {"score": 0.5}})
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.requires_grad and name.startswith("pair_encoder.text_encoder."):
+            if parameter.requires_grad and name.startswith(TEXT):
                 parameter.add_(torch.randn_like(parameter) * 0.05)
-    changed(model, temperature=1.7, threshold=0.25, figures={"fold": {"score": 0.5}})
     model.save(tmp_path / "one", "# card\n")
     first = RelationModel.from_pretrained(tmp_path / "one")
-    assert first.config == model.config and first.schema == model.schema
-    assert not first.training
-    torch.testing.assert_close(logits(first, posts), logits(model, posts), atol=0.05, rtol=0.02)
+    assert first.config == model.config and first.schema == model.schema and not first.training
+    torch.testing.assert_close(score(first, posts), score(model, posts), atol=0.05, rtol=0.02)
     assert (tmp_path / "one/README.md").read_text() == "# card\n"
-    if "lora_rank" in options:
-        with pytest.raises(RukhError, match="merged"):
+    if "lora_rank" in options:  # the adapters were merged
+        with pytest.raises(RukhError):
             first.save(tmp_path / "two", "# card\n")
         return
     first.save(tmp_path / "two", "# card\n")
     second = RelationModel.from_pretrained(tmp_path / "two")
-    torch.testing.assert_close(logits(second, posts), logits(first, posts), atol=0, rtol=0)
-    for name in ("config.json", "model.safetensors", "schema.yaml", "README.md"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert torch.equal(score(second, posts), score(first, posts))
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
 
 
-def test_a_model_starts_from_a_relation_model_and_needs_it(
+def test_only_trainable_weights_are_stored(tiny_model: Make, tmp_path: Path) -> None:
+    tiny_model(trainable_layers=1).save(tmp_path / "m", "")
+    state = load_file(tmp_path / "m/model.safetensors")
+    text = [name for name in state if name.startswith(TEXT)]
+    assert text and all(".layer.1." in name for name in text)
+    assert all(value.dtype == torch.float16 for value in state.values())
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_model_initialized_from_a_relation_model(
     tiny_model: Make, posts: list[Post], tmp_path: Path
 ) -> None:
-    """The text encoder comes with it, the heads are copied, and what is saved names its hash."""
-    first = tiny_model(lora_rank=2, residual=True)
-    first.save(tmp_path / "first", "")
+    tiny_model(lora_rank=2, residual=True).save(tmp_path / "first", "")
     first = RelationModel.from_pretrained(tmp_path / "first")
-    initial = str(tmp_path / "first")
-    second = tiny_model(initial=initial, residual=True, seed=4)
-    assert not torch.equal(logits(second, posts), logits(first, posts))
-    copied = start_heads(second)
-    assert "pair_encoder.output.weight" in copied and not any(n.startswith("pair_encoder.text_encoder.") for n in copied)
-    torch.testing.assert_close(logits(second, posts), logits(first, posts), atol=0, rtol=0)
+    second = tiny_model(init_from=str(tmp_path / "first"), residual=True, seed=4)
+    assert not torch.equal(score(second, posts), score(first, posts))
+    copied = copy_initial_weights(second)
+    assert "pair_encoder.output.weight" in copied
+    assert not [name for name in copied if name.startswith(TEXT)]
+    assert torch.equal(score(second, posts), score(first, posts))
+    assert copy_initial_weights(tiny_model()) == []
 
-    changed(second, init_from_sha256=init_from_sha256(second.config.pair))
+    configure(second, init_from_sha256=init_from_sha256(second.config.pair))
     second.save(tmp_path / "second", "")
     again = RelationModel.from_pretrained(tmp_path / "second")
-    torch.testing.assert_close(logits(again, posts), logits(second, posts), atol=1e-3, rtol=0.02)
-    tiny_model(lora_rank=2, residual=True, seed=5).save(tmp_path / "first", "")
-    with pytest.raises(WeightsError, match="was trained from another"):
+    torch.testing.assert_close(score(again, posts), score(second, posts), atol=1e-3, rtol=0.02)
+    third = tiny_model(init_from=str(tmp_path / "second"), residual=True, seed=5)
+    copy_initial_weights(third)
+    assert torch.equal(score(third, posts), score(again, posts))
+    # The first one is trained again, so the layers that the second one took from it changed.
+    tiny_model(lora_rank=2, residual=True, seed=6).save(tmp_path / "first", "")
+    with pytest.raises(WeightsError):
         RelationModel.from_pretrained(tmp_path / "second")
 
 
-def test_a_model_that_starts_from_a_tagger_keeps_its_own_heads(tiny_model: Make) -> None:
-    assert start_heads(tiny_model()) == []
-
-
-def test_only_what_training_may_change_is_stored(tiny_model: Make, tmp_path: Path) -> None:
-    model = tiny_model(trainable_layers=1)
-    model.save(tmp_path / "m", "")
-    state = load_file(tmp_path / "m/model.safetensors")
-    text = {name for name in state if name.startswith("pair_encoder.text_encoder.")}
-    assert text and all(".layer.1." in name for name in text)
-    assert all(value.dtype == torch.float16 for value in state.values())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m"]
+def test_init_from_needs_a_model_with_the_same_text_encoder(
+    tiny_model: Make, tiny_mpnet: str, tmp_path: Path
+) -> None:
+    tiny_model().save(tmp_path / "m", "")
+    with pytest.raises(InputError) as error:
+        tiny_model(init_from=str(tmp_path / "m"), text_encoder=tiny_mpnet)
+    assert error.value.field == "pair.init_from"
+    (tmp_path / "m/config.json").write_text("{}")
+    with pytest.raises(WeightsError):
+        tiny_model(init_from=str(tmp_path / "m"))
 
 
 @pytest.fixture
@@ -111,60 +121,73 @@ def saved(tiny_model: Make, tmp_path: Path) -> Path:
     return tmp_path / "m"
 
 
-def break_config(folder: Path, **update: Any) -> None:
+def edit_config(folder: Path, **update: Any) -> None:
     data = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(data | update))
 
 
-def drop(folder: Path, prefix: str) -> None:
+def drop_tensor(folder: Path, prefix: str) -> None:
     state = load_file(folder / "model.safetensors")
-    name = next(name for name in sorted(state) if name.startswith(prefix))
-    save_file({k: v for k, v in state.items() if k != name}, folder / "model.safetensors")
+    del state[next(name for name in sorted(state) if name.startswith(prefix))]
+    save_file(state, folder / "model.safetensors")
 
 
-def cut(folder: Path) -> None:
-    whole = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+def truncate(folder: Path) -> None:
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("damage", "error", "message"),
     [
-        (cut, "cannot read weights from .*model.safetensors"),
-        (lambda m: (m / "model.safetensors").unlink(), "cannot read weights from .*safetensors"),
-        (lambda m: (m / "model.safetensors").write_bytes(b""), "cannot read weights"),
-        (lambda m: drop(m, "scorer."), "lacks the weights of 'scorer"),
-        (lambda m: drop(m, "pair_encoder.text_encoder."), "lacks the weights of 'pair_encoder.text_encoder"),
-        (lambda m: (m / "config.json").unlink(), "no model .*not a folder with a config.json"),
-        (lambda m: (m / "config.json").write_text("{"), "config.json:1: not JSON"),
-        (lambda m: (m / "config.json").write_text("[]"), "holds no relation model"),
-        (lambda m: break_config(m, task="tagger"), "holds no relation model"),
-        (lambda m: break_config(m, colour="red"), "config.json: colour: "),
-        (lambda m: break_config(m, temperature=-1), "config.json: temperature: "),
-        (lambda m: break_config(m, visual_dim=99), "do not fit the model at 'pair_encoder.patch_projection"),
-        (lambda m: (m / "schema.yaml").unlink(), "schema.yaml: cannot read schema"),
-        (lambda m: (m / "schema.yaml").write_text("name: x"), "schema.yaml: relations"),
+        (truncate, WeightsError, "model.safetensors"),
+        (lambda m: (m / "model.safetensors").unlink(), WeightsError, "model.safetensors"),
+        (lambda m: drop_tensor(m, "scorer."), WeightsError, "scorer."),
+        (lambda m: drop_tensor(m, TEXT), WeightsError, TEXT),
+        (lambda m: (m / "config.json").unlink(), WeightsError, "config.json"),
+        (lambda m: (m / "config.json").write_text("{"), InputError, "config.json:1"),
+        (lambda m: (m / "config.json").write_text("[]"), WeightsError, "m"),
+        (lambda m: edit_config(m, task="tagger"), WeightsError, "m"),
+        (lambda m: edit_config(m, colour="red"), InputError, "colour"),
+        (lambda m: edit_config(m, temperature=-1), InputError, "temperature"),
+        (lambda m: edit_config(m, visual_dim=99), WeightsError, "pair_encoder.patch_projection"),
+        (lambda m: edit_config(m, anchored_relations=["near"]), WeightsError, "anchors"),
+        (lambda m: edit_config(m, memory_size=3), WeightsError, "memory.safetensors"),
+        (lambda m: (m / "schema.yaml").unlink(), InputError, "schema.yaml"),
+        (lambda m: (m / "schema.yaml").write_text("name: x"), InputError, "relations"),
     ],
 )
-def test_what_is_damaged_says_so(saved: Path, damage: Callable[[Path], None], message: str) -> None:
+def test_a_damaged_folder_is_refused(
+    saved: Path, damage: Callable[[Path], None], error: type[RukhError], message: str
+) -> None:
     damage(saved)
-    with pytest.raises(RukhError, match=message) as caught:
+    with pytest.raises(error, match=message) as caught:
         RelationModel.from_pretrained(saved)
     assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
 
 
-def test_the_base_encoder_has_to_be_there(saved: Path) -> None:
+def test_a_missing_text_encoder_is_named(saved: Path) -> None:
     data = json.loads((saved / "config.json").read_text())
-    break_config(saved, pair=data["pair"] | {"text_encoder": "no/where"})
-    with pytest.raises(WeightsError, match="no text encoder 'no/where'"):
+    edit_config(saved, pair=data["pair"] | {"text_encoder": "no/where"})
+    with pytest.raises(WeightsError, match="no/where"):
         RelationModel.from_pretrained(saved)
 
 
-def test_the_bank_follows_the_encoders_weights_not_its_place(
-    tiny_model: Make, tiny_text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_frozen_relation_encoder_is_the_pretrained_one(tiny_model: Make, tiny_text: str) -> None:
+    frozen, shared = tiny_model(), tiny_model(relation={"encoder": "shared"})
+    with torch.no_grad():
+        for model in (frozen, shared):
+            for parameter in model.pair_encoder.text_encoder.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+        bank = frozen.bank()
+        vectors = TextEncoder.load(tiny_text).eval().embed_sentences(list(bank.descriptions))
+    torch.testing.assert_close(bank.vectors, vectors, atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(shared.bank().vectors, vectors, atol=1e-2)
+
+
+def test_a_changed_text_encoder_is_not_served_from_the_cache(
+    tiny_model: Make, tiny_text: str, tmp_path: Path, cache: Path
 ) -> None:
-    """A folder whose encoder is replaced must not be answered from the cache."""
-    monkeypatch.setenv("RUKH_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "encoder"
     folder.mkdir()
     for file in Path(tiny_text).iterdir():
@@ -172,51 +195,32 @@ def test_the_bank_follows_the_encoders_weights_not_its_place(
     first = tiny_model(text_encoder=str(folder)).bank().vectors
     assert torch.equal(tiny_model(text_encoder=str(folder)).bank().vectors, first)
     state = load_file(folder / "model.safetensors")
-    state = {k: v + torch.randn_like(v) * 0.1 for k, v in state.items()}
+    state = {name: value + torch.randn_like(value) * 0.1 for name, value in state.items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     second = tiny_model(text_encoder=str(folder)).bank().vectors
     assert not torch.allclose(first, second, atol=1e-2)
 
 
-def test_the_frozen_tower_is_the_base_encoder(tiny_model: Make, tiny_text: str) -> None:
-    model = tiny_model(trainable_layers=2)
-    with torch.no_grad():
-        for parameter in model.pair_encoder.text_encoder.parameters():
-            parameter.add_(0.1)
-        bank = model.bank()
-        base = TextEncoder.load(tiny_text).eval().sentences(list(bank.descriptions))
-    torch.testing.assert_close(bank.vectors, base, atol=1e-6, rtol=1e-5)
-    shared = tiny_model(relation={"encoder": "shared"})
-    with torch.no_grad():
-        for parameter in shared.pair_encoder.text_encoder.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    assert not torch.allclose(shared.bank().vectors, base, atol=1e-2)
+def test_a_bank_knows_which_relations_were_trained(tiny_model: Make) -> None:
+    """By name and description; the others have a temperature and a shift of their own."""
+    model = configure(tiny_model(), temperature=2.0, unseen_temperature=4.0, unseen_shift=1.0)
+    near, works_at = model.schema.relation("near"), model.schema.relation("works_at")
+    other = works_at.model_copy(update={"descriptions": ("the head is a boat",), "inverse": None})
+    schema = model.schema.model_copy(update={"relations": (near, other), "nota": None})
+    bank = model.bank(schema)
+    assert model.bank().trained is None
+    assert bank.trained is not None and bank.trained.tolist() == [True, True, False]
+    logits = torch.tensor([[0.0, 4.0, 2.0]])
+    expected = torch.tensor([[0.0, 1.0, 0.75]]).softmax(-1)
+    torch.testing.assert_close(model.probabilities(logits, bank), expected)
+    expected = torch.tensor([[0.0, 2.0, 0.5, 0.5, 1.0]]).softmax(-1)
+    logits = torch.tensor([[0.0, 4.0, 1.0, 1.0, 2.0]])
+    torch.testing.assert_close(model.probabilities(logits, model.bank()), expected)
 
 
-def test_probabilities_are_tempered(tiny_model: Make) -> None:
-    model = changed(tiny_model(), temperature=2.0)
-    found = model.probabilities(torch.tensor([[0.0, 4.0, 1.0, 1.0, 2.0]]), model.bank())
-    torch.testing.assert_close(found, torch.tensor([[0.0, 2.0, 0.5, 0.5, 1.0]]).softmax(-1))
-
-
-def test_a_classifier_takes_no_other_schema_from_the_start(tiny_model: Make) -> None:
-    model = tiny_model(relation={"head": "classifier"})
+def test_an_extractor_checks_the_relations_of_a_classification_model(tiny_model: Make) -> None:
+    model = tiny_model(relation={"scorer": "classification"})
     assert Extractor(model).schema is model.schema
-    short = model.schema.model_copy(update={"relations": model.schema.relations[:2]})
-    with pytest.raises(RukhError, match="cannot take relations"):
-        Extractor(model, schema=short)
-
-
-def test_a_joint_decision_is_the_same_in_both_orders(tiny_model: Make, posts: list[Post]) -> None:
-    model = tiny_model()
-    model.config = model.config.model_copy(update={"order": "joint"})
-    post = posts[0]
-    bank = model.bank()
-    (scored,) = score_posts(model, bank, [post], [[("a", "org"), ("org", "a")]], [None])
-    asked, turned = model.probabilities(scored.logits, bank)
-    names = ("none", *bank.names)
-    told = [dict(zip(names, row.tolist(), strict=True)) for row in (asked, turned)]
-    assert told[0]["near"] == pytest.approx(told[1]["near"], rel=1e-4)
-    assert told[0]["works_at"] == pytest.approx(told[1]["employs"], rel=1e-4)
-    assert told[0]["lives_in"] + told[1]["lives_in"] <= 1
-    assert asked.sum().item() == pytest.approx(1)
+    shorter = model.schema.model_copy(update={"relations": model.schema.relations[:2]})
+    with pytest.raises(InputError):
+        Extractor(model, schema=shorter)

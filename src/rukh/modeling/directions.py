@@ -1,4 +1,4 @@
-"""The two directions of a pair, forward (head to tail) and backward (tail to head), in one decision.
+"""The two directions of a pair, forward (head to tail) and backward (tail to head).
 
 At most one relation holds between two arguments, in one direction or the other. If each direction
 has a softmax of its own (``direction_mode: both``), the backward direction of a one-way relation is
@@ -114,10 +114,10 @@ def to_probabilities(logits: Tensor, num_relations: int, directed: bool = False)
     """
     if directed:
         return logits[:, : 1 + num_relations].softmax(-1)
-    nota, forward, backward = logits.softmax(-1).split(
-        [1, num_relations, logits.shape[1] - 1 - num_relations], 1
-    )
-    return torch.cat([nota + backward.sum(1, keepdim=True), forward], 1)
+    probabilities = logits.softmax(-1)
+    forward, backward = probabilities[:, : 1 + num_relations], probabilities[:, 1 + num_relations :]
+    forward[:, 0] += backward.sum(1)
+    return forward
 
 
 def _one_way(bank: RelationBank) -> Tensor:

@@ -23,7 +23,7 @@ from rukh.records import Post, TextEntity
 Markers: TypeAlias = Literal["post", "pair"]
 WORD, START, END, HEAD_START, HEAD_END, TAIL_START, TAIL_END = range(7)
 ROLE_WORDS = ("", "[", "]", "subject", "subject", "object", "object")
-"""Words whose embeddings initialise the marker of each role."""
+"""Words whose embeddings initialize the marker of each role."""
 CONTEXT = 12
 """Tokens reserved on each side of an argument when a text is too long for one sequence."""
 MAX_PAIRS = 128

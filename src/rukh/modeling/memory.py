@@ -123,7 +123,7 @@ def sample_pairs(
 
 
 def memory_to_bytes(memory: Memory) -> bytes:
-    """Serialise a memory as a safetensors file; embeddings as 8-bit integers with a scale each."""
+    """Serialize a memory as a safetensors file; embeddings as 8-bit integers with a scale each."""
     tensors = {
         "label": memory.label.to(torch.int16),
         "nota": memory.nota.half(),

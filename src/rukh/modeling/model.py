@@ -214,7 +214,7 @@ class RelationModel(nn.Module):
 
         Raises:
             WeightsError: There is no such model, it is not a relation model, its weights are
-                missing, damaged or do not fit its configuration, or a pretrained encoder is missing.
+                missing, damaged or do not fit its configuration, or its encoders are missing.
             InputError: The configuration or the schema is invalid.
         """
         folder = model_folder(source)
@@ -235,7 +235,7 @@ class RelationModel(nn.Module):
         if config.memory_size or (folder / MEMORY).exists():
             model.memory = read_memory(folder / MEMORY, config.pair.dim)
         load_trained_state(model, state)
-        expected = trained_state(model).keys()
+        expected = set(trained_state(model))
         if config.pair.lora_rank:
             expected = {name for name in expected if not name.startswith(_TEXT_ENCODER)}
         if missing := sorted(expected - state.keys()):

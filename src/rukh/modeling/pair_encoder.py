@@ -35,13 +35,13 @@ class PairConfig(Record):
 
     Attributes:
         text_encoder: Name or path of the text encoder.
-        init_from: Name or path of a tagger, whose trained text encoder initialises this one, or of
-            a relation model, which initialises all weights that fit. None: the pretrained encoder.
+        init_from: Name or path of a tagger, whose trained text encoder initializes this one, or of
+            a relation model, which initializes all weights that fit. None: the pretrained encoder.
         vision_encoder: Name or path of the vision encoder; None ignores images.
         image_size: Side in pixels of the square that images are fitted into; None: the size that
             the vision encoder was trained with.
         intermediate_features: Whether patch states are three intermediate feature maps of an
-            EfficientNet-Lite, concatenated, instead of its last one. They are less specialised to
+            EfficientNet-Lite, concatenated, instead of its last one. They are less specialized to
             the classes of ImageNet and transfer better to images that are not photographs.
         markers: How arguments are marked in the text, see :mod:`rukh.modeling.markers`.
         type_hints: Whether markers carry the arguments' types.
@@ -93,7 +93,7 @@ class PairEncoding(NamedTuple):
     """The encodings of ``Q`` pairs, the input of a scorer.
 
     Attributes:
-        embedding: ``(Q, dim)``, L2-normalised.
+        embedding: ``(Q, dim)``, L2-normalized.
         hidden: ``(Q, dim)``, before the last layer; the logit of NOTA is computed from it.
         gate: ``(B,)`` trust in the image of each sequence; NaN where there is none.
     """

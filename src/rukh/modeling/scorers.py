@@ -24,7 +24,7 @@ from rukh.schema.descriptions import Description
 from rukh.schema.schema import RelationSchema
 
 MAX_COSINES = 1 << 20
-"""Cosines of pairs and descriptions computed at once; with some five tensors of this size, 20 MB."""
+"""Cosines of pairs and descriptions computed at once, in about five tensors: 20 MB."""
 MAX_SCALE = 100.0
 """Upper bound of the inverse temperature, as in CLIP: sharper softmaxes make training unstable."""
 Reduction = Literal["mean", "max", "logsumexp"]
@@ -125,11 +125,11 @@ class RetrievalScorer(nn.Module):
         """Accept every bank."""
 
     def project(self, bank: RelationBank) -> Tensor:
-        """Map the bank's descriptions into the space of pair embeddings, ``(M, dim)``, L2-norm 1."""
+        """Map the bank's descriptions to normalized vectors like pair embeddings, ``(M, dim)``."""
         return nn.functional.normalize(self.projection(bank.vectors), dim=-1)
 
     def _prototypes(self, bank: RelationBank) -> Tensor:
-        """:meth:`project`, cached in inference for the last bank while the weights are unchanged."""
+        """Call :meth:`project`; in inference, cached for the last bank and the same weights."""
         if torch.is_grad_enabled():
             return self.project(bank)
         # Compare the weights themselves: version counters miss changes through ``.data``.
@@ -191,11 +191,11 @@ def similarity(
     Relations are processed in blocks, so that memory does not grow with the number of descriptions.
 
     Args:
-        pairs: ``(Q, d)``, normalised.
-        vectors: ``(M, d)``, normalised.
-        prototypes: ``(R, K)`` indices into ``vectors`` of each relation, padded with -1 at the end.
-        reduction: ``mean``, ``max``, or ``logsumexp``, the logarithm of the mean exponential: a soft
-            maximum that, like the others, does not grow with the number of descriptions.
+        pairs: ``(Q, d)``, normalized.
+        vectors: ``(M, d)``, normalized.
+        prototypes: ``(R, K)`` indices into ``vectors`` of each relation, padded with -1.
+        reduction: ``mean``, ``max``, or ``logsumexp``: the logarithm of the mean exponential, a
+            soft maximum that, like the others, does not grow with the number of descriptions.
         scale: Inverse temperature.
 
     Returns:
@@ -243,7 +243,7 @@ def anchor_logits(pairs: Tensor, anchors: Tensor, scale: Tensor) -> Tensor:
     """Compute what anchors add to the relations' logits, ``(Q, R)``.
 
     Args:
-        pairs: ``(Q, d)``, normalised.
+        pairs: ``(Q, d)``, normalized.
         anchors: ``(R, d + 1)``, see :class:`rukh.modeling.relation_bank.RelationBank`.
         scale: Inverse temperature.
     """

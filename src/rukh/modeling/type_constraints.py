@@ -1,9 +1,9 @@
 """Argument types that a relation does not allow, and how much they lower its logit.
 
 A schema lists the types that a relation's head and tail may have. As a tagger assigns a wrong type
-to about one argument in ten, a disallowed type only subtracts a *penalty* from the relation's logit,
-fitted on the dev set and weighted by the tagger's confidence. Types that the user gave can instead
-exclude a relation.
+to about one argument in ten, a disallowed type only subtracts a *penalty* from the relation's
+logit, fitted on the dev set and weighted by the tagger's confidence. Types that the user gave can
+exclude a relation instead.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def type_penalties(
         pairs: For each post its ``Q`` pairs of argument ids, head first.
         bank, schema: The relations.
         mode: Determines the ``C`` columns, see :func:`rukh.modeling.directions.num_columns`.
-        penalty: Cost of a disallowed type, multiplied by the tagger's confidence if it was predicted.
+        penalty: Cost of a disallowed type; times the tagger's confidence if it was predicted.
         hard: Whether a disallowed type that was given costs :data:`EXCLUDED` instead.
 
     Returns:

@@ -1,1 +1,5 @@
-"""The audit room."""
+"""The leakage audit, ``rukh audit``: which inputs give the labels away without text or image.
+
+May import ``data``, ``records``, ``utils`` and ``errors``. Exports :func:`rukh.audit.audit.audit`;
+the decision itself is :func:`rukh.audit.verdict.verdict`.
+"""

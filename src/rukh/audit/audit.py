@@ -1,40 +1,27 @@
-"""The leakage audit: how well does each input, alone, predict what a model is to find out?
+"""The leakage audit: how well each input alone predicts what a model is to predict.
 
-An input is a *leak* where it gives the answer away, *informative* where it predicts better than its
-own values shuffled, and *none* otherwise; *unknown* where it may be the file of other data,
-or where there are too few rows to ask. Two questions are put to each: is the row a relation at all,
-and if so, which. The verdicts are made in :func:`verdict` and nowhere else.
+Two questions are asked of each input: is a pair a relation at all, and if so, which one. See
+:mod:`rukh.audit.verdict` for the decision.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rukh.audit.aux_inputs import AuxFile, AuxInput, read_aux_input
-from rukh.audit.dataset_features import own_fields
+from rukh.audit.dataset import RARE, find_nota, imbalance, overlaps, read_instances, repeats
 from rukh.audit.features import FeatureMatrix, extract_features
-from rukh.audit.instances import (
-    Instance,
-    Ints,
-    find_nota,
-    number_groups,
-    number_posts,
-    read_instances,
-)
-from rukh.audit.linear_probe import ProbeResult, fit_probe, split_folds
-from rukh.audit.overlap import RARE, imbalance, overlaps, repeats
-from rukh.audit.rules import Rule, find_rules
+from rukh.audit.inputs import AuxFile, Ints, dataset_inputs, read_aux_input
+from rukh.audit.probes import find_rules, fit_probe, split_folds
+from rukh.audit.verdict import verdict
+from rukh.data.splits import group_ids
 from rukh.errors import InputError
-
-LEAK = 0.90
-"""Balanced accuracy whose lower bound makes a leak."""
-_BARS = 12
 
 
 def audit(
@@ -42,7 +29,7 @@ def audit(
     format: str = "jsonl",
     *,
     aux: Sequence[AuxFile] = (),
-    others: Mapping[str, Path] | None = None,
+    others: Sequence[tuple[str, Path]] = (),
     nota: str | None = None,
     boxes: Path | None = None,
     folds: int = 5,
@@ -53,212 +40,103 @@ def audit(
     """Audit a data file and its auxiliary inputs.
 
     Args:
-        data: Labelled pairs.
-        format: Their format, and that of ``others``.
-        aux: Auxiliary files, each judged by itself.
-        others: Further splits by name, compared with the data.
-        nota: The label that means none-of-the-above; by default what the field calls it.
-        boxes: MORE's box dictionary, where it does not stand beside the file.
-        folds: Folds of the cross-validation.
-        permutations: Shuffles of each input, for its null.
-        seed: Of folds, shuffles and resampling.
-        progress: Called with each input's name before it is judged.
+        data, format: Labelled pairs, and the format of all data files.
+        aux: Auxiliary files, each examined alone.
+        others: Names and files of further splits, whose overlap with the data is counted.
+        nota: The label that means "none of the above"; by default a common name of it.
+        boxes: MORE's box dictionary, if it is not beside the file.
+        folds, permutations: Of the cross-validation, and of each input for its null.
+        seed: Seed of folds, permutations and resampling.
+        progress: Called with each input's name before it is examined.
 
     Returns:
-        Plain data for JSON and for :mod:`rukh.audit.report`: the counts ``rows, posts,
-        pictures, groups``, the settings, ``inputs`` (a mapping for each, with ``verdict`` and
-        ``why``), ``overlaps``, ``repeats``, ``imbalance`` and ``seconds``.
+        JSON data, which :mod:`rukh.audit.report` displays: settings, statistics of the data, and
+        ``inputs``, one mapping each, with ``verdict`` and ``why``.
 
     Raises:
-        InputError: A file is unreadable or belongs to other data, or the data cannot be judged.
-        MissingDependency: scikit-learn is not installed.
+        InputError: A file cannot be read or belongs to other data, or the data cannot be audited.
     """
-    began = time.monotonic()
-    rows = read_instances(data, format, boxes)
-    evidences = own_fields(rows)
-    names = Counter([one.name for one in evidences] + [one.name for one in aux])
-    if twice := [name for name, count in names.items() if count > 1]:
-        raise InputError(
-            f"two inputs have the same name, {twice[0]!r}", field="--aux", fix="name them apart"
+    start = time.monotonic()
+    instances = read_instances(data, format, boxes)
+    labels = [instance.label for instance in instances]
+    images = [instance.image for instance in instances]
+    nota = find_nota(labels, nota, str(data))
+    groups = np.array(group_ids([instance.post.text for instance in instances], images))
+    split = split_folds(labels, groups, folds, seed)
+    # All files are read before any is examined, so that a mistyped name costs seconds.
+    inputs = dataset_inputs(instances) + [read_aux_input(file, instances) for file in aux]
+    splits = {data.stem: instances}
+    splits |= {name: read_instances(path, format, boxes) for name, path in others}
+    if len({one.name for one in inputs}) < len(inputs) or len(splits) <= len(others):
+        fix = f"names of the data's own: {', '.join(one.name for one in inputs if not one.file)}"
+        raise InputError("two have the same name", field="--aux, --other", fix=fix)
+    is_relation = np.array([int(label != nota) for label in labels])
+    # Rare labels cannot be learned, and would only add noise to a mean over labels.
+    counts = Counter(labels)
+    asked = sorted(label for label, n in counts.items() if label != nota and n >= RARE)
+    which = np.array([asked.index(label) if label in asked else -1 for label in labels])
+    targets = {"relation or none": is_relation, "which relation": which}
+    examined = []
+    for one in inputs:
+        progress(one.name)
+        features = extract_features(one)
+        questions = {
+            question: fit_probe(features.matrix, one.unit, target, split, permutations, seed)
+            for question, target in targets.items()
+        }
+        rules = find_rules(features, one.unit, is_relation, split)
+        decision, why = verdict(questions, rules, one.doubt, features.left_out)
+        if decision == "unknown":
+            logging.getLogger(__name__).warning("%s: %s", one.name, "; ".join(why))
+        examined.append(
+            {key: value for key, value in one._asdict().items() if key not in ("values", "unit")}
+            | {
+                "coverage": one.coverage,
+                "conditions": len(features.conditions),
+                "left_out": features.left_out,
+                "verdict": decision,
+                "why": why,
+                "questions": questions,
+                "labels_asked": asked,
+                "rules": rules,
+                "shares": _shares(features, one.unit, is_relation),
+            }
         )
-    nota = find_nota(rows, nota, str(data))
-    groups = number_groups(rows)
-    fold = split_folds(np.array([row.label for row in rows]), groups, folds, seed)
-    # All files are read before any is judged, so that a mistyped name costs seconds.
-    evidences += [read_aux_input(one, rows) for one in aux]
-    splits = {data.stem: rows}
-    for name, path in (others or {}).items():
-        if name in splits:
-            raise InputError(
-                f"{name!r} names two splits", field="--other", fix="name this one otherwise"
-            )
-        splits[name] = read_instances(path, format, boxes)
-    inputs = []
-    for evidence in evidences:
-        progress(evidence.name)
-        inputs.append(_examine(evidence, rows, nota, groups, fold, permutations, seed))
     return {
         "data": str(data),
         "format": format,
-        "rows": len(rows),
-        "posts": int(number_posts(rows).max()) + 1,
-        "pictures": len({row.picture for row in rows} - {None}),
-        "groups": int(groups.max()) + 1,
+        "rows": len(instances),
+        "posts": len({(instance.post.text, instance.image) for instance in instances}),
+        "pictures": len(set(images) - {None}),
+        "groups": len(set(groups.tolist())),
         "nota": nota,
         "folds": folds,
         "permutations": permutations,
         "seed": seed,
-        "inputs": inputs,
+        "inputs": examined,
         "overlaps": overlaps(splits),
-        "repeats": repeats(rows),
-        "imbalance": imbalance(rows, nota),
-        "seconds": round(time.monotonic() - began, 1),
+        "repeats": repeats(instances),
+        "imbalance": imbalance(labels, nota),
+        "seconds": round(time.monotonic() - start, 1),
     }
 
 
-def verdict(
-    questions: Mapping[str, ProbeResult | None],
-    rules: Sequence[Rule],
-    doubt: str | None = None,
-    left_out: int = 0,
-) -> tuple[str, list[str]]:
-    """``leak``, ``informative``, ``none`` or ``unknown``, and why.
+def _shares(features: FeatureMatrix, unit: Ints, is_relation: Ints) -> dict[str, Any] | None:
+    """Count relations and none with and without the feature that separates them best.
 
-    A leak has a lower bound of balanced accuracy of 0.90 or more for either question, or a rule
-    that gives rows away (:class:`rukh.audit.rules.Rule`). An informative input has a lower bound
-    above what 95 % of the permutations reach. A file that may be that of other data gives nothing
-    away of this one, so that short of a leak it says nothing: ``unknown``, as is an input of which
-    no question could be asked, or one with too many numbers or keys to look at all, where those
-    that were looked at say nothing.
+    For the report only: all pairs are used, and no verdict depends on it.
     """
-    leaks, signs = [], []
-    for name, answer in questions.items():
-        if answer is None:
-            continue
-        low, high = answer.balanced_accuracy.low, answer.null.high
-        if low >= LEAK:
-            leaks.append(f"{name}: lower bound of balanced accuracy {low:.3f}")
-        elif low > high:
-            signs.append(f"{name}: balanced accuracy at least {low:.3f}, shuffled {high:.3f}")
-    for rule in rules:
-        if rule.leak:
-            says = "a relation" if rule.relation else "none"
-            leaks.append(
-                f"{rule.text} -> {says}: precision {rule.precision:.3f} "
-                f"on {100 * rule.coverage:.1f} % of rows"
-            )
-    if leaks:
-        return "leak", leaks
-    if not any(questions.values()):
-        return "unknown", ["too few rows of each kind to be asked anything"]
-    if doubt is not None:
-        return "unknown", [doubt]
-    if signs:
-        return "informative", signs
-    if left_out:
-        return "unknown", [f"{left_out:,} of its numbers or keys were not looked at"]
-    return "none", []
+    from sklearn.feature_selection import f_classif
+    from sklearn.metrics import confusion_matrix
 
-
-def _examine(
-    evidence: AuxInput,
-    rows: Sequence[Instance],
-    nota: str,
-    groups: Ints,
-    fold: Ints,
-    permutations: int,
-    seed: int,
-) -> dict[str, Any]:
-    """All that is to be said of one input."""
-    traits = extract_features(evidence)
-    relation = np.array([int(row.label != nota) for row in rows])
-    counts = Counter(row.label for row in rows)
-    # A label of a handful of rows cannot be learnt, and would only add noise to a mean over labels.
-    asked = sorted(label for label, n in counts.items() if label != nota and n >= RARE)
-    index = {label: i for i, label in enumerate(asked)}
-    label = np.array([index.get(row.label, -1) for row in rows])
-    questions: dict[str, ProbeResult | None] = {}
-    for name, target in (("relation or none", relation), ("which relation", label)):
-        questions[name] = None
-        # Of fewer rows no fold could be judged.
-        if np.count_nonzero(np.bincount(target + 1)[1:] >= RARE) > 1:
-            questions[name] = fit_probe(
-                traits.holds,
-                evidence.unit,
-                target,
-                groups,
-                fold,
-                permutations=permutations,
-                seed=seed,
-                rows=np.flatnonzero(target >= 0),
-            )
-    rules = find_rules(traits.conditions, traits.holds, evidence.unit, relation, groups, fold)
-    call, why = verdict(questions, rules, evidence.doubt, traits.left_out)
-    return {
-        "name": evidence.name,
-        "file": evidence.file,
-        "keying": evidence.keying,
-        "keying_guessed": evidence.guessed,
-        "keys": evidence.keys,
-        "keys_matched": evidence.matched,
-        "coverage": evidence.coverage,
-        "doubt": evidence.doubt,
-        "conditions": len(traits.conditions),
-        "left_out": traits.left_out,
-        "verdict": call,
-        "why": why,
-        "questions": {
-            name: answer and {k: _plain(v) for k, v in answer._asdict().items()}
-            for name, answer in questions.items()
-        },
-        "labels_asked": asked,
-        "rules": [rule._asdict() for rule in rules],
-        "shares": _shares(traits, evidence.unit, relation),
-    }
-
-
-def _plain(value: Any) -> Any:
-    return value._asdict() if hasattr(value, "_asdict") else value
-
-
-def _shares(traits: FeatureMatrix, unit: Ints, relation: Ints) -> dict[str, Any] | None:
-    """Relations and none over the values of one trait: the trait whose condition tells them apart
-    best on all rows. For a picture only; no verdict rests on it.
-    """
-    if not traits.conditions:
+    if not features.conditions:
         return None
-    x = traits.holds.tocsr()[unit]
-    held = np.asarray(x.mean(axis=0)).ravel()
-    both = np.asarray(x.T @ relation).ravel() / len(relation)
-    spread = np.sqrt(held * (1 - held))
-    apart = np.zeros_like(held)
-    np.divide(abs(both - held * relation.mean()), spread, out=apart, where=spread > 0)
-    best = int(apart.argmax())
-    condition = traits.conditions[best]
-    names: list[str]
-    if condition.ngram or condition.least is None:
-        code = x[:, [best]].toarray().ravel().astype(np.int64)
-        names = [condition.text(False), condition.text(True)]
-    else:
-        values = traits.numbers[condition.trait][unit]
-        edges = np.unique(values[~np.isnan(values)])
-        if len(edges) > _BARS:
-            edges = np.unique(np.quantile(edges, np.linspace(0, 1, _BARS + 1)[:-1]))
-            names = [f"from {edge:.3g}" for edge in edges]
-        else:
-            names = [f"{edge:g}" for edge in edges]
-        code = np.searchsorted(edges, values, side="right") - 1
-        code[np.isnan(values)] = len(edges)
-        names.append("no number")
+    x = features.matrix[unit]
+    with np.errstate(divide="ignore"):  # a perfect separation
+        best = int(np.argmax(f_classif(x, is_relation)[0]))
+    counts = confusion_matrix(x[:, [best]].toarray().ravel(), is_relation).tolist()
     bars = [
-        {
-            "value": name,
-            "relation": int(relation[code == i].sum()),
-            "none": int((1 - relation[code == i]).sum()),
-        }
-        for i, name in enumerate(names)
+        {"value": text, "relation": relation, "none": none}
+        for text, (none, relation) in zip(features.conditions[best], counts[::-1], strict=True)
     ]
-    return {
-        "trait": condition.trait if not condition.ngram else "words",
-        "bars": [bar for bar in bars if bar["relation"] or bar["none"]],
-    }
+    return {"trait": features.conditions[best][0], "bars": bars}

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rukh.cli import options
+from rukh.cli.logs import print_status
 
 
 def audit(
@@ -69,6 +70,7 @@ def audit(
         folds=folds,
         permutations=permutations,
         seed=seed,
+        progress=lambda name: print_status(f"examining {name} ..."),
     )
     if str(json) != "-":
         typer.echo(to_markdown(result))

@@ -1,0 +1,143 @@
+"""The labelled pairs of a data file: reading them, their overlap, repeats and imbalance."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from rukh.data.readers import scan
+from rukh.errors import InputError, suggestion
+from rukh.records import Argument, Post, VisualObject
+
+NOTA_NAMES = ("None", "none", "NA", "no_relation")
+"""Labels that mean "none of the above" in public benchmarks."""
+RARE = 10
+"""A label with fewer pairs is rare, and is not predicted by the probes."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One labelled pair; ``number`` is the line of its record in the file, from 0."""
+
+    number: int
+    post: Post
+    head: Argument
+    tail: Argument
+    label: str
+
+    @property
+    def image(self) -> str | None:
+        """The image's file name; None without an image and for an image given as bytes."""
+        return self.post.image.name if isinstance(self.post.image, Path) else None
+
+
+def read_instances(path: Path, format: str, boxes: Path | None = None) -> list[Instance]:
+    """Read the labelled pairs of a file in order; pairs without a label are skipped.
+
+    Raises InputError if the format is unknown, a line is invalid, or no pair has a label.
+    """
+    instances: list[Instance] = []
+    for line, post in scan(path, format, boxes=boxes):
+        if isinstance(post, InputError):
+            raise post
+        for pair in post.pairs or ():
+            if pair.relation is not None:
+                head, tail = post.argument(pair.head), post.argument(pair.tail)
+                instances.append(Instance(line - 1, post, head, tail, pair.relation))
+    if not instances:
+        fix = "audit a file whose pairs have gold relations"
+        raise InputError("no pair has a label", where=str(path), field="relation", fix=fix)
+    return instances
+
+
+def find_nota(labels: Sequence[str], name: str | None, where: str) -> str:
+    """Return the label that means "none of the above": ``name``, or the one with a common name.
+
+    Raises InputError if there is no such label or no other label, or several have common names.
+    """
+    known = sorted(set(labels))
+    found = [label for label in ([name] if name is not None else NOTA_NAMES) if label in known]
+    if len(found) != 1 or len(known) == 1:
+        fix = f"name the label of none of the above with --nota ({suggestion(name or '', known)})"
+        raise InputError("cannot tell relations from none of the above", where=where, fix=fix)
+    return found[0]
+
+
+_KEYS: dict[str, Callable[[Instance], Hashable]] = {
+    "sentences": lambda instance: instance.post.text,
+    "pictures": lambda instance: instance.image,
+    "entity pairs": lambda instance: tuple(
+        sorted(instance.post.surface(end.id).lower() for end in (instance.head, instance.tail))
+    ),
+}
+
+
+def overlaps(splits: Mapping[str, Sequence[Instance]]) -> list[dict[str, Any]]:
+    """Count what each two splits share, and how many pairs (rows) of each are affected.
+
+    Sentences are compared exactly, images by file name, entity pairs by their two surface forms
+    in lower case and in any order.
+    """
+    found = []
+    for first, second in combinations(splits, 2):
+        for kind, key in _KEYS.items():
+            counts = [Counter(map(key, splits[name])) for name in (first, second)]
+            shared = (counts[0].keys() & counts[1].keys()) - {None}
+            rows = [sum(count[k] for k in shared) for count in counts]
+            overlap = {"first": first, "second": second, "kind": kind, "shared": len(shared)}
+            overlap |= {"first_rows": rows[0], "second_rows": rows[1]}
+            overlap["first_share"] = rows[0] / len(splits[first])
+            overlap["second_share"] = rows[1] / len(splits[second])
+            found.append(overlap)
+    return found
+
+
+def repeats(instances: Sequence[Instance]) -> dict[str, int]:
+    """Count pairs that occur more than once: same text, image, and arguments in the same order.
+
+    ``duplicates`` repeat a pair with its label; ``contradictions`` are pairs with more than one
+    label, also counted with the image ignored; ``both_orders`` also occur in reverse direction.
+    """
+    pairs: dict[Any, Counter[str]] = defaultdict(Counter)
+    any_image: dict[Any, set[str]] = defaultdict(set)
+    for instance in instances:
+        text = instance.post.text
+        head, tail = (
+            end.box if isinstance(end, VisualObject) else (end.start, end.end)
+            for end in (instance.head, instance.tail)
+        )
+        pairs[text, instance.image, head, tail][instance.label] += 1
+        any_image[text, head, tail].add(instance.label)
+    contradictory = [labels for labels in pairs.values() if len(labels) > 1]
+    return {
+        "duplicates": sum(labels.total() - len(labels) for labels in pairs.values()),
+        "contradictions": len(contradictory),
+        "contradictory_rows": sum(labels.total() for labels in contradictory),
+        "both_orders": sum((text, image, t, h) in pairs for text, image, h, t in pairs),
+        "contradictions_across_pictures": sum(len(labels) > 1 for labels in any_image.values()),
+    }
+
+
+def imbalance(labels: Sequence[str], nota: str) -> dict[str, Any]:
+    """Measure how unevenly the labels are distributed.
+
+    ``evenness`` is the entropy of the labels divided by its maximum, ``ratio`` the pairs of the
+    most frequent relation divided by those of the rarest, and ``rare`` the number of relations
+    with fewer than :data:`RARE` pairs.
+    """
+    counts = sorted(Counter(labels).items(), key=lambda item: (-item[1], item[0]))
+    shares = {label: count / len(labels) for label, count in counts}
+    entropy = -sum(share * math.log(share) for share in shares.values())
+    relations = [count for label, count in counts if label != nota]
+    return {
+        "labels": [{"label": k, "rows": n, "share": shares[k]} for k, n in counts],
+        "nota_share": shares[nota],
+        "evenness": entropy / math.log(len(shares)),
+        "ratio": max(relations) / min(relations),
+        "rare": sum(count < RARE for count in relations),
+    }

@@ -42,7 +42,7 @@ def test_the_saved_tagger_gives_the_reported_scores(
     metrics = train_tagger(changed, tmp_path / "tagger")
     assert metrics["dev_span_f1"] > 0.5 and metrics["test_typing_accuracy"] > 0.5
     tagger = TokenTagger.from_pretrained(tmp_path / "tagger")
-    assert json.loads((tmp_path / "tagger/config.json").read_text())["figures"] == metrics
+    assert json.loads((tmp_path / "tagger/config.json").read_text())["metrics"] == metrics
     assert "test_span_f1" in (tmp_path / "tagger/README.md").read_text()
     task = TaggerTask(changed)  # the eight sentences of the test are not trained on
     assert len(task.dev) + len(task.items) == 32 and len(task.test) == 8

@@ -89,20 +89,6 @@ class Corpus(NamedTuple):
     dev: list[int]
     source: list[int]
 
-    def summary(self) -> str:
-        """One line: the number of posts, labelled pairs and available images of each split."""
-
-        def describe(indices: Sequence[int]) -> str:
-            posts = [self.posts[i] for i in indices]
-            labelled = [sum(p.relation is not None for p in post.pairs or ()) for post in posts]
-            images = sum(
-                isinstance(post.image, bytes) or (post.image is not None and post.image.is_file())
-                for post in posts
-            )
-            return f"{sum(labelled):,} pairs of {len(posts):,} posts ({images:,} with an image)"
-
-        return f"training set: {describe(self.train)}; dev set: {describe(self.dev)}"
-
 
 def read_corpus(
     data: DataConfig,

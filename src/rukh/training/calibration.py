@@ -79,10 +79,8 @@ def calibrate(
 
 
 def fit_temperature(logits: Tensor, target: Tensor) -> float:
-    """The temperature in [0.1, 10] with the lowest cross-entropy (Guo et al., ICML 2017).
-
-    Args:
-        logits, target: ``(Q, C)`` and ``(Q,)``.
+    """The temperature in [0.1, 10] that minimises the cross-entropy of logits ``(Q, C)`` and target
+    columns ``(Q,)`` (Guo et al., ICML 2017).
     """
     grid = torch.logspace(-1, 1, 81)
     losses = torch.stack([cross_entropy(logits / t, target) for t in grid])
@@ -90,10 +88,8 @@ def fit_temperature(logits: Tensor, target: Tensor) -> float:
 
 
 def fit_penalty(logits: Tensor, violations: Tensor, target: Tensor) -> float:
-    """The penalty in [0, 5] on violated type constraints with the lowest cross-entropy.
-
-    Args:
-        logits, violations, target: ``(Q, C)``, ``(Q, C)`` and ``(Q,)``.
+    """The penalty in [0, 5] on violations ``(Q, C)`` that minimises the cross-entropy of logits
+    ``(Q, C)`` and target columns ``(Q,)``.
     """
     grid = torch.linspace(0, 5, 21)
     losses = torch.stack([cross_entropy(logits - p * violations, target) for p in grid])

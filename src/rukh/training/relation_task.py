@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from rukh.arguments.label_map import normalize_types
@@ -95,16 +95,6 @@ class RelationTrainingConfig(Record):
     memory: MemoryConfig = MemoryConfig()
     training: TrainingConfig = TrainingConfig()
 
-    @model_validator(mode="after")
-    def _resumable(self) -> RelationTrainingConfig:
-        refresh, save = self.relation.refresh_steps, self.training.save_steps
-        if self.relation.encoder == "shared" and save % refresh:
-            raise ValueError(
-                f"training.save_steps ({save}) must be a multiple of relation.refresh_steps "
-                f"({refresh}), so that a resumed run embeds the descriptions at the same steps"
-            )
-        return self
-
     def schemas(self) -> list[RelationSchema]:
         """The schemas of ``data`` and of each extra corpus, in this order."""
         names = [self.relation_schema, *(extra.relation_schema for extra in self.extra_corpora)]
@@ -151,7 +141,6 @@ class RelationTask:
         check_weights((config.pair.text_encoder, "text"), (config.pair.vision_encoder, "vision"))
         corpus = read_corpus(config.data, schemas, config.extra_corpora)
         self.posts, self.dev, self.source = corpus.posts, corpus.dev, corpus.source
-        self.summary = corpus.summary()
         if config.extra_corpora or config.exclude_relations:
             schema = RelationSchema.merge(schemas, config.exclude_relations)
             self.posts = [
@@ -181,7 +170,7 @@ class RelationTask:
             self.features = FeatureCache(cache_folder() / "features", vision)
             self.features.fill([post.image for post in self.posts if post.image is not None])
         self.bank = self._embed_relations()
-        self.training_bank = self._embed_relations(training=True)
+        self.training_bank: RelationBank | None = None
         # A pair is scored against the relations of its own corpus's schema only.
         masks = [column_mask(own.names, self.bank, config.direction_mode) for own in schemas]
         self.bias = torch.where(torch.stack(masks), 0.0, -EXCLUDED)
@@ -194,9 +183,10 @@ class RelationTask:
             )
 
     def _embed_relations(self, *, training: bool = False) -> RelationBank:
-        """Embed the descriptions with the present weights, without gradient and dropout."""
+        """Embed the descriptions with the present weights: no gradient, no dropout, float32."""
         mode = self.model.training
-        bank = self.model.eval().bank(training=training)
+        with torch.autocast("cpu", enabled=False):
+            bank = self.model.eval().bank(training=training)
         self.model.train(mode)
         return bank
 
@@ -241,11 +231,11 @@ class RelationTask:
 
     def _bank_at(self, step: int) -> RelationBank:
         """The bank for a training step; a shared encoder embeds it anew every few steps."""
-        config = self.config.relation
-        if config.encoder == "shared" and step % config.refresh_steps == 0:
-            self.training_bank = self._embed_relations(training=True)
+        config, bank = self.config.relation, self.training_bank
+        if bank is None or (config.encoder == "shared" and step % config.refresh_steps == 0):
+            self.training_bank = bank = self._embed_relations(training=True)
         count = config.descriptions_per_step
-        return self.training_bank.sample(count) if count else self.training_bank
+        return bank.sample(count) if count else bank
 
     def validate(self) -> dict[str, float]:
         """Order-free micro-F1 on the dev set as ``score``, after calibration on the same posts."""
@@ -326,14 +316,12 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
     Returns:
         The metrics: ``dev``, ``step`` (of the best validation), and ``val`` if there is a val file.
 
-    Raises:
-        InputError: See :class:`RelationTask` and :func:`rukh.training.trainer.fit`.
-        WeightsError: See :class:`RelationTask`.
+    Raises: See :class:`RelationTask` and :func:`rukh.training.trainer.fit`.
     """
     task = RelationTask(config)
     # Read before training, so that an error in it is reported at once.
     val = None if config.data.val is None else load_val(config.data, task.model.schema)
-    logger.info("%s", task.summary)
+    logger.info("%d training sequences, %d dev posts", len(task.items), len(task.dev))
     identity = config.model_dump(
         mode="json",
         by_alias=True,
@@ -353,7 +341,7 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
         if config.pair.caption_words and config.data.val_captions is not None:
             without = [post.model_copy(update={"caption": None}) for post in val]
             metrics["val_without_captions"] = _evaluate(model, without)
-    update: dict[str, Any] = {"figures": metrics}
+    update: dict[str, Any] = {"metrics": metrics}
     if config.unseen_calibration is not None:
         update["unseen_temperature"], update["unseen_shift"] = config.unseen_calibration
     model.config = model.config.model_copy(update=update)

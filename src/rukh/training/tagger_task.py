@@ -25,9 +25,6 @@ from rukh.training.trainer import TrainingConfig, fit
 from rukh.utils.batching import batches_by_length
 from rukh.utils.files import atomic_folder, write_json
 
-IGNORED = -100
-"""The target of special tokens and padding, which cross-entropy ignores."""
-
 
 class TaggerConfig(Record):
     """The configuration of a tagger and its training.
@@ -124,12 +121,12 @@ class TaggerTask:
     def loss(self, batch: list[int], step: int) -> Tensor:
         """Cross-entropy of the labels of all tokens."""
         ids, mask = pad(self.model.encoder, [self.items[i][0] for i in batch])
-        target = torch.full_like(ids, IGNORED)
+        target = torch.full_like(ids, -100)  # ignored by cross-entropy: special tokens, padding
         for row, i in enumerate(batch):
             labels = self.items[i][1]
             target[row, 1 : 1 + len(labels)] = torch.tensor(labels)
         logits = self.model(ids, mask)
-        return cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORED)
+        return cross_entropy(logits.flatten(0, 1), target.flatten())
 
     def validate(self) -> dict[str, float]:
         """Span F1 on the dev set as ``score``."""
@@ -151,9 +148,7 @@ def train_tagger(config: TaggerConfig, out: Path) -> dict[str, Any]:
         The metrics: ``dev_span_f1``, and ``test_span_f1, test_typing_accuracy`` if there are test
         files.
 
-    Raises:
-        InputError: See :class:`TaggerTask` and :func:`rukh.training.trainer.fit`.
-        WeightsError: See :class:`TaggerTask`.
+    Raises: See :class:`TaggerTask` and :func:`rukh.training.trainer.fit`.
     """
     from safetensors.torch import save
 
@@ -168,7 +163,7 @@ def train_tagger(config: TaggerConfig, out: Path) -> dict[str, Any]:
         "task": "tagger",
         "text_encoder": config.text_encoder,
         "types": list(config.types),
-        "figures": metrics,
+        "metrics": metrics,
     }
     state = {k: v.half().contiguous() for k, v in trained_state(task.model).items()}
     card = tagger_card(config.model_dump(mode="json"), metrics, out.name)

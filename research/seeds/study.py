@@ -41,7 +41,7 @@ def seeds(models: Sequence[str]) -> list[dict[str, Any]]:
     first: dict[str, Any] = {}
     for model, file in zip(models, files, strict=True):
         config = read_json(file)
-        figures[model] = config.get("figures") or {}
+        figures[model] = config.get("metrics") or {}
         if "val" not in figures[model]:
             raise InputError(
                 "holds no figures of val", where=str(file), fix="train with data.val set"

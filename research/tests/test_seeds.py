@@ -23,7 +23,7 @@ def write_model(folder: Path, value: float, **other_sets: float) -> str:
     folder.mkdir()
     figures = {"val": dict.fromkeys(KEYS, value) | {"micro_f1_ci": [value - 0.04, value + 0.04]}}
     figures |= {name: dict.fromkeys(KEYS, figure) for name, figure in other_sets.items()}
-    write_json({"task": "relations", "figures": figures}, folder / "config.json")
+    write_json({"task": "relations", "metrics": figures}, folder / "config.json")
     return str(folder)
 
 
@@ -63,9 +63,9 @@ def test_the_same_model_twice_cannot_be_compared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("update", "key"),
     [
-        ({"figures": {}}, "val"),
+        ({"metrics": {}}, "val"),
         ({"pair": {"dim": 8}}, "pair"),
-        ({"figures": {"val": dict.fromkeys(KEYS, 0.5) | {"pairs": 9}}}, "val's pairs"),
+        ({"metrics": {"val": dict.fromkeys(KEYS, 0.5) | {"pairs": 9}}}, "val's pairs"),
     ],
 )
 def test_models_that_differ_in_more_than_their_seed(

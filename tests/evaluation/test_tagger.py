@@ -73,7 +73,7 @@ def test_the_shipped_tagger_is_as_good_as_its_card_says(rukh_data: Path) -> None
 
     file = rukh_data / "twitter_ner" / "twitter2017_valid.txt"
     result = evaluate_tagger(load_tagger("tagger"), list(read_tagged(file, normalize_label)))
-    card = read_json(model_folder("tagger") / "config.json")["figures"]
+    card = read_json(model_folder("tagger") / "config.json")["metrics"]
     assert result["span_f1"] == pytest.approx(card["test_span_f1"], abs=0.005)
     assert result["typing_accuracy"] == pytest.approx(card["test_typing_accuracy"], abs=0.005)
     assert result["span_f1"] > 0.80 and result["typing_accuracy"] > 0.90

@@ -47,7 +47,7 @@ def configure(model: RelationModel, **update: Any) -> RelationModel:
 def test_a_loaded_model_is_the_saved_one(
     tiny_model: Make, posts: list[Post], tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    model = configure(tiny_model(**options), temperature=1.7, figures={"val": {"score": 0.5}})
+    model = configure(tiny_model(**options), temperature=1.7, metrics={"val": {"score": 0.5}})
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and name.startswith(TEXT):

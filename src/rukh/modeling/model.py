@@ -64,7 +64,7 @@ class ModelConfig(Record):
         anchored_relations: Relations with few-shot anchors, in the order of the stored anchors; see
             :mod:`rukh.training.few_shot`.
         memory_size: Number of training pairs in ``memory.safetensors``.
-        figures: Measurements made by training.
+        metrics: Measured at the end of training, on the dev set and on the validation data.
     """
 
     task: Literal["relations"] = "relations"
@@ -82,7 +82,7 @@ class ModelConfig(Record):
     threshold: float = Field(default=0.5, ge=0, le=1)
     anchored_relations: tuple[str, ...] = ()
     memory_size: int = Field(default=0, ge=0)
-    figures: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
 
 
 class RelationModel(nn.Module):

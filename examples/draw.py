@@ -1,9 +1,9 @@
-"""Draws the pictures of the example posts: flat scenes, made of a few shapes, ours to give away.
+"""Draw the images of the example posts: flat scenes made of a few shapes.
 
     python examples/draw.py [FOLDER]
 
-writes them to ``images`` beside this file, or to FOLDER, and prints where each named object stands,
-as fractions of the picture: the boxes of ``posts.jsonl``.
+writes them to ``images`` beside this file, or to FOLDER, and prints the box of each named object,
+in fractions of the image: the boxes of ``posts.jsonl``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SCENES: dict[str, tuple[str, Paint]] = {}
 
 
 def scene(ground: str) -> Callable[[Paint], Paint]:
-    """Register the function below as the picture of its name, on this ground."""
+    """Register a function as the image of its name, on a background colour."""
 
     def register(paint: Paint) -> Paint:
         SCENES[paint.__name__] = ground, paint

@@ -1,4 +1,4 @@
-"""The shapes that the example pictures are made of: a canvas, people, houses, trees, balls."""
+"""The shapes of the example images: a canvas, people, houses, trees, balls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-WIDTH, HEIGHT, SCALE = 480, 300, 3  # drawn at thrice the size, so that scaling down smooths edges
+WIDTH, HEIGHT, SCALE = 480, 300, 3  # drawn three times as large, since scaling down smooths edges
 Point = tuple[float, float]
 INK, WHITE, CREAM, GREY, GOLD = "#2b2d42", "#ffffff", "#fdf3e1", "#9aa5b1", "#f6c343"
 RED, ORANGE, GREEN, BLUE = "#e4572e", "#f29e4c", "#4c9f70", "#3a7ca5"
@@ -17,7 +17,7 @@ PURPLE, PINK, COPPER = "#6d597a", "#f4a3b5", "#c9682f"
 NIGHT, SKY, GRASS, WOOD, STONE = "#1d2951", "#bfe3f2", "#79b86b", "#b07d4f", "#d9cfc1"
 LIGHT, TAN, BROWN, DARK = "#f6d2b3", "#d9a47a", "#9a6a48", "#5d3f2e"  # skins, and dark hair
 
-# Where the two hands are, from the feet, as fractions of a person's height.
+# Positions of the two hands relative to the feet, as fractions of the height.
 REST = ((-0.16, 0.4), (0.16, 0.4))
 DESK = ((-0.22, 0.48), (0.22, 0.48))
 CHEER = ((-0.13, 1.02), (0.13, 1.02))
@@ -27,7 +27,7 @@ GUARD = ((-0.14, 0.74), (0.16, 0.72))
 
 
 class Canvas:
-    """A picture in the making: shapes in units of WIDTH x HEIGHT, and boxes of what was marked."""
+    """An image that is being drawn, in units of WIDTH x HEIGHT, and the boxes of marked objects."""
 
     def __init__(self, ground: str) -> None:
         self.image = Image.new("RGB", (WIDTH * SCALE, HEIGHT * SCALE), ground)
@@ -36,8 +36,9 @@ class Canvas:
 
     @contextmanager
     def mark(self, label: str, hidden: float = HEIGHT) -> Iterator[None]:
-        """Name what the block draws: its box is that of the pixels which the block changed, down
-        to ``hidden``, below which something drawn later stands before it.
+        """Record the box of the pixels that the block changes under a label.
+
+        Below ``hidden``, something that is drawn later covers the object.
         """
         before = self.image.copy()
         yield
@@ -95,7 +96,7 @@ def person(
     dress: bool = False,
     long_hair: bool = False,
 ) -> None:
-    """Someone of height ``h`` who stands at (x, y); hands and feet as fractions of the height."""
+    """A person of height ``h`` standing at (x, y); hands and feet are fractions of the height."""
     limb = 0.075 * h
     if long_hair:
         c.rect(x - 0.1 * h, y - 0.97 * h, 0.2 * h, 0.28 * h, hair, 0.09 * h)
@@ -129,7 +130,7 @@ def house(c: Canvas, x: float, y: float, w: float, h: float, wall: str, roof: st
 
 
 def tower(c: Canvas, x: float, y: float, w: float, h: float, wall: str, lit: random.Random) -> None:
-    """A block of flats by night, some of its windows lit."""
+    """A block of flats at night with some lit windows."""
     c.rect(x, y - h, w, h, wall)
     for row in range(int(h // 16)):
         for column in range(int(w // 14)):
@@ -151,7 +152,7 @@ def table(c: Canvas, x: float, y: float, w: float, h: float) -> None:
 
 
 def crowd(c: Canvas, y: float, colours: Sequence[str], seed: int, lifted: bool = True) -> None:
-    """A row of people from behind, cut off by the lower edge."""
+    """A row of people from behind, cropped by the lower edge."""
     rng = random.Random(seed)
     for x in range(12, WIDTH, 30):
         top, fill = y + rng.uniform(-6, 6), rng.choice(colours)
@@ -170,7 +171,7 @@ def ball(c: Canvas, x: float, y: float, r: float) -> None:
 
 
 def columns(c: Canvas, x: float, y: float, w: float, h: float, count: int, stone: str) -> None:
-    """A front with a gable, columns and steps."""
+    """A facade with a gable, columns and steps."""
     c.poly([(x, y - 0.7 * h), (x + w, y - 0.7 * h), (x + w / 2, y - h)], stone)
     c.rect(x + 4, y - 0.7 * h, w - 8, 0.62 * h, "#a99b88")
     for k in range(count):
@@ -193,7 +194,7 @@ def cup(c: Canvas, x: float, y: float, h: float) -> None:
 
 
 def bunting(c: Canvas, width: float, depth: float, colours: Sequence[str]) -> None:
-    """A row of little flags along the upper edge."""
+    """A row of small flags along the upper edge."""
     for k in range(int(WIDTH // width)):
         x = k * width
         fill = colours[k % len(colours)]
@@ -208,7 +209,7 @@ def sprinkle(
     colours: Sequence[str],
     seed: int,
 ) -> None:
-    """Stars or confetti, all over an area."""
+    """Stars or confetti in an area."""
     x1, y1, x2, y2 = area
     rng = random.Random(seed)
     for _ in range(count):

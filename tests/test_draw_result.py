@@ -1,4 +1,4 @@
-"""The picture of a result shows what the model says."""
+"""The drawing of results shows a model's predictions."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ def drawing(monkeypatch: pytest.MonkeyPatch) -> Any:
     return draw_result
 
 
-def test_words_are_cut_where_entities_are(drawing: ModuleType) -> None:
+def test_words_are_split_at_the_edges_of_entities(drawing: ModuleType) -> None:
     text = "hi \N{BANANA} Ann Lee, of Rome-West"
-    spans = {"ann": "Ann Lee", "rome": "Rome"}
     entities = tuple(
-        TextEntity(id=name, start=text.index(words), end=text.index(words) + len(words))
-        for name, words in spans.items()
+        TextEntity(id=id_, start=text.index(name), end=text.index(name) + len(name))
+        for id_, name in (("ann", "Ann Lee"), ("rome", "Rome"))
     )
     assert list(drawing.words_of(Post(id="1", text=text, entities=entities))) == [
         (False, "hi", None),
@@ -42,7 +41,7 @@ def test_words_are_cut_where_entities_are(drawing: ModuleType) -> None:
     ]
 
 
-def test_another_model_draws_another_picture(
+def test_another_model_gives_another_drawing(
     drawing: ModuleType, tiny_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = []

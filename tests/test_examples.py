@@ -1,4 +1,4 @@
-"""The example posts are sound, and their pictures and boxes are what the drawing code draws."""
+"""The example posts are valid, and their images and boxes are those of the drawing code."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def scene_of(post: Post) -> str:
     return post.image.stem
 
 
-def test_the_set_is_large_and_mixed() -> None:
+def test_the_posts_are_varied() -> None:
     assert len({post.id for post in POSTS}) == len(POSTS) >= 16
     relations = Counter(pair.relation for post in POSTS for pair in post.pairs or ())
     assert set(relations) == set(RelationSchema.load("mnre").labels)
     assert relations["None"] > max(n for name, n in relations.items() if name != "None")
-    without_picture = [post for post in POSTS if post.image is None]
-    assert 3 <= len(without_picture) <= len(POSTS) / 3
-    given = [post for post in POSTS if post not in RAW]
-    untyped = [post for post in given if all(entity.type is None for entity in post.entities)]
-    assert len(given) / 3 <= len(untyped) <= len(given) * 2 / 3
+    without_image = [post for post in POSTS if post.image is None]
+    assert 3 <= len(without_image) <= len(POSTS) / 3
+    labelled = [post for post in POSTS if post not in RAW]
+    untyped = [post for post in labelled if all(entity.type is None for entity in post.entities)]
+    assert len(labelled) / 3 <= len(untyped) <= len(labelled) * 2 / 3
     assert len(RAW) >= 4 and {post.image is None for post in RAW} == {True, False}
 
 
@@ -53,53 +53,50 @@ def test_pairs_are_of_every_kind() -> None:
         for pair in post.pairs or ():
             head, tail = post.argument(pair.head), post.argument(pair.tail)
             if isinstance(head, TextEntity) and isinstance(tail, TextEntity):
-                kinds["turned" if head.start > tail.start else "in order"] += 1
+                kinds["reversed" if head.start > tail.start else "in order"] += 1
             elif isinstance(head, TextEntity) or isinstance(tail, TextEntity):
                 kinds["text and object"] += 1
             else:
                 kinds["objects"] += 1
-    assert kinds["turned"] >= 5 and kinds["in order"] > kinds["turned"]
+    assert kinds["reversed"] >= 5 and kinds["in order"] > kinds["reversed"]
     assert kinds["text and object"] >= 3 and kinds["objects"] >= 1
 
 
 @pytest.mark.parametrize("post", POSTS, ids=lambda post: post.id)
-def test_a_post_is_clean(post: Post) -> None:
+def test_a_post_is_valid(post: Post) -> None:
     schema = RelationSchema.load("mnre")
     for entity in post.entities:
-        words = post.surface(entity.id)
-        assert words == words.strip()
         # An entity starts and ends where a word does.
-        assert not (post.text[: entity.start][-1:] + words[0]).isalnum() or entity.start == 0
-        assert not (words[-1] + post.text[entity.end :][:1]).isalnum() or entity.end == len(
-            post.text
-        )
+        surface = post.surface(entity.id)
+        assert surface == surface.strip()
+        before, after = post.text[: entity.start][-1:], post.text[entity.end :][:1]
+        assert not before.isalnum() or not surface[0].isalnum()
+        assert not after.isalnum() or not surface[-1].isalnum()
     if post in RAW:
         assert post.pairs is None and not post.objects
     for pair in post.pairs or ():
         head, tail = post.argument(pair.head), post.argument(pair.tail)
-        assert pair.relation is not None
-        relation = schema.relation(pair.relation)
-        assert relation.allows(head.type, tail.type)
+        assert schema.relation(str(pair.relation)).allows(head.type, tail.type)
     assert len({(pair.head, pair.tail) for pair in post.pairs or ()}) == len(post.pairs or ())
 
 
-def test_every_line_is_written_as_json_of_a_post() -> None:
+def test_lines_have_the_form_that_is_written() -> None:
     for line, post in zip(LINES, POSTS, strict=True):
         written = json.loads(post.model_dump_json(exclude_defaults=True))
-        kept = json.loads(line)
-        for argument in (*kept.get("entities", ()), *kept.get("objects", ())):
+        original = json.loads(line)
+        for argument in (*original.get("entities", ()), *original.get("objects", ())):
             if argument["type"] is None:
                 del argument["type"]
-        assert written == kept
+        assert written == original
 
 
-def test_every_picture_is_used_and_small() -> None:
+def test_every_image_is_used_and_small() -> None:
     assert {scene_of(post) for post in POSTS if post.image is not None} == set(SCENES)
     sizes = [path.stat().st_size for path in (FOLDER / "images").iterdir()]
     assert max(sizes) < 40_000 and sum(sizes) < 700_000
 
 
-def test_boxes_are_those_that_are_drawn(drawing: ModuleType) -> None:
+def test_boxes_are_those_of_the_drawing(drawing: ModuleType) -> None:
     with_objects = [post for post in POSTS if post.objects]
     assert len(with_objects) >= 5
     for post in with_objects:
@@ -107,7 +104,7 @@ def test_boxes_are_those_that_are_drawn(drawing: ModuleType) -> None:
         assert {thing.label: list(thing.box) for thing in post.objects} == drawn
 
 
-def test_a_box_frames_what_its_block_changes(drawing: ModuleType) -> None:
+def test_a_box_covers_what_its_block_changes(drawing: ModuleType) -> None:
     canvas = drawing.Canvas("#000000")
     with canvas.mark("whole"):
         canvas.rect(48, 30, 96, 60, "#ffffff")
@@ -116,11 +113,11 @@ def test_a_box_frames_what_its_block_changes(drawing: ModuleType) -> None:
     assert canvas.boxes == {"whole": [0.1, 0.1, 0.3, 0.3], "half hidden": [0.5, 0.1, 1.0, 0.15]}
 
 
-def test_pictures_are_what_the_code_draws(drawing: ModuleType) -> None:
+def test_images_are_those_of_the_drawing_code(drawing: ModuleType) -> None:
     assert set(drawing.SCENES) == set(SCENES)
     for name in SCENES:
         drawn = drawing.draw(name).finish().convert("RGB")
-        with Image.open(FOLDER / "images" / f"{name}.png") as kept:
-            difference = ImageChops.difference(drawn, kept.convert("RGB"))
-        # Versions of PIL smooth and quantize a little differently.
+        with Image.open(FOLDER / "images" / f"{name}.png") as stored:
+            difference = ImageChops.difference(drawn, stored.convert("RGB"))
+        # Versions of Pillow smooth and quantize slightly differently.
         assert max(ImageStat.Stat(difference).mean) < 2, name

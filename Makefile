@@ -78,7 +78,7 @@ OPEN := $(RUKH_DATA)/wikidata_re/wiki80_train.jsonl $(RUKH_DATA)/mnre/train.txt 
 	$(RUKH_DATA)/conll04/train.txt
 
 out/templates: corpora/relation-templates.yaml $(STAMP)
-	$(BIN)/rukh data compose $< --out $@
+	$(BIN)/python -m corpora.compose $< --out $@
 	touch $@
 
 train-open: $(OPEN) out/templates ## Train the shipped model `open`

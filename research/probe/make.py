@@ -9,7 +9,7 @@ import typer
 
 from research.command import command_line, main
 from research.probe.posts import write_probe
-from rukh.utils.files import check_output_folder
+from rukh.errors import InputError
 
 
 def make(
@@ -21,7 +21,9 @@ def make(
     Writes train.jsonl, val.jsonl, test.jsonl and images/. The images are composed from cut-outs
     that `make probe-assets` fetches; it takes some minutes.
     """
-    check_output_folder(out, {"train.jsonl", "val.jsonl", "test.jsonl", "images"})
+    expected = {"train.jsonl", "val.jsonl", "test.jsonl", "images"}
+    if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= expected):
+        raise InputError("contains other files", where=str(out), fix="name a new folder")
     counts = write_probe(out, seed)
     sizes = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     typer.echo(f"{sizes} posts written to {out}")

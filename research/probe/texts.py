@@ -7,9 +7,9 @@ each split has its own first syllables.
 from __future__ import annotations
 
 import numpy as np
+from corpora.compose import fill_template
 
 from research.probe.cutouts import Split
-from rukh.data.templates import fill_template
 
 FIRST = {
     "train": "Ada Anton Bela Bram Cora Dario Edda Emil Fanny Felix Greta Hugo Ida Ivan Jana Jonas "

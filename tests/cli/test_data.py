@@ -1,4 +1,4 @@
-"""``rukh data``: check, convert, compose, spec."""
+"""``rukh data``: check, convert, spec."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import pytest
 
 from rukh.data.jsonl import json_schema
 from rukh.data.readers import read
-from rukh.schema.schema import RelationSchema
 
 GOOD = repr(
     {
@@ -119,19 +118,6 @@ def test_a_killed_conversion_leaves_the_old_file(data: Callable[..., Any], tmp_p
     source.write_text(GOOD + "\n")
     assert data("convert", source, "--format", "mnre", "--out", out).code == 0
     assert len(list(read(out))) == 1
-
-
-def test_compose_writes_posts_and_their_schema(data: Callable[..., Any], tmp_path: Path) -> None:
-    (tmp_path / "t.yaml").write_text(
-        "name: s\nrelations:\n- {name: built by, descriptions: [who built it], head: MISC, "
-        "tail: ORG, heads: [Arrow 3], tails: [Kestrel], templates: ['{tail} built {head}.']}\n"
-    )
-    assert data("compose", tmp_path / "t.yaml", "--out", tmp_path / "out", "--fills", 1).code == 0
-    (post,) = read(tmp_path / "out" / "posts.jsonl")
-    assert post.text == "Kestrel built Arrow 3."
-    assert RelationSchema.load(tmp_path / "out" / "schema.yaml").labels == ("none", "built by")
-    (tmp_path / "out" / "notes.txt").touch()
-    assert data("compose", tmp_path / "t.yaml", "--out", tmp_path / "out").code == 2
 
 
 def test_spec_prints_the_json_schema(data: Callable[..., Any]) -> None:

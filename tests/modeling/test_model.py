@@ -145,7 +145,7 @@ def truncate(folder: Path) -> None:
         (lambda m: drop_tensor(m, "scorer."), WeightsError, "scorer."),
         (lambda m: drop_tensor(m, TEXT), WeightsError, TEXT),
         (lambda m: (m / "config.json").unlink(), WeightsError, "config.json"),
-        (lambda m: (m / "config.json").write_text("{"), InputError, "config.json:1"),
+        (lambda m: (m / "config.json").write_text("{"), InputError, "config.json"),
         (lambda m: (m / "config.json").write_text("[]"), WeightsError, "m"),
         (lambda m: edit_config(m, task="tagger"), WeightsError, "m"),
         (lambda m: edit_config(m, colour="red"), InputError, "colour"),

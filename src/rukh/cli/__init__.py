@@ -25,7 +25,7 @@ COMMANDS = {
     "train": "Train a model from a YAML configuration.",
     "describe": "Draft the descriptions of a schema with a language model.",
     "schema": "Check and import schemas.",
-    "data": "Check, convert, compose and encode data files.",
+    "data": "Check and convert data files.",
     "audit": "Find inputs that give the labels away.",
     "weights": "List, install and fetch pretrained weights.",
 }

@@ -1,4 +1,4 @@
-"""``rukh data``: check, convert and compose data files."""
+"""``rukh data``: check and convert data files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from rukh.cli import options
 from rukh.errors import InputError
 
-app = typer.Typer(no_args_is_help=True, help="Check, convert and compose data files.")
+app = typer.Typer(no_args_is_help=True, help="Check and convert data files.")
 
 
 @app.command()
@@ -65,28 +65,6 @@ def convert(
     posts = read(file, format, images=images, captions=texts, boxes=boxes)
     total = write(progress_bar(posts, unit="post", delay=2), out, to)
     typer.echo(f"{total:,} posts written to {out}")
-
-
-@app.command()
-def compose(
-    templates: Annotated[Path, typer.Argument(help="Relations with sentence templates, YAML.")],
-    out: Annotated[Path, typer.Option(help="Folder for posts.jsonl and schema.yaml.")],
-    fills: Annotated[int, typer.Option(min=1, max=100, help="Number of posts per template.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of words.")] = 0,
-) -> None:
-    """Compose labelled posts from sentence templates, and the schema of their relations."""
-    from rukh.config import load_config
-    from rukh.data import templates as sentences
-    from rukh.data.readers import write
-    from rukh.utils.files import atomic_folder, check_output_folder
-
-    check_output_folder(out, {"posts.jsonl", "schema.yaml"})
-    config = load_config(templates, sentences.Templates)
-    posts = list(sentences.compose(config.relations, fills, seed))
-    with atomic_folder(out) as part:
-        write(posts, part / "posts.jsonl")
-        (part / "schema.yaml").write_text(config.as_schema().to_yaml(), encoding="utf-8")
-    typer.echo(f"{len(posts):,} posts of {len(config.relations):,} relations written to {out}")
 
 
 @app.command()

@@ -18,12 +18,9 @@ def batches_by_length(
     """Group item indices into batches of similar length, so that little is padding.
 
     Args:
-        lengths: The length of each item.
-        max_items: Maximum number of items per batch.
-        max_positions: Maximum number of positions per batch, padding included; an item longer than
-            that is a batch of its own. None: no limit.
-        seed: Shuffle items, and then batches; lengths are similar within windows of 50 batches.
-            None: longest first, for inference.
+        max_positions: Maximum number of positions per batch, padding included; a longer item is a
+            batch of its own.
+        seed: Shuffle items, and then batches. None: longest first, for inference.
 
     Example:
         >>> batches_by_length([3, 9, 4, 8], 2)
@@ -58,13 +55,7 @@ def split_by_count(counts: Sequence[int], max_count: int) -> list[list[tuple[int
     """Divide items that have several elements each into parts of a bounded number of elements.
 
     Only an item larger than a part is split; an item without elements belongs to a part as well.
-
-    Args:
-        counts: The number of elements of each item.
-        max_count: Maximum number of elements per part, at least 1.
-
-    Returns:
-        Parts, in order, as lists of ``(item, slice of its elements)``.
+    Parts are in order, as lists of ``(item, slice of its elements)``.
 
     Example:
         >>> split_by_count([2, 2, 5], 4)[1:]

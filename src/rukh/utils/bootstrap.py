@@ -1,8 +1,4 @@
-"""The bootstrap: how much a figure depends on which posts happened to be drawn.
-
-Pairs of one post share its words and image, so whole posts (or larger groups) are resampled, not
-pairs.
-"""
+"""The bootstrap over posts, or groups of them, as the pairs of one post are not independent."""
 
 from __future__ import annotations
 
@@ -24,15 +20,9 @@ def resample_weights(
 def resampled_sums(
     totals: npt.NDArray[np.floating], draws: int = 1000, seed: int = 0
 ) -> npt.NDArray[np.float64]:
-    """Sums of per-unit counts over resampled units.
+    """Sums ``(draws, k)`` of the counts ``(units, k)`` of units over resampled units.
 
-    Args:
-        totals: ``(units, k)`` counts of each unit.
-        draws, seed: See :func:`resample_weights`; two runs over the same units with the same seed
-            see the same resamples, and can be compared pairwise.
-
-    Returns:
-        ``(draws, k)``.
+    Two calls with the same units and seed see the same resamples, and can be compared pairwise.
     """
     return np.stack([weights @ totals for weights in resample_weights(len(totals), draws, seed)])
 

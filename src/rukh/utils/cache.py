@@ -1,9 +1,6 @@
-"""One cache on disk for all that is costly to compute: text embeddings, image features, and answers
-of a language model.
+"""A cache on disk of what is costly to compute, such as embeddings and answers of language models.
 
-A cache is one SQLite file of key-value pairs. SQLite commits whole or not at all and lets several
-processes read and write at once. A cache only saves time: a damaged file is started anew, and one
-that cannot be read or written is treated as empty.
+It only saves time: a damaged file is started anew, and one that cannot be used counts as empty.
 """
 
 from __future__ import annotations
@@ -18,7 +15,6 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 _TIMEOUT = 30.0  # seconds to wait for another process that is writing
-_KEYS_PER_QUERY = 500  # SQLite allows at least 999
 
 
 def content_key(*parts: str | bytes) -> str:
@@ -36,10 +32,10 @@ def content_key(*parts: str | bytes) -> str:
 
 
 class DiskCache:
-    """Bytes by key, in one SQLite file.
+    """Bytes by key, in one SQLite file, which several processes may use at once.
 
     Args:
-        path: The file; created when something is first stored. None: nothing is stored.
+        path: The file. None: nothing is stored.
         max_entries: How many entries to keep; the oldest are removed first.
 
     Example:
@@ -60,11 +56,9 @@ class DiskCache:
             return found
         try:
             with self._open(self.path) as connection:
-                for first in range(0, len(keys), _KEYS_PER_QUERY):
-                    some = list(keys[first : first + _KEYS_PER_QUERY])
-                    marks = ",".join("?" * len(some))
-                    query = f"SELECT key, value FROM entries WHERE key IN ({marks})"
-                    found.update(connection.execute(query, some))
+                for key in keys:
+                    query = "SELECT key, value FROM entries WHERE key = ?"
+                    found.update(connection.execute(query, (key,)))
         except (sqlite3.OperationalError, OSError) as error:
             logger.debug("cannot read the cache %s: %s", self.path, error)
         except sqlite3.DatabaseError as error:

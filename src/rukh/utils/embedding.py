@@ -11,7 +11,7 @@ from rukh.utils.cache import DiskCache, content_key
 from rukh.utils.progress import progress_bar
 
 CHUNK = 256
-"""Texts that are embedded and stored together: an interrupted run loses no more."""
+"""The number of texts that are embedded and stored together."""
 _NO_CACHE = DiskCache(None)
 
 
@@ -20,15 +20,12 @@ def embed_texts(
     embed: Callable[[list[str]], ArrayLike],
     cache: DiskCache = _NO_CACHE,
 ) -> NDArray[np.float32]:
-    """Embed texts, of which only those that are not in the cache reach the encoder.
+    """Embed ``N`` texts as ``(N, d)``; each one that is not in the cache is embedded once.
 
     Args:
-        texts: ``N`` texts, at least one; a text that occurs several times is embedded once.
+        texts: At least one text.
         embed: Texts to vectors ``(n, d)``. It is called with at most 256 texts of similar length.
-        cache: Vectors by :func:`~rukh.utils.cache.content_key` of the text; all of one encoder.
-
-    Returns:
-        ``(N, d)``, float32.
+        cache: A cache of this encoder only.
 
     Example:
         >>> calls = []

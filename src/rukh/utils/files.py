@@ -9,36 +9,47 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from rukh.errors import InputError
+from rukh.utils.parsing import decode_utf8, parse_json
+
+FILE_LIMIT = 64_000_000
+"""The maximum size of a file that is read as a whole, in bytes."""
+
+
+@contextmanager
+def file_errors(path: str | Path, action: str = "read") -> Iterator[None]:
+    """Convert an OSError, or bytes that are not UTF-8, to an InputError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot {action}: {error.strerror}", where=str(path)) from None
+    except UnicodeDecodeError:
+        raise InputError("not UTF-8 text", where=str(path)) from None
 
 
 @contextmanager
 def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a file for writing; it takes its name, complete, only if the block succeeds."""
     path = Path(path)
-    if path.is_dir():
-        raise InputError("cannot write: it is a folder", where=str(path))
+    _check_replaceable(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    try:
+    with file_errors(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = open(part, mode, **text)  # type: ignore[call-overload]
-    except OSError as error:
-        raise InputError(f"cannot write: {error.strerror}", where=str(path)) from None
     try:
         with stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(part, path)
-    except BaseException:
+    finally:
         part.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
@@ -46,23 +57,19 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Fill a temporary folder; it replaces ``path`` only if the block succeeds."""
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    old = part.with_suffix(".old")
+    with file_errors(path, "write"):
+        shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"cannot write: {error.strerror}", where=str(path)) from None
     try:
         yield part
-        old = path.with_name(f".{path.name}.{os.getpid()}.old")
         if path.exists():
-            # A killed process with the same id may have left one.
-            shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)  # of a killed process with the same id
             os.replace(path, old)
         os.replace(part, path)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
+    finally:
         shutil.rmtree(part, ignore_errors=True)
-        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def try_lock(stream: IO[Any]) -> bool:
@@ -80,11 +87,7 @@ def try_lock(stream: IO[Any]) -> bool:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Lock a folder for this process.
-
-    Raises:
-        InputError: Another process holds the lock.
-    """
+    """Lock a folder. Raises InputError if another process holds the lock."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as stream:
         if not try_lock(stream):
@@ -105,15 +108,20 @@ def write_json(data: Any, path: str | Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises InputError, with the line, if it is missing or malformed."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read: {error.strerror}", where=str(path)) from None
-    except UnicodeDecodeError:
-        raise InputError("not UTF-8 text", where=str(path)) from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"not JSON: {error.msg}", where=f"{path}:{error.lineno}") from None
+    """Read a JSON file. Raises InputError if it is missing, malformed or above the limit."""
+    with file_errors(path), open(path, "rb") as stream:
+        try:
+            return parse_json(read_text(stream))
+        except InputError as error:
+            raise error.at(str(path)) from None
+
+
+def read_text(stream: IO[bytes], limit: int = FILE_LIMIT) -> str:
+    """Read a whole file as UTF-8. Raises InputError if it has more than ``limit`` bytes."""
+    data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise InputError(f"the file is larger than {limit:,} bytes")
+    return decode_utf8(data).removeprefix("\ufeff")
 
 
 def sha256(path: Path) -> str:
@@ -125,12 +133,8 @@ def sha256(path: Path) -> str:
 def parse_yaml(text: str, where: str) -> Any:
     """Parse YAML into plain data. ``1e-4`` is a number, and a repeated key is an error.
 
-    Args:
-        text: The YAML.
-        where: The name of the source, for error messages.
-
     Raises:
-        InputError: The text is not YAML, or a key is repeated.
+        InputError: The text is not YAML, or a key is repeated; ``where`` names the source.
 
     Example:
         >>> parse_yaml("rate: 1e-4", "a file")
@@ -170,46 +174,31 @@ def parse_yaml(text: str, where: str) -> Any:
 def check_outputs(outputs: Sequence[str | Path | None], *inputs: str | Path | None) -> None:
     """Check before any work that outputs can be written and replace neither inputs nor each other.
 
-    Args:
-        outputs: Files to be written. None and ``-`` (standard output) are skipped.
-        inputs: Files that are read; None and missing ones are skipped.
+    None, ``-`` (standard output) and inputs that are missing are skipped.
 
     Raises:
-        InputError: An output is a folder, an input, another output, or cannot be written.
+        InputError: An output is not a file, is an input or another output, or cannot be written.
     """
     paths = [Path(path) for path in outputs if path is not None and str(path) != "-"]
     existing = [Path(path) for path in inputs if path is not None and os.path.exists(path)]
     for i, path in enumerate(paths):
-        if path.is_dir():
-            raise InputError("cannot write: it is a folder", where=str(path))
+        _check_replaceable(path)
+        problem = None
         if path.exists() and any(path.samefile(other) for other in existing):
-            raise InputError(
-                "is an input and would be replaced", where=str(path), fix="name another output"
-            )
-        if any(os.path.realpath(path) == os.path.realpath(other) for other in paths[:i]):
-            raise InputError(
-                "two outputs are the same file", where=str(path), fix="name another output"
-            )
+            problem = "is an input and would be replaced"
+        elif os.path.realpath(path) in map(os.path.realpath, paths[:i]):
+            problem = "two outputs are the same file"
+        if problem:
+            raise InputError(problem, where=str(path), fix="name another output")
         folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
-        try:
-            # Permissions do not tell: a file system such as /proc takes no files at all.
-            with tempfile.NamedTemporaryFile(dir=folder, prefix=".rukh."):
-                pass
-        except OSError as error:
-            raise InputError(f"cannot write: {error.strerror}", where=str(path)) from None
+        # Permissions do not tell: a file system such as /proc takes no files at all.
+        with (
+            file_errors(path, "write"),
+            tempfile.NamedTemporaryFile(dir=folder, prefix=".rukh."),
+        ):
+            pass
 
 
-def check_output_folder(path: Path, expected: Collection[str]) -> None:
-    """Check before any work that a folder can be replaced without loss.
-
-    Args:
-        path: The folder; it may be missing.
-        expected: The names that it may contain, as an earlier run wrote them.
-
-    Raises:
-        InputError: It is a file, or contains other names.
-    """
-    if path.exists() and not path.is_dir():
-        raise InputError("is not a folder", where=str(path), fix="name a new folder")
-    if path.exists() and {entry.name for entry in path.iterdir()} - {*expected}:
-        raise InputError("contains other files", where=str(path), fix="name a new folder")
+def _check_replaceable(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise InputError("cannot write: not a regular file", where=str(path))

@@ -1,4 +1,7 @@
-"""Strict parsing of JSON and Python literals: no repeated keys, NaN or half surrogate pairs."""
+"""Strict parsing of JSON and Python literals: no repeated keys, NaN or half surrogate pairs.
+
+Errors have the position, key or field that is at fault, but no file, which the caller adds.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import ast
 import json
 import math
 import reprlib
+from types import UnionType
 from typing import Any
 
 from rukh.errors import InputError
@@ -23,10 +27,7 @@ def decode_utf8(data: bytes) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON; repeated keys, NaN, infinities and half surrogate pairs are errors.
-
-    Raises:
-        InputError: The text is invalid. The message has the position or the key, but no file.
+    """Parse JSON. Raises InputError.
 
     Example:
         >>> parse_json('{"a": [1, 2.5]}')
@@ -48,11 +49,22 @@ def parse_json(text: str) -> Any:
     return value
 
 
-def parse_literal(text: str) -> Any:
-    """Parse a Python literal of JSON's types, without evaluating it.
+def expect(value: Any, kind: type | UnionType, what: str, field: str | None = None) -> Any:
+    """Return a parsed value of this type. Raises InputError that names its field if it has not."""
+    if not isinstance(value, kind):
+        raise InputError(f"needs {what}, not {reprlib.repr(value)}", field=field)
+    return value
 
-    Raises:
-        InputError: The text is invalid. The message has the column or the key, but no file.
+
+def expect_index(value: Any, size: int, what: str, field: str) -> int:
+    """Return a value that is an integer in ``[0, size)``. Raises InputError if it is not."""
+    if type(value) is not int or not 0 <= value < size:
+        raise InputError(f"{reprlib.repr(value)} is not the index of {what}", field=field)
+    return value
+
+
+def parse_literal(text: str) -> Any:
+    """Parse a Python literal of JSON's types, without evaluating it. Raises InputError.
 
     Example:
         >>> parse_literal("{'pos': (0, 2)}")

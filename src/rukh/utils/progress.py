@@ -8,17 +8,9 @@ from typing import Any
 
 
 def progress_bar(*args: Any, **options: Any) -> Any:
-    """A ``tqdm`` bar on standard error, with the arguments of ``tqdm``.
-
-    It is hidden if standard error is not a terminal, or if the log level of rukh is above WARNING
-    (``--quiet``).
-    """
+    """A ``tqdm`` bar on standard error, if that is a terminal; hidden by ``--quiet``."""
     from tqdm import tqdm
 
     quiet = not logging.getLogger("rukh").isEnabledFor(logging.WARNING)
-    defaults: dict[str, Any] = {
-        "file": sys.stderr,
-        "leave": False,
-        "disable": True if quiet else None,
-    }
+    defaults: dict[str, Any] = {"file": sys.stderr, "leave": False, "disable": quiet or None}
     return tqdm(*args, **defaults | options)

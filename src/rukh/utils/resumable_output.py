@@ -1,9 +1,4 @@
-"""An output file that survives a kill.
-
-Lines are appended to a part file. After each commit, a state file records how many bytes of it are
-valid; whatever follows them is cut off when the run is resumed. The finished part file is renamed
-to the output.
-"""
+"""An output file that survives a kill: a resumed run continues after the last commit."""
 
 from __future__ import annotations
 
@@ -14,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from rukh.errors import InputError
-from rukh.utils.files import read_json, sha256, try_lock, write_json
+from rukh.utils.files import check_outputs, read_json, sha256, try_lock, write_json
 
 
 class ResumableOutput:
     """A resumable output file.
 
+    Lines are appended to a part file, which is renamed to the output in the end. A state file says
+    how many bytes of it are committed; others are cut off when the run is resumed.
+
     Args:
-        out: The file to write; an existing one is replaced only at the end.
-        identity: What determines the output. A path stands for the content of its file. If an
-            earlier part file has another identity, it is discarded.
+        out: The file to write.
+        identity: What determines the output; a path stands for its file's content. A part file
+            with another identity is discarded.
 
     Attributes:
         done: The number of inputs whose output is in the part file.
@@ -38,13 +36,9 @@ class ResumableOutput:
         self.state = self.out.with_name(f".{self.out.name}.part.json")
         self.identity = json.loads(json.dumps(identity, default=sha256))
         self.done = 0
-        if self.out.is_dir():
-            raise InputError("cannot write: it is a folder", where=str(out))
-        try:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = open(self.part, "ab")  # noqa: SIM115 - open as long as the run
-        except OSError as error:
-            raise InputError(f"cannot write: {error.strerror}", where=str(out)) from None
+        check_outputs([self.out])
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = open(self.part, "ab")  # noqa: SIM115 - open as long as the run
         if not try_lock(self._stream) or self._renamed():
             self._stream.close()
             raise InputError("another process is writing this file", where=str(out))
@@ -56,7 +50,7 @@ class ResumableOutput:
         self._stream.truncate(size)
 
     def _renamed(self) -> bool:
-        """Whether the process that held the lock has finished, and renamed the part file."""
+        """Whether the process that held the lock has renamed the part file."""
         try:
             return not os.path.samestat(os.stat(self.part), os.fstat(self._stream.fileno()))
         except OSError:

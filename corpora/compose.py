@@ -1,21 +1,28 @@
-"""Posts composed from sentence templates: training data for many relations, a few sentences each.
+"""`python -m corpora.compose TEMPLATES.yaml --out DIR`: labelled posts from sentence templates.
 
-A template is a sentence with ``{head}`` and ``{tail}``, written by a person or a language model;
-``corpora/`` has some. Many relations with few sentences teach a model more about relations that it
-has not seen than few relations with many sentences.
+A template is a sentence with ``{head}`` and ``{tail}``, written by a person or a language model.
+Many relations with few sentences teach a model more about relations that it has not seen than few
+relations with many sentences.
 """
 
 from __future__ import annotations
 
 import random
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated
 
+import typer
 from pydantic import AfterValidator, Field
 
+from rukh.config import load_config
+from rukh.data.readers import write
+from rukh.errors import RukhError
 from rukh.records import Name, Pair, Post, Record, Text, TextEntity
 from rukh.schema.schema import RelationSchema
+from rukh.utils.files import atomic_open
 
 NOTA = "none"
 """The NOTA label of the schema that templates make."""
@@ -49,12 +56,7 @@ class RelationTemplates(Record):
 
 
 class Templates(Record):
-    """A file of templates, read by :func:`rukh.config.load_config`.
-
-    Attributes:
-        name: The name of their schema.
-        relations: The relations.
-    """
+    """A file of templates: the name of their schema, and its relations."""
 
     name: Name
     relations: tuple[RelationTemplates, ...] = Field(min_length=1)
@@ -127,3 +129,30 @@ def fill_template(
             spans[slot] = (len(text), len(text) + len(words[slot]))
             text += words[slot]
     return text, spans
+
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def command(
+    templates: Annotated[Path, typer.Argument(help="Relations with sentence templates, YAML.")],
+    out: Annotated[Path, typer.Option(help="Folder for posts.jsonl and schema.yaml.")],
+    fills: Annotated[int, typer.Option(min=1, max=100, help="Number of posts per template.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of words.")] = 0,
+) -> None:
+    """Compose labelled posts from sentence templates, and the schema of their relations."""
+    config = load_config(templates, Templates)
+    schema = config.as_schema().to_yaml()
+    total = write(compose(config.relations, fills, seed), out / "posts.jsonl")
+    with atomic_open(out / "schema.yaml") as stream:
+        stream.write(schema)
+    typer.echo(f"{total:,} posts of {len(config.relations):,} relations written to {out}")
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except RukhError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

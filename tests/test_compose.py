@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from corpora.compose import RelationTemplates, Templates, app, compose
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from rukh.cli import app
 from rukh.config import load_config
 from rukh.data.readers import read
-from rukh.data.templates import RelationTemplates, Templates, compose
 from rukh.errors import InputError
 from rukh.schema.schema import RelationSchema
 
@@ -36,7 +35,7 @@ WORDS = st.text(min_size=1, max_size=12).filter(lambda t: t.strip() == t and "{"
 def test_composed_posts_and_their_schema_are_written(tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text(TEMPLATES)
     out = tmp_path / "out"
-    command = ["data", "compose", str(tmp_path / "t.yaml"), "--out", str(out), "--fills", "3"]
+    command = [str(tmp_path / "t.yaml"), "--out", str(out), "--fills", "3"]
     assert CliRunner().invoke(app, command).exit_code == 0
     posts = list(read(out / "posts.jsonl"))
     schema = RelationSchema.load(out / "schema.yaml")

@@ -41,7 +41,7 @@ def test_kind_boxes_distance_and_positions(
     assert batch.kind.tolist() == [0, 0, 1, 2, 3]
     assert batch.head_object.tolist() == [-1, -1, -1, 1, 1]
     assert batch.tail_object.tolist() == [-1, -1, 0, -1, 0]
-    hat, dog = (torch.tensor(thing.box) for thing in posts[1].objects)
+    hat = torch.tensor(posts[1].objects[0].box)
     none = torch.zeros(4)
     boxes = batch.of_objects(batch.boxes, batch.tail_object)
     assert torch.equal(boxes, torch.stack([none, none, hat, none, hat]))

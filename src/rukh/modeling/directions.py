@@ -33,11 +33,12 @@ def merge_directions(forward: Tensor, backward: Tensor, bank: RelationBank) -> T
         bank: The relations of the columns.
 
     Returns:
-        ``(Q, 1 + R + A)``: NOTA (the mean of both directions), each relation forward (if it has a
-        reverse relation, the probability masses of both expressions are added), and the ``A``
-        one-way relations backward.
+        ``(Q, 1 + R + A)``: NOTA (the mean of both directions), the relations forward, and the ``A``
+        one-way relations backward. A relation with a reverse relation states the same as its
+        reverse backward, so the probabilities of the two are added.
 
     Example:
+        >>> from rukh.schema.schema import RelationSchema
         >>> schema = RelationSchema.load("mnre")
         >>> bank = RelationBank.build(schema, lambda texts: torch.zeros(len(texts), 2))
         >>> merge_directions(torch.zeros(5, 23), torch.zeros(5, 23), bank).shape
@@ -51,21 +52,6 @@ def merge_directions(forward: Tensor, backward: Tensor, bank: RelationBank) -> T
         total = torch.logaddexp(relations[:, reversible], reverse_logits)
         relations = relations.index_copy(1, reversible, total)
     return torch.cat([nota, relations, backward[:, 1 + _one_way(bank)]], 1)
-
-
-def swap_direction(logits: Tensor, bank: RelationBank) -> Tensor:
-    """Convert joint logits to those of the same pairs with head and tail swapped.
-
-    Args:
-        logits: ``(..., 1 + R + A)``, as of :func:`merge_directions`.
-        bank: The relations of the columns.
-    """
-    count, one_way = len(bank.names), _one_way(bank)
-    columns = torch.arange(1 + count + len(one_way))
-    columns[1 : 1 + count] = 1 + bank.reverse
-    columns[1 + one_way] = 1 + count + torch.arange(len(one_way))
-    columns[1 + count :] = 1 + one_way
-    return logits[..., columns]
 
 
 def target_columns(

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -81,11 +81,6 @@ class Memory:
             name: torch.cat([getattr(self, name), getattr(other, name)]) for name in _PER_PAIR[1:]
         }
         return Memory(names, label, **rest)
-
-    def without(self, names: Collection[str]) -> Memory:
-        """Leave out the pairs with these labels."""
-        kept = torch.tensor([name not in names for name in self.labels], dtype=torch.bool)
-        return replace(self, **{name: getattr(self, name)[kept] for name in _PER_PAIR})
 
 
 def sample_pairs(

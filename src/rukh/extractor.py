@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice, permutations
 from math import isqrt
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -41,14 +42,10 @@ MAX_DETECTED_ENTITIES = 64
 
 @dataclass(frozen=True)
 class PostQuery:
-    """A post that is ready for prediction, with the pairs to predict.
+    """A post with arguments and types, and the ordered pairs to predict, as argument ids.
 
-    Attributes:
-        post: The post, with its detected arguments and the types of its entities.
-        pairs: The ``Q`` ordered pairs, as argument ids.
-        pairs_given: Whether the post lists these pairs itself, so that each gets a triple, also
-            for NOTA. If not, they are candidates: all pairs that the types allow, in both orders,
-            of which the better order is reported where a relation holds.
+    ``pairs_given``: whether the post lists these pairs itself. If not, they are candidates: all
+    that the types allow, in both orders.
     """
 
     post: Post
@@ -123,18 +120,17 @@ class Extractor:
         *,
         tagger: str | Path | Tagger | None = None,
         schema: str | Path | RelationSchema | None = None,
-        threshold: float | None = None,
-        type_constraints: TypeConstraints = "soft",
-        directed: bool = False,
         detector: str | Detector | None = None,
-        max_objects: int = MAX_OBJECTS,
-        feature_folder: Path | None = None,
+        **options: Any,
     ) -> Extractor:
         """Load a shipped model by name, or a folder that ``rukh train`` wrote.
 
-        Tagger, schema and detector may be names, as :func:`rukh.arguments.tagger.load_tagger`,
-        :meth:`rukh.schema.schema.RelationSchema.load` and
-        :func:`rukh.arguments.detection.load_detector` take them.
+        Args:
+            source: The model's name or folder.
+            tagger: A tagger, or its name as in :func:`rukh.arguments.tagger.load_tagger`.
+            schema: A schema, or its name or file.
+            detector: A detector, or its name as in :func:`rukh.arguments.detection.load_detector`.
+            options: The other arguments of :class:`Extractor`.
 
         Raises:
             WeightsError: The model, its base encoder, the tagger or the detector is not found.
@@ -148,17 +144,8 @@ class Extractor:
             tagger = load_tagger(tagger)
         if isinstance(detector, str):
             detector = load_detector(detector)
-        return cls(
-            RelationModel.from_pretrained(source),
-            tagger=tagger,
-            schema=schema,
-            threshold=threshold,
-            type_constraints=type_constraints,
-            directed=directed,
-            detector=detector,
-            max_objects=max_objects,
-            feature_folder=feature_folder,
-        )
+        model = RelationModel.from_pretrained(source)
+        return cls(model, tagger=tagger, schema=schema, detector=detector, **options)
 
     @property
     def tagger(self) -> Tagger | None:
@@ -179,7 +166,7 @@ class Extractor:
         its triples are the relations that reach the threshold, in the better order of each pair.
         Entities and objects of such a post are detected if it gives none.
 
-        What could not be used is logged as a warning, at the end for all posts together.
+        Warnings about all posts together are logged at the end.
 
         Args:
             posts: The posts, possibly endless; they are read in chunks.
@@ -198,39 +185,30 @@ class Extractor:
                 else:
                     yield best_direction_only(triples, self.schema.nota)
         if without_arguments:
-            logger.warning(
-                "posts without arguments, given or detected, and so without triples: %d",
-                without_arguments,
-            )
+            message = "posts without arguments, given or detected, and so without triples: %d"
+            logger.warning(message, without_arguments)
         self.warn_unknown_types(given_types)
 
     def prepare(self, posts: Sequence[Post]) -> list[PostQuery]:
-        """Complete posts with arguments and types, and choose the pairs to predict.
-
-        Arguments are detected only in posts that do not list their pairs.
-        """
-        open_posts = {i: post for i, post in enumerate(posts) if post.pairs is None}
-        detected = list(open_posts.values())
+        """Detect arguments in posts that list no pairs, assign types, and choose the pairs."""
+        detected = [post for post in posts if post.pairs is None]
         if self.detector is not None:
             detected = detect_objects(detected, self.detector, self.schema, self.max_objects)
-        completed = list(posts)
-        for i, post in zip(open_posts, self.detect_entities(detected), strict=True):
-            completed[i] = post
+        remaining = iter(self.detect_entities(detected))
+        completed = [next(remaining) if post.pairs is None else post for post in posts]
         schema = None if self.type_constraints == "off" else self.schema
-        queries = []
-        for i, post in enumerate(self.assign_types(completed)):
-            pairs = [(pair.head, pair.tail) for pair in post.pairs or ()]
-            if i in open_posts:
-                pairs = candidate_pairs(post, schema)
-            queries.append(PostQuery(post, pairs, pairs_given=i not in open_posts))
-        return queries
+        return [
+            PostQuery(post, candidate_pairs(post, schema), pairs_given=False)
+            if post.pairs is None
+            else PostQuery(post, [(p.head, p.tail) for p in post.pairs], pairs_given=True)
+            for post in self.assign_types(completed)
+        ]
 
     def detect_entities(self, posts: Sequence[Post]) -> list[Post]:
         """Add detected entities to the posts that have a text but no entities.
 
-        At most :data:`MAX_DETECTED_ENTITIES` are kept, the first ones in the text, and fewer if the
-        post has so many objects that the pairs would be too many. Without a tagger, posts stay as
-        they are.
+        The first :data:`MAX_DETECTED_ENTITIES` are kept, and fewer if the post has so many objects
+        that the pairs would be too many. Without a tagger, posts stay as they are.
         """
         completed = list(posts)
         bare = [i for i, post in enumerate(posts) if not post.entities and post.text.strip()]
@@ -255,9 +233,7 @@ class Extractor:
         return completed
 
     def assign_types(self, posts: Sequence[Post]) -> list[Post]:
-        """Normalize given entity types to the names that the schemas know, and let the tagger
-        assign the missing ones.
-        """
+        """Normalize given entity types to the schemas' names; the tagger assigns missing ones."""
         known = self.schema.argument_types | self.model.schema.argument_types
         normalized = [normalize_types(post, known) for post in posts]
         untyped = any(entity.type is None for post in posts for entity in post.entities)
@@ -291,33 +267,21 @@ class Extractor:
         config, hard = self.model.config, self.type_constraints == "hard"
         if self.type_constraints == "off" or not (config.type_penalty or hard):
             return scores
+        mode, penalty = config.direction_mode, config.type_penalty
         costs = type_penalties(
-            posts,
-            pairs,
-            self.bank,
-            self.schema,
-            config.direction_mode,
-            penalty=config.type_penalty,
-            hard=hard,
+            posts, pairs, self.bank, self.schema, mode, penalty=penalty, hard=hard
         )
         return [s._replace(logits=s.logits - cost) for s, cost in zip(scores, costs, strict=True)]
 
     def visual_features(self, posts: Sequence[Post]) -> list[PatchMap | None]:
-        """The vision encoder's patch states of each post's image, None for a post without one.
-
-        The encoder is loaded when the first image comes.
-        """
+        """The vision encoder's patch states of each post's image, None for a post without one."""
         has_image = any(post.image is not None for post in posts)
         if has_image and self.features is None and self.model.vision is not None:
             self.features = FeatureCache(self._feature_folder, self.model.vision)
         return features_of(posts, self.features)
 
     def warn_unknown_types(self, counts: Counter[str]) -> None:
-        """Log a warning if most given types are unknown to the schema.
-
-        Args:
-            counts: How often each type is given; see :func:`count_given_types`.
-        """
+        """Log a warning if most of the types counted by :func:`count_given_types` are unknown."""
         known = self.schema.argument_types
         unknown = [name for name, _ in counts.most_common() if name not in known]
         if self.type_constraints == "off" or not known or not unknown:
@@ -348,39 +312,31 @@ class Extractor:
         for (head, tail), row, matched in zip(
             pairs, probabilities, scores.best_description, strict=True
         ):
+            order = torch.argsort(row, descending=True, stable=True)[:top_k].tolist()
+            ranked = [
+                RankedRelation(relation=labels[k], score=round(float(row[k]), 6)) for k in order
+            ]
             best = int(row[1:].argmax())
             accepted = float(row[1 + best]) >= self.threshold
-            ranking = None
-            if top_k:
-                order = torch.argsort(row, descending=True, stable=True)[:top_k].tolist()
-                ranking = tuple(
-                    RankedRelation(relation=labels[k], score=round(float(row[k]), 6)) for k in order
-                )
-            triples.append(
-                Triple(
-                    post_id=query.post.id,
-                    head=mentions[head],
-                    tail=mentions[tail],
-                    relation=self.bank.names[best] if accepted else self.schema.nota,
-                    score=round(float(row[1 + best] if accepted else row[0]), 6),
-                    description=(
-                        self.bank.description(best, int(matched[best])) if accepted else None
-                    ),
-                    gate=None if scores.gate is None else round(scores.gate, 6),
-                    ranking=ranking,
-                )
+            triple = Triple(
+                post_id=query.post.id,
+                head=mentions[head],
+                tail=mentions[tail],
+                relation=labels[1 + best] if accepted else labels[0],
+                score=round(float(row[1 + best] if accepted else row[0]), 6),
+                description=self.bank.description(best, int(matched[best])) if accepted else None,
+                gate=None if scores.gate is None else round(scores.gate, 6),
+                ranking=tuple(ranked) if top_k else None,
             )
+            triples.append(triple)
         return triples
 
 
 def candidate_pairs(post: Post, schema: RelationSchema | None) -> list[tuple[str, str]]:
-    """All ordered pairs of a post's arguments that some relation's types allow, as argument ids.
-
-    Args:
-        schema: The relations. None: every ordered pair.
+    """All ordered pairs of arguments that some relation of a schema allows, or all if it is None.
 
     Raises:
-        InputError: There are more than 65,536 ordered pairs, whether allowed or not.
+        InputError: The post has more than 65,536 ordered pairs, whether allowed or not.
 
     Example:
         >>> entities = [{"id": "a", "start": 0, "end": 3}, {"id": "r", "start": 7, "end": 11}]

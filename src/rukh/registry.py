@@ -26,14 +26,14 @@ BUILTIN: dict[str, dict[str, str]] = {
         "redocred": "rukh.data.redocred:RedocredFormat",
     },
     "detectors": {
-        "hf": "rukh.arguments.hf_detector:HfDetector",
+        "hf": "rukh.arguments.huggingface:HfDetector",
     },
     "scorers": {
         "classification": "rukh.modeling.scorers:ClassificationScorer",
         "retrieval": "rukh.modeling.scorers:RetrievalScorer",
     },
     "taggers": {
-        "hf": "rukh.arguments.hf_tagger:HfTagger",
+        "hf": "rukh.arguments.huggingface:HfTagger",
         "spacy": "rukh.arguments.spacy_tagger:SpacyTagger",
         "token": "rukh.arguments.token_tagger:TokenTagger",
     },

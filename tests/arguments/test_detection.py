@@ -15,14 +15,9 @@ import transformers
 from PIL import Image
 
 from rukh import cli
-from rukh.arguments.detection import (
-    Detector,
-    detect_objects,
-    load_detector,
-    object_type,
-    to_objects,
-)
-from rukh.arguments.hf_detector import HfDetector
+from rukh.arguments import huggingface
+from rukh.arguments.detection import detect_objects, load_detector, object_type, to_objects
+from rukh.arguments.huggingface import HfDetector
 from rukh.errors import InputError, WeightsError
 from rukh.extractor import Extractor
 from rukh.records import ObjectMention, Post, VisualObject
@@ -34,17 +29,14 @@ SIZE = {"shortest_edge": 64, "longest_edge": 512}
 
 
 class FixedDetector:
-    """Detects the same objects in every image, and counts the images."""
+    """Detects thirty objects in every image, and counts the images."""
 
-    def __init__(self, count: int = 3) -> None:
-        self.count, self.images = count, 0
+    images = 0
 
     def detect(self, images: Sequence[Image.Image]) -> list[list[VisualObject]]:
         self.images += len(images)
-        detections = [
-            ((0.1 * (i % 5), 0.1, 0.1 * (i % 5) + 0.4, 0.8), ("person", "dog")[i % 2], 0.9 - i / 99)
-            for i in range(self.count)
-        ]
+        labels = ["person", "dog"] * 15
+        detections = [((0.1, 0.1, 0.5, 0.8), label, 0.9 - i / 99) for i, label in enumerate(labels)]
         return [to_objects(detections) for _ in images]
 
 
@@ -76,16 +68,12 @@ def save_detr(folder: Path) -> Path:
     return folder
 
 
-DETECTORS: dict[str, Callable[[Path], Detector]] = {
-    "yolos": lambda folder: HfDetector.from_pretrained(save_yolos(folder), threshold=0.0),
-    "detr": lambda folder: HfDetector.from_pretrained(save_detr(folder), threshold=0.0),
-    "fixed": lambda _: FixedDetector(5),
-}
-
-
-@pytest.mark.parametrize("name", DETECTORS)
-def test_detected_objects_are_valid(name: str, tmp_path: Path) -> None:
-    detector = DETECTORS[name](tmp_path)
+@pytest.mark.parametrize("save", [save_yolos, save_detr])
+def test_detected_objects_are_valid(
+    save: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface, "MIN_SCORE", 0.0)
+    detector = load_detector(f"hf:{save(tmp_path)}")
     sizes = [(64, 32), (20, 90), (1, 1), (300, 200)]
     images = [Image.effect_noise(size, 60).convert("RGB") for size in sizes]
     detected = detector.detect(images)
@@ -161,7 +149,7 @@ def test_object_type(tiny_schema: RelationSchema) -> None:
 
 def test_extractor_detects_objects(tiny_model: Any, posts: list[Post]) -> None:
     bare = posts[1].model_copy(update={"objects": ()})
-    extractor = Extractor(tiny_model(vision=True), threshold=0.0, detector=FixedDetector(30))
+    extractor = Extractor(tiny_model(vision=True), threshold=0.0, detector=FixedDetector())
     triples = [t for t in extractor.extract([bare, posts[1]]) if t.post_id == bare.id]
     mentions = {one.id: one for triple in triples for one in (triple.head, triple.tail)}
     detected = [one for one in mentions.values() if isinstance(one, ObjectMention)]
@@ -181,7 +169,7 @@ def test_command(
     tiny_model(vision=True).save(tmp_path / "model", "")
     write([posts[1].model_copy(update={"objects": ()})], tmp_path / "posts.jsonl")
     folder = save_yolos(tmp_path / "yolos")
-    monkeypatch.setattr(HfDetector.from_pretrained.__func__, "__kwdefaults__", {"threshold": 0.0})
+    monkeypatch.setattr(huggingface, "MIN_SCORE", 0.0)
     command = ["rukh", "extract", tmp_path / "posts.jsonl", "--model", tmp_path / "model"]
     command += ["--threshold", 0, "--detector", f"hf:{folder}", "--max-objects", 2]
     monkeypatch.setattr(sys, "argv", list(map(str, command)))

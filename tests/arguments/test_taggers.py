@@ -13,9 +13,8 @@ import pytest
 import torch
 
 from conftest import save_tokenizer
-from rukh import registry
-from rukh.arguments.hf_tagger import HfTagger
-from rukh.arguments.sliding_window import Label, TokenLabels
+from rukh.arguments.huggingface import HfTagger
+from rukh.arguments.sliding_window import Label
 from rukh.arguments.spacy_tagger import SpacyTagger
 from rukh.arguments.tagger import Tagger, load_tagger
 from rukh.arguments.token_tagger import TokenTagger
@@ -198,7 +197,7 @@ def predict(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[str]], H
         tagger = HfTagger.from_pretrained(folder)
         probabilities = torch.zeros(len(labels), len(BILOU))
         probabilities[range(len(labels)), [BILOU.index(label) for label in labels]] = 0.9
-        predicted = TokenLabels(tagger.encoder.tokenize(TEXT), probabilities)
+        predicted = tagger.encoder.tokenize(TEXT), probabilities
         tagger.classify = lambda texts: [predicted]  # type: ignore[method-assign]
         return tagger
 
@@ -241,12 +240,6 @@ def test_spacy_type_of_a_span_has_most_overlap() -> None:
         {"id": name, "start": a, "end": b} for name, (a, b) in spans.items()])  # fmt: skip
     (typed,) = SpacyTagger(StubPipeline()).assign_types([post])
     assert [entity.type for entity in typed.entities] == ["PER", "LOC", "MISC"]
-
-
-def test_built_in_names_resolve() -> None:
-    for kind, implementations in registry.BUILTIN.items():
-        for name in implementations:
-            assert callable(registry.resolve(kind, name)), (kind, name)
 
 
 @pytest.mark.parametrize(

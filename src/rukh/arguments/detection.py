@@ -16,30 +16,21 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_OBJECTS = 20
-"""Default maximum number of objects per image; those with the highest scores are kept."""
+"""Default maximum number of objects per image."""
 
 
 class Detector(Protocol):
-    """Finds objects in images.
-
-    A class that is registered as a detector also has a class method ``from_pretrained(source)``,
-    and may have a class method ``locate(source)``, as a :class:`rukh.arguments.tagger.Tagger` does.
-    """
+    """Finds objects in images; registered classes have the class methods of taggers, too."""
 
     def detect(self, images: Sequence[Image.Image]) -> list[list[VisualObject]]:
         """The objects of each RGB image, highest score first, with ids ``o0``, ``o1``, ...
 
-        An object has a ``box``, the detector's ``label``, no ``type``, and a ``score`` in [0, 1] in
-        ``meta``.
+        An object has a box, the detector's label, no type, and ``meta["score"]`` in [0, 1].
         """
 
 
 def load_detector(source: str) -> Detector:
-    """Load a detector by name.
-
-    Args:
-        source: ``hf:NAME`` or ``hf:FOLDER``, any Hugging Face object detector; or ``KIND:NAME`` of
-            a kind that a third party registered.
+    """Load ``hf:NAME`` or ``hf:FOLDER``, or ``KIND:NAME`` of a kind that a third party registered.
 
     Raises:
         InputError: The kind is unknown.
@@ -76,10 +67,7 @@ def to_objects(detections: Sequence[tuple[Box, str, float]]) -> list[VisualObjec
 
 
 def object_type(label: str, schema: RelationSchema) -> str | None:
-    """The schema's type for a detector's label.
-
-    That is the type whose name or word equals the label (``person`` is MNRE's ``PER``), else
-    ``MISC`` if the schema has it, else None.
+    """The schema's type whose name or word is a detector's label, else ``MISC`` if it has it.
 
     Example:
         >>> mnre = RelationSchema.load("mnre")
@@ -88,20 +76,16 @@ def object_type(label: str, schema: RelationSchema) -> str | None:
     """
     types = {type_.casefold(): type_ for type_ in schema.types}
     types |= {word.casefold(): type_ for type_, word in schema.types.items()}
-    normalized = normalize_label(label)
-    return types.get(label.casefold()) or types.get(normalized.casefold()) or types.get("misc")
+    names = (label, normalize_label(label), "misc")
+    return next((types[name.casefold()] for name in names if name.casefold() in types), None)
 
 
 def detect_objects(
-    posts: Sequence[Post],
-    detector: Detector,
-    schema: RelationSchema,
-    max_objects: int = MAX_OBJECTS,
+    posts: Sequence[Post], detector: Detector, schema: RelationSchema, max_objects: int
 ) -> list[Post]:
-    """Add detected objects to the posts that have an image but no objects.
+    """Add objects, with types by :func:`object_type`, to posts that have an image but no objects.
 
-    An image that cannot be read has no objects. Types are assigned by :func:`object_type`, and ids
-    differ from those of the post's entities.
+    An image that cannot be read has no objects.
     """
     images: dict[int, Image.Image] = {}
     for i, post in enumerate(posts):

@@ -15,15 +15,11 @@ LABELS: dict[str, tuple[str, ...]] = {
     "NUM": ("NUM", "NUMBER", "PERCENT", "MONEY", "QUANTITY", "ORDINAL", "CARDINAL"),
 }
 """The labels that are mapped to each type."""
-NO_ARGUMENTS = ("TIME", "NUM")
-"""Types of detected entities that are dropped. Given entities of these types are kept."""
 _TYPE_OF_LABEL = {label: type_ for type_, labels in LABELS.items() for label in labels}
 
 
 def normalize_label(label: str) -> str:
-    """The type of a tagger's label, which may be in upper or lower case.
-
-    Labels that are not in :data:`LABELS` stay as they are.
+    """The type of a label in upper or lower case; a label that is not in :data:`LABELS` stays.
 
     Example:
         >>> [normalize_label(label) for label in ("GPE", "person", "CARDINAL", "Drug")]
@@ -33,30 +29,19 @@ def normalize_label(label: str) -> str:
 
 
 def argument_type(label: str) -> str | None:
-    """The type of a detected entity by its label; None if such entities are dropped.
-
-    Example:
-        >>> [argument_type(label) for label in ("GPE", "CARDINAL")]
-        ['LOC', None]
-    """
+    """The type of a detected entity; None for times and numbers, which are no arguments."""
     type_ = normalize_label(label)
-    return None if type_ in NO_ARGUMENTS else type_
+    return None if type_ in ("TIME", "NUM") else type_
 
 
 def normalize_types(post: Post, known_types: Collection[str] = ()) -> Post:
-    """The post with its entities' types normalized by :func:`normalize_label`.
-
-    Args:
-        post: The types may be those of any tagger: ``PERSON``, ``GPE``, ``DATE``, ...
-        known_types: Types that stay as they are, because the schema uses them.
+    """The post with its entities' types normalized, except those that the schema knows.
 
     Example:
         >>> post = Post(id="1", text="Rome", entities=[
         ...     {"id": "r", "start": 0, "end": 4, "type": "GPE"}])
-        >>> normalize_types(post).entities[0].type
-        'LOC'
-        >>> normalize_types(post, {"GPE"}).entities[0].type
-        'GPE'
+        >>> [normalize_types(post, known).entities[0].type for known in ((), {"GPE"})]
+        ['LOC', 'GPE']
     """
     entities = tuple(
         entity

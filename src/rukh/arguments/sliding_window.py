@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -50,20 +50,12 @@ class Label(NamedTuple):
         return cls(prefix in "BUS", prefix in "LEUS", name, argument_type(name) if name else None)
 
 
-class TokenLabels(NamedTuple):
-    """A text's tokens, and the probabilities of their labels, ``(tokens, labels)``."""
-
-    tokens: TokenizedText
-    probabilities: Tensor
+TokenLabels: TypeAlias = tuple[TokenizedText, Tensor]
+"""A text's tokens, and the probabilities of their labels, ``(tokens, labels)``."""
 
 
 class TokenClassifier(ABC):
-    """Base of the taggers that predict a label for each token.
-
-    Attributes:
-        encoder: Tokenizes texts, and limits their length.
-        parsed_labels: The labels, in the order of the logits.
-    """
+    """Base of the taggers that predict one of ``parsed_labels`` for each token."""
 
     encoder: TextEncoder
     parsed_labels: Sequence[Label]
@@ -80,34 +72,30 @@ class TokenClassifier(ABC):
     def classify(self, texts: Sequence[str]) -> list[TokenLabels]:
         """Predict the label probabilities of all tokens of each text.
 
-        A long text is read in windows that overlap by half. The probabilities of a token are taken
-        from the window in which it is farthest from an edge.
+        A long text is read in windows that overlap by half; a token's probabilities are those of
+        the window in which it is farthest from an edge.
         """
         size = self.encoder.max_length - 2
         tokenized = [self.encoder.tokenize(text) for text in texts]
         windows = [
-            (i, start)
+            (i, slice(start, min(start + size, len(tokens.ids))))
             for i, tokens in enumerate(tokenized)
             for start in range(0, max(1, len(tokens.ids) - size // 2), size // 2)
             if tokens.ids
         ]
-        lengths = [min(size, len(tokenized[i].ids) - start) for i, start in windows]
-        sizes = [len(tokens.ids) for tokens in tokenized]
-        probabilities = [torch.zeros(count, len(self.parsed_labels)) for count in sizes]
-        margins = [torch.full((count,), -1) for count in sizes]
-        for batch in batches_by_length(lengths, BATCH_SIZE):
+        probabilities = [torch.zeros(len(t.ids), len(self.parsed_labels)) for t in tokenized]
+        margins = [torch.full((len(t.ids),), -1) for t in tokenized]
+        for batch in batches_by_length([w.stop - w.start for _, w in windows], BATCH_SIZE):
             chosen = [windows[b] for b in batch]
-            ids = [tokenized[i].ids[start : start + size] for i, start in chosen]
+            ids = [tokenized[i].ids[window] for i, window in chosen]
             predicted = self.forward(*pad(self.encoder, ids)).softmax(-1)
-            for row, b in enumerate(batch):
-                i, start = windows[b]
-                position = torch.arange(lengths[b])
-                margin = torch.minimum(position, lengths[b] - 1 - position)
-                better = margin > margins[i][start : start + lengths[b]]
-                target = start + position[better]
-                probabilities[i][target] = predicted[row, 1 : 1 + lengths[b]][better]
-                margins[i][target] = margin[better]
-        return list(map(TokenLabels, tokenized, probabilities))
+            for (i, window), rows in zip(chosen, predicted, strict=True):
+                position = torch.arange(window.stop - window.start)
+                margin = torch.minimum(position, position.flip(0))
+                better = margin > margins[i][window]
+                probabilities[i][window][better] = rows[1 + position[better]]
+                margins[i][window][better] = margin[better]
+        return list(zip(tokenized, probabilities, strict=True))
 
     def detect_entities(self, texts: Sequence[str]) -> list[list[TextEntity]]:
         """Find the entities of each text; the label of a word is that of its first token."""
@@ -130,25 +118,19 @@ class TokenClassifier(ABC):
         return detected
 
     def assign_types(self, posts: Sequence[Post]) -> list[Post]:
-        """Assign types to entities without one: the most probable type over the tokens of the span.
-
-        The type of a span without tokens is MISC.
-        """
+        """Assign missing types: the most probable one over the span's tokens; MISC without any."""
         return assign_missing_types(posts, self.classify, self._type_of_span)
 
     def _type_of_span(self, entity: TextEntity, predicted: TokenLabels) -> tuple[str, float]:
         """The most probable type, and its share of the probability of all types."""
-        inside = [
-            k
-            for k, (start, end) in enumerate(predicted.tokens.offsets)
-            if start < entity.end and end > entity.start
-        ]
+        tokens, probabilities = predicted
+        inside = [start < entity.end and end > entity.start for start, end in tokens.offsets]
         total: dict[str, float] = defaultdict(float)
-        sums = predicted.probabilities[inside].sum(0).tolist()
+        sums = probabilities[torch.tensor(inside, dtype=torch.bool)].sum(0).tolist()
         for label, value in zip(self.parsed_labels, sums, strict=True):
             if label.type is not None:
                 total[label.type] += value
-        if not inside or not total:
+        if not any(inside) or not total:
             return "MISC", 0.0
         best = max(total, key=total.__getitem__)
         return best, total[best] / max(sum(total.values()), 1e-9)
@@ -164,8 +146,8 @@ def pad(encoder: TextEncoder, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Ten
 def group_words(text: str, tokens: TokenizedText) -> list[list[int]]:
     """Group token indices into words.
 
-    A token continues a word if neither white space nor punctuation separates the two, or if they
-    share a character, as the bytes of an emoji do.
+    A token continues a word if no white space or punctuation is between the two, or if they share
+    a character, as the bytes of an emoji do.
     """
     words: list[list[int]] = []
     previous_end = -1

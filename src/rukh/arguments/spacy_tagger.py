@@ -20,31 +20,15 @@ Span = tuple[int, int, str]
 
 
 class SpacyTagger:
-    """The named entities of a spaCy pipeline, with types by :mod:`rukh.arguments.label_map`.
-
-    Args:
-        pipeline: A ``spacy.language.Language`` that sets ``doc.ents``.
-
-    Example:
-        >>> import pytest
-        >>> pipeline = pytest.importorskip("spacy").blank("en")
-        >>> pipeline.add_pipe("entity_ruler").add_patterns([{"label": "GPE", "pattern": "Rome"}])
-        >>> (entities,) = SpacyTagger(pipeline).detect_entities(["Ann in Rome"])
-        >>> [(entity.start, entity.end, entity.type) for entity in entities]
-        [(7, 11, 'LOC')]
-    """
+    """The named entities of a spaCy pipeline, with types by :mod:`rukh.arguments.label_map`."""
 
     def __init__(self, pipeline: Any) -> None:
+        """Use a ``spacy.language.Language`` that sets ``doc.ents``."""
         self.pipeline = pipeline
 
     @classmethod
     def locate(cls, source: str | Path) -> Path:
-        """The folder of a pipeline, given a path or the name of an installed package.
-
-        Raises:
-            MissingDependency: spaCy is not installed.
-            WeightsError: There is no such folder or package.
-        """
+        """The folder of a pipeline; raises as :meth:`from_pretrained`."""
         try:
             from spacy import util
         except ImportError:
@@ -60,7 +44,12 @@ class SpacyTagger:
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> SpacyTagger:
-        """Load a folder or an installed pipeline; raises the errors of :meth:`locate`."""
+        """Load a pipeline by its path or the name of an installed package.
+
+        Raises:
+            MissingDependency: spaCy is not installed.
+            WeightsError: There is no such folder or package, or spaCy cannot load it.
+        """
         cls.locate(source)
         import spacy
 
@@ -88,17 +77,16 @@ class SpacyTagger:
         ]
 
     def assign_types(self, posts: Sequence[Post]) -> list[Post]:
-        """Assign types to entities without one: the type of the pipeline's entity that overlaps the
-        span most, or MISC if none does.
-        """
+        """Assign missing types: that of the entity with most overlap, or MISC without any."""
         return assign_missing_types(posts, self._spans, _type_of_overlap)
 
 
 def _type_of_overlap(entity: TextEntity, spans: Sequence[Span]) -> tuple[str, float]:
     """The type of the span that shares most characters with an entity, and a confidence."""
-    overlaps = [
-        (min(end, entity.end) - max(start, entity.start), type_) for start, end, type_ in spans
-    ]
-    overlap, type_ = max(overlaps, key=lambda one: one[0], default=(0, ""))
+
+    def overlap(span: Span) -> int:
+        return min(span[1], entity.end) - max(span[0], entity.start)
+
+    best = max(spans, key=overlap, default=(0, 0, ""))
     # spaCy does not say how confident it is.
-    return (type_, 1.0) if overlap > 0 else ("MISC", 0.0)
+    return (best[2], 1.0) if overlap(best) > 0 else ("MISC", 0.0)

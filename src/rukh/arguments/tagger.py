@@ -15,9 +15,8 @@ Analysis = TypeVar("Analysis")
 class Tagger(Protocol):
     """Finds entities in texts, and assigns types to entities whose spans are given.
 
-    A class that is registered as a tagger also has a class method ``from_pretrained(source)``. A
-    class method ``locate(source)`` that returns the model's folder is optional; it is used for
-    :func:`rukh.registry.fingerprint`.
+    A registered class also has a class method ``from_pretrained(source)`` and, optionally,
+    ``locate(source)``, which returns the model's folder for :func:`rukh.registry.fingerprint`.
     """
 
     def detect_entities(self, texts: Sequence[str]) -> list[list[TextEntity]]:
@@ -28,11 +27,9 @@ class Tagger(Protocol):
 
 
 def load_tagger(source: str | Path) -> Tagger:
-    """Load a tagger by name.
+    """Load a shipped tagger by name, a folder that ``rukh train`` wrote, or ``KIND:NAME``.
 
-    Args:
-        source: The name of a shipped tagger, a folder that ``rukh train`` wrote, or ``KIND:NAME``,
-            where the kind is ``hf``, ``spacy``, or registered by a third party.
+    The kind is ``hf``, ``spacy``, or one that a third party registered.
 
     Raises:
         InputError: The kind is unknown.
@@ -56,15 +53,13 @@ def assign_missing_types(
     """Assign a type to each entity that has none.
 
     Args:
-        posts: Posts in which all entities have a type are returned as they are.
-        analyze: Returns what a model predicts for each text; called with the texts of the other
-            posts.
+        posts: The posts; those that are complete are returned as they are.
+        analyze: What a model predicts for each text of the other posts.
         type_of: The type of an entity and its confidence, given the prediction for the text.
     """
     typed = list(posts)
     untyped = [i for i, post in enumerate(posts) if any(e.type is None for e in post.entities)]
-    analyses = analyze([posts[i].text for i in untyped])
-    for i, analysis in zip(untyped, analyses, strict=True):
+    for i, analysis in zip(untyped, analyze([posts[i].text for i in untyped]), strict=True):
         entities = []
         for entity in posts[i].entities:
             if entity.type is None:
@@ -77,13 +72,9 @@ def assign_missing_types(
 
 
 def to_entities(text: str, spans: Iterable[tuple[int, int, str]]) -> list[TextEntity]:
-    """Make entities ``e0``, ``e1``, ... of detected spans, in order of their position.
+    """Make entities ``e0``, ``e1``, ... of spans ``(start, end, type)`` without overlaps, in order.
 
     White space at the edges of a span is removed; a span of white space is dropped.
-
-    Args:
-        text: The text.
-        spans: ``(start, end, type)``, without overlaps.
 
     Example:
         >>> [(e.id, e.start, e.end) for e in to_entities("Ann in Rome ", [(7, 12, "LOC")])]
@@ -91,15 +82,9 @@ def to_entities(text: str, spans: Iterable[tuple[int, int, str]]) -> list[TextEn
     """
     entities: list[TextEntity] = []
     for start, end, type_ in sorted(spans):
-        stripped = text[start:end].strip()
-        if stripped:
+        if stripped := text[start:end].strip():
             start = text.index(stripped, start)
-            entity = TextEntity(
-                id=f"e{len(entities)}",
-                start=start,
-                end=start + len(stripped),
-                type=type_,
-                type_confidence=1.0,
-            )
+            end, id_ = start + len(stripped), f"e{len(entities)}"
+            entity = TextEntity(id=id_, start=start, end=end, type=type_, type_confidence=1.0)
             entities.append(entity)
     return entities

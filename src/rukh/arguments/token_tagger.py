@@ -17,11 +17,7 @@ from rukh.utils.files import read_json
 
 
 class TokenTagger(nn.Module, TokenClassifier):
-    """A text encoder with a linear layer over BIO labels.
-
-    Args:
-        encoder: The text encoder.
-        types: Entity types. The labels are ``O``, ``B-<type>``, ``I-<type>``, ..., in their order.
+    """A tagger with the labels ``O``, ``B-<type>``, ``I-<type>``, ..., in the order of the types.
 
     Example:
         >>> tagger = TokenTagger.from_pretrained("tagger")
@@ -50,12 +46,12 @@ class TokenTagger(nn.Module, TokenClassifier):
 
     @classmethod
     def locate(cls, source: str | Path) -> Path:
-        """The folder of a tagger, given the folder or a shipped name. Raises WeightsError."""
+        """The folder of a tagger, given a path or a shipped name. Raises WeightsError."""
         return model_folder(source)
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> TokenTagger:
-        """Load a tagger from a folder or by the name of a shipped one. Raises WeightsError."""
+        """Load a tagger from a folder or by its shipped name. Raises WeightsError."""
         folder = cls.locate(source)
         config = read_json(folder / "config.json")
         if not isinstance(config, dict) or config.get("task") != "tagger":

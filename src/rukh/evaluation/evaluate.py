@@ -30,14 +30,11 @@ class PairPredictions(NamedTuple):
     """The labelled pairs of some posts, with an extractor's predictions.
 
     Attributes:
-        gold: The label of each pair.
-        post_ids: The post of each pair.
-        given: The predictions as the extractor makes them, in the given order.
-        forward, backward: The predictions in the given and in the reverse order, neither known to
-            be the relation's direction.
+        gold, post_ids: The label and the post of each pair.
+        given: The predictions in the given order, as the extractor makes them.
+        forward, backward: The predictions in both orders if the relation's direction is unknown.
         nearest: The best relation of both orders, even if it does not reach the threshold.
-        scores: Probability of the best relation in the given order, as the extractor predicts it.
-        correct: Whether that relation is the label.
+        correct: Whether the best relation in the given order is the label, at any threshold.
         counts: ``images_used, images_missing, images_broken, captions_used, unlabelled``.
     """
 
@@ -47,15 +44,12 @@ class PairPredictions(NamedTuple):
     forward: list[OrderedDecision]
     backward: list[OrderedDecision]
     nearest: list[OrderedDecision]
-    scores: list[float]
     correct: list[bool]
     counts: dict[str, int]
 
 
 def predict_pairs(extractor: Extractor, posts: Iterable[Post]) -> PairPredictions:
-    """Predict every labelled pair in both orders.
-
-    Images that are missing or broken are counted, not raised.
+    """Predict every labelled pair in both orders; unreadable images are counted, not raised.
 
     Raises:
         InputError: No pair has a label, or a label is unknown to the schema.
@@ -96,52 +90,39 @@ def predict_pairs(extractor: Extractor, posts: Iterable[Post]) -> PairPrediction
             for d in decisions
         ]
 
-    gold, names, given, forward, backward = map(list, zip(*rows, strict=True))
-    return PairPredictions(
-        gold,
-        names,
-        accept(given),
-        accept(forward),
-        accept(backward),
-        [take_better(*both, extractor.schema) for both in zip(forward, backward, strict=True)],
-        [best.score for best in given],
-        [best.relation == label for best, label in zip(given, gold, strict=True)],
-        counts,
-    )
+    gold, post_ids, given, forward, backward = map(list, zip(*rows, strict=True))
+    nearest = [take_better(f, b, extractor.schema) for f, b in zip(forward, backward, strict=True)]
+    correct = [best.relation == label for best, label in zip(given, gold, strict=True)]
+    orders = accept(given), accept(forward), accept(backward)
+    return PairPredictions(gold, post_ids, *orders, nearest, correct, counts)
 
 
 def best_relations(probabilities: Tensor, names: Sequence[str]) -> list[OrderedDecision]:
     """The most probable relation of each row of ``(Q, 1 + R)``, NOTA (the first column) aside."""
-    best, index = probabilities[:, 1:].max(-1)
-    return [
-        OrderedDecision(names[k], score)
-        for score, k in zip(best.tolist(), index.tolist(), strict=True)
-    ]
+    best, index = (column.tolist() for column in probabilities[:, 1:].max(-1))
+    return [OrderedDecision(names[k], score) for k, score in zip(index, best, strict=True)]
 
 
 def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any]:
     """All metrics of an extractor on labelled posts.
 
     Returns:
-        What :func:`rukh.evaluation.metrics.evaluate_predictions` and :func:`error_analysis` return;
-        ``expected_calibration_error`` and ``risk_coverage`` of the best relation's probability; and
-        ``seconds, images_used, images_missing, images_broken, captions_used, unlabelled``.
+        What :func:`rukh.evaluation.metrics.evaluate_predictions` and :func:`error_analysis` return,
+        ``expected_calibration_error`` and ``risk_coverage`` of the best relation's probability,
+        ``seconds``, and the counts of :class:`PairPredictions`.
 
     Raises:
         InputError: No pair has a label, or a label is unknown to the schema.
     """
     start = time.perf_counter()
     pairs = predict_pairs(extractor, posts)
-    schema = extractor.schema
-    figures = evaluate_predictions(
-        pairs.gold, pairs.forward, pairs.backward, pairs.post_ids, schema, given=pairs.given
-    )
-    predicted = order_free(pairs.forward, pairs.backward, schema)
+    gold, forward, backward, schema = pairs.gold, pairs.forward, pairs.backward, extractor.schema
+    scores = [decision.score for decision in pairs.given]
     return {
-        **figures,
-        **error_analysis(pairs.gold, predicted, pairs.nearest, schema),
-        "expected_calibration_error": calibration_error(pairs.scores, pairs.correct),
-        "risk_coverage": risk_coverage(pairs.scores, pairs.correct),
+        **evaluate_predictions(gold, forward, backward, pairs.post_ids, schema, given=pairs.given),
+        **error_analysis(gold, order_free(forward, backward, schema), pairs.nearest, schema),
+        "expected_calibration_error": calibration_error(scores, pairs.correct),
+        "risk_coverage": risk_coverage(scores, pairs.correct),
         "seconds": round(time.perf_counter() - start, 2),
         **pairs.counts,
     }
@@ -155,11 +136,6 @@ def error_analysis(
 ) -> dict[str, Any]:
     """Separate the two questions that micro-F1 mixes: whether a pair is related, and how.
 
-    A pair that the data lists in both orders, once with its relation and once as NOTA, counts as
-    both ``right`` and ``invented`` if the relation is predicted. A relation with an inverse is
-    predicted by its inverse's name when read from tail to head, and so is not in
-    ``invented_reversed``.
-
     Args:
         gold: The label of each pair in the given order.
         predicted: Its predicted label; see :func:`rukh.evaluation.metrics.order_free`.
@@ -169,21 +145,13 @@ def error_analysis(
         ``mistakes``: of the pairs with a relation, how many are predicted ``right``, in the reverse
         direction (``reversed``), as another relation (``confused``) or as NOTA (``missed``); of
         the pairs without one, how many are predicted as related (``invented``), and how many of
-        these only from tail to head (``invented_reversed``). ``relation_accuracy``: how often the
-        best relation is right if there is one. ``relation_auroc``: how often the best relation is
-        more probable for a related than for an unrelated pair. Both are None without such pairs.
-
-    Example:
-        >>> schema = RelationSchema.load("mnre")
-        >>> nearest = [OrderedDecision("/per/per/peer", 0.9), OrderedDecision("/per/per/peer", 0.2)]
-        >>> result = error_analysis(
-        ...     ["/per/per/couple", "None"], ["/per/per/peer", "None"], nearest, schema)
-        >>> result["mistakes"]["confused"], result["relation_accuracy"], result["relation_auroc"]
-        (1, 0.0, 1.0)
+        these with a relation without inverse from tail to head (``invented_reversed``).
+        ``relation_accuracy``: how often the best relation is right if there is one.
+        ``relation_auroc``: how often the best relation is more probable for a related than for an
+        unrelated pair. Both are None without such pairs.
     """
-    counts = dict.fromkeys(
-        ("right", "reversed", "confused", "missed", "invented", "invented_reversed"), 0
-    )
+    kinds = ("right", "reversed", "confused", "missed", "invented", "invented_reversed")
+    counts = dict.fromkeys(kinds, 0)
     for label, prediction in zip(gold, predicted, strict=True):
         if label == schema.nota:
             counts["invented"] += prediction not in (None, schema.nota)
@@ -198,12 +166,11 @@ def error_analysis(
             counts["confused"] += 1
     related = [label != schema.nota for label in gold]
     correct = sum(best.relation == label for label, best in zip(gold, nearest, strict=True))
+    auroc = None
+    if len(set(related)) == 2:
+        auroc = float(roc_auc_score(related, [best.score for best in nearest]))
     return {
         "mistakes": counts,
         "relation_accuracy": correct / sum(related) if any(related) else None,
-        "relation_auroc": (
-            float(roc_auc_score(related, [best.score for best in nearest]))
-            if any(related) and not all(related)
-            else None
-        ),
+        "relation_auroc": auroc,
     }

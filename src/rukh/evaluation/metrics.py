@@ -1,10 +1,8 @@
 """Metrics over labels: the field's micro-F1, an order-free one, macro-F1, calibration, bootstrap.
 
-Micro figures are those of OpenNRE's ``eval``, which HVPNeT, MKGformer and MORE share: counted over
-all labels but none-of-the-above (NOTA). A prediction of None stands for NOTA.
-
-Benchmarks list each pair in one order, which can give the label away, because annotators swap the
-arguments of a pair that has a relation. The order-free figure uses predictions for both orders.
+Micro figures are those of OpenNRE's ``eval``: over all labels but none-of-the-above (NOTA). A
+prediction of None stands for NOTA. Benchmarks list each pair in one order, which can give the label
+away; the order-free figure uses predictions for both orders.
 """
 
 from __future__ import annotations
@@ -36,12 +34,7 @@ class Micro(NamedTuple):
 
 
 class OrderedDecision(NamedTuple):
-    """The prediction for a pair of arguments in one order.
-
-    Attributes:
-        relation: The relation, or None (or the schema's NOTA label) if none holds.
-        score: Its probability.
-    """
+    """A relation, or None or NOTA if none holds, of a pair in one order, with its probability."""
 
     relation: str | None
     score: float
@@ -55,9 +48,9 @@ def micro(gold: Sequence[str], predicted: Sequence[str | None], nota: str | None
         nota: The NOTA label; None for a schema without one, where all gold labels count.
 
     Example:
-        >>> micro(["a", "a", "None", "b"], ["a", "b", "b", "None"], "None")
-        Micro(precision=0.3333333333333333, recall=0.3333333333333333, f1=0.3333333333333333, \
-accuracy=0.25)
+        >>> micro(["a", "a", "None", "b"], ["a", "b", "None", "b"], "None")
+        Micro(precision=0.6666666666666666, recall=0.6666666666666666, f1=0.6666666666666666, \
+accuracy=0.5)
     """
     if not gold:
         return Micro(0.0, 0.0, 0.0, 0.0)
@@ -72,33 +65,17 @@ accuracy=0.25)
 def per_relation(
     gold: Sequence[str | None], predicted: Sequence[str | None], relations: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Precision, recall and F1 of each relation.
-
-    Args:
-        gold, predicted: One label per pair; at least one pair.
-        relations: The labels to report, in this order; without NOTA.
+    """Precision, recall and F1 of each relation, given a gold and a predicted label for each pair.
 
     Returns:
-        For each relation ``relation, precision, recall, f1, support`` (gold pairs) and
-        ``predicted`` (predicted pairs).
+        Mappings of ``relation, precision, recall, f1``, ``support`` (gold pairs) and ``predicted``.
     """
-    columns = precision_recall_fscore_support(
-        _without_none(gold, None),
-        _without_none(predicted, None),
-        labels=relations,
-        zero_division=0.0,
-    )
-    counts = Counter(predicted)
+    labels = _without_none(gold, None), _without_none(predicted, None)
+    columns = precision_recall_fscore_support(*labels, labels=relations, zero_division=0.0)
+    keys, counts = ("precision", "recall", "f1", "support"), Counter(predicted)
     return [
-        {
-            "relation": name,
-            "precision": float(precision),
-            "recall": float(recall),
-            "f1": float(f1),
-            "support": int(support),
-            "predicted": counts[name],
-        }
-        for name, precision, recall, f1, support in zip(relations, *columns, strict=True)
+        {"relation": name, **dict(zip(keys, row, strict=True)), "predicted": counts[name]}
+        for name, *row in zip(relations, *(column.tolist() for column in columns), strict=True)
     ]
 
 
@@ -113,10 +90,10 @@ def take_better(
 ) -> OrderedDecision:
     """Combine the predictions for both orders of a pair into one, in the given order.
 
-    A relation beats NOTA, and a higher score a lower one. A relation predicted backward keeps its
-    name if it is symmetric and becomes its inverse if it has one; otherwise its label ends in
-    :data:`REVERSED`, so that it counts as a false positive. At equal scores ``backward`` wins: a
-    model that cannot tell the two orders apart must not gain from the given one.
+    A relation beats NOTA, and a higher score a lower one. The backward relation is replaced by its
+    inverse; without one, its label ends in :data:`REVERSED`, so that it counts as a false positive.
+    At equal scores ``backward`` wins: a model that cannot distinguish the two orders must not gain
+    from the given one.
     """
     related = [d for d in (backward, forward) if d.relation not in (None, schema.nota)]
     if not related:
@@ -140,12 +117,7 @@ def order_free(
 def positive_counts(
     gold: Sequence[str], predicted: Iterable[str | None], nota: str | None
 ) -> npt.NDArray[np.int64]:
-    """True, predicted and gold positives of each pair, ``(pairs, 3)``, each 0 or 1.
-
-    Example:
-        >>> positive_counts(["a", "b", "None"], ["a", None, "b"], "None").sum(0)
-        array([1, 2, 2])
-    """
+    """True, predicted and gold positives of each pair, ``(pairs, 3)``, each 0 or 1."""
     rows = [
         (label == prediction and label != nota, prediction not in (None, nota), label != nota)
         for label, prediction in zip(gold, predicted, strict=True)
@@ -167,21 +139,15 @@ def bootstrap_f1(
     posts: Sequence[str],
     nota: str | None,
     draws: int = 1000,
-    seed: int = 0,
 ) -> tuple[float, float]:
-    """95 % bootstrap interval of micro-F1, resampling whole posts.
-
-    Args:
-        posts: The post of each pair; pairs of one post are not independent.
-        draws: Number of resamples.
-    """
+    """95 % interval of micro-F1 by resampling whole posts, given the post of each pair."""
     index: dict[str, int] = {}
     rows = [index.setdefault(post, len(index)) for post in posts]
     if not rows:
         return 0.0, 0.0
     totals = np.zeros((len(index), 3))
     np.add.at(totals, rows, positive_counts(gold, predicted, nota))
-    return percentile_interval(f1_from_counts(resampled_sums(totals, draws, seed)))
+    return percentile_interval(f1_from_counts(resampled_sums(totals, draws)))
 
 
 def paired_difference(
@@ -191,8 +157,7 @@ def paired_difference(
 
     Args:
         ours, theirs: ``(runs, 3, posts)``, sums of :func:`positive_counts` by post. Posts and runs
-            (random seeds) correspond; both are resampled.
-        draws: Number of resamples.
+            (random seeds) correspond; both are resampled, ``draws`` times.
 
     Returns:
         ``difference``, ``difference_ci`` (95 %) and ``p`` (two-sided).
@@ -219,11 +184,10 @@ def expected_threshold(
     """The threshold that maximizes the micro-F1 which the probabilities themselves predict.
 
     The sum of the ``k`` largest probabilities is the expected number of correct predictions among
-    them, so that F1 is about ``2 * sum / (k + positives)`` (Lipton et al., ECML 2014). The
-    threshold that is best on few and noisy labels is a worse estimate.
+    them, so that F1 is about ``2 * sum / (k + positives)`` (Lipton et al., ECML 2014).
 
     Args:
-        scores: Calibrated probability of each pair's best relation but NOTA, in [0, 1].
+        scores: Calibrated probability of each pair's best relation but NOTA.
         positives: Expected number of pairs with a relation.
 
     Returns:
@@ -237,13 +201,9 @@ def expected_threshold(
         >>> threshold, round(f1, 2)
         (0.5, 0.85)
     """
-    values = np.asarray(scores, dtype=np.float64)
-    outside = np.flatnonzero(~((values >= 0) & (values <= 1)))
-    if outside.size:
-        raise InputError(
-            f"score {values[outside[0]]} is no probability", field=f"scores[{outside[0]}]"
-        )
-    values = -np.sort(-values)
+    values = -np.sort(-np.asarray(scores, dtype=np.float64))
+    if not np.all((values >= 0) & (values <= 1)):
+        raise InputError("not all scores are probabilities", field="scores")
     f1s = 2 * values.cumsum() / (np.arange(1, len(values) + 1) + positives)
     lower = np.append(values[1:], 0.0)
     # A threshold cannot separate equal scores, so only the last of them can be the last accepted.
@@ -260,10 +220,6 @@ def calibration_error(scores: Sequence[float], correct: Sequence[bool], bins: in
     """Expected calibration error: mean distance of score and accuracy over equally wide bins of the
     score, weighted by the bins' sizes (Guo et al., ICML 2017).
 
-    Args:
-        scores: ``(Q,)`` probabilities.
-        correct: ``(Q,)`` whether each prediction is correct.
-
     Example:
         >>> round(calibration_error([0.9, 0.9, 0.1], [True, False, False]), 3)
         0.3
@@ -277,12 +233,8 @@ def calibration_error(scores: Sequence[float], correct: Sequence[bool], bins: in
 def risk_coverage(
     scores: Sequence[float], correct: Sequence[bool], points: int = 20
 ) -> list[dict[str, float]]:
-    """The error rate among the most confident predictions, for growing shares of them (El-Yaniv and
-    Wiener, JMLR 2010).
-
-    Returns:
-        At most ``points`` mappings of ``coverage`` (share of all predictions), ``risk`` (their
-        error rate) and ``threshold`` (their lowest score).
+    """``risk``, the error rate among the predictions with a score of at least ``threshold``, for at
+    most ``points`` growing shares (``coverage``) of all predictions (El-Yaniv and Wiener, 2010).
 
     Example:
         >>> risk_coverage([0.9, 0.5], [True, False], points=1)
@@ -311,25 +263,21 @@ def evaluate_predictions(
     schema: RelationSchema,
     *,
     given: Sequence[OrderedDecision] | None = None,
-    draws: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """All metrics of labels, as plain data for JSON and for :mod:`rukh.evaluation.report`.
 
     Args:
-        gold: The label of each pair in the given order; at least one, without unlabelled pairs.
+        gold, posts: The label and the post of each pair; at least one pair.
+        schema: The relations.
         forward, backward: The predictions in the given and in the reverse order.
-        posts: The post of each pair.
         given: The predictions in the given order if it is known to be the relation's direction;
             None: ``forward``.
-        draws, seed: Of the bootstrap.
 
     Returns:
         ``accuracy, micro_precision, micro_recall, micro_f1, micro_f1_ci, macro_f1`` in the given
         order, ``micro_f1_order_free, micro_f1_order_free_ci``, the counts ``pairs, positives,
         posts``, ``per_relation`` (see :func:`per_relation`) and ``confusion``: ``labels`` and
-        ``counts``, rows gold, columns predicted. The label None is there only for a schema without
-        NOTA, if some pair got no prediction.
+        ``counts``, rows gold, columns predicted. Only a schema without NOTA has the label None.
 
     Raises:
         InputError: A label is unknown to the schema.
@@ -339,29 +287,22 @@ def evaluate_predictions(
     both_orders = order_free(forward, backward, schema)
     filled = _without_none(predicted, nota)
     if unknown := {*gold, *filled} - {*schema.labels, _NO_PREDICTION}:
-        label = min(unknown)
-        raise InputError(
-            f"label {label!r} is unknown to schema {schema.name!r}",
-            fix=suggestion(label, schema.labels),
-        )
+        problem = f"label {min(unknown)!r} is not in schema {schema.name!r}"
+        raise InputError(problem, fix=suggestion(min(unknown), schema.labels))
     labels = list(schema.labels)
     if _NO_PREDICTION in filled:
         labels.insert(0, _NO_PREDICTION)
-    rows = per_relation(gold, filled, [label for label in schema.labels if label != nota])
+    rows = per_relation(gold, filled, schema.names)
     figures = micro(gold, predicted, nota)
-
-    def interval(predictions: Sequence[str | None]) -> list[float]:
-        return list(bootstrap_f1(gold, predictions, posts, nota, draws, seed))
-
     return {
         "accuracy": figures.accuracy,
         "micro_precision": figures.precision,
         "micro_recall": figures.recall,
         "micro_f1": figures.f1,
-        "micro_f1_ci": interval(predicted),
+        "micro_f1_ci": list(bootstrap_f1(gold, predicted, posts, nota)),
         "macro_f1": macro_f1(rows),
         "micro_f1_order_free": micro(gold, both_orders, nota).f1,
-        "micro_f1_order_free_ci": interval(both_orders),
+        "micro_f1_order_free_ci": list(bootstrap_f1(gold, both_orders, posts, nota)),
         "pairs": len(gold),
         "positives": sum(label != nota for label in gold),
         "posts": len(set(posts)),

@@ -1,7 +1,6 @@
 """Reports of an evaluation for people: a Markdown page and a plot.
 
-Both take the result of :func:`rukh.evaluation.evaluate.evaluate_posts`, or of
-:func:`rukh.evaluation.metrics.evaluate_predictions`, also read back from JSON.
+Both take the result of :func:`rukh.evaluation.evaluate.evaluate_posts`, also read back from JSON.
 """
 
 from __future__ import annotations
@@ -35,27 +34,22 @@ _MISTAKES = {
     "invented": "unrelated, predicted as related",
     "invented_reversed": "of these, predicted from tail to head",
 }
+_EXPLANATION = (
+    "Micro figures count all labels but none-of-the-above. *Given order* predicts each pair as "
+    "the data lists it, as the field does; *order-free* predicts both orders, takes the more "
+    "probable relation, and requires the right direction. 95 % intervals, by a bootstrap over "
+    "posts."
+)
 _MAX_CONFUSIONS = 15
 _MAX_PLOTTED = 40
 
 
 def markdown(result: Mapping[str, Any], title: str, command: str | None = None) -> str:
-    """The evaluation as a Markdown page.
-
-    Args:
-        result: The metrics; other plain values in it, such as ``seconds``, are listed as well.
-        title: The page's heading.
-        command: The command that made it, to be shown.
-    """
+    """The evaluation as a Markdown page, with the command that made it."""
     blocks = [f"# {escape(title)}"]
     if command:
         blocks.append("Made by\n\n" + textwrap.indent(command.strip(), "    "))
-    blocks.append(
-        "Micro figures count all labels but none-of-the-above. *Given order* predicts each pair as "
-        "the data lists it, as the field does; *order-free* predicts both orders, takes the more "
-        "probable relation, and requires the right direction. 95 % intervals, by a bootstrap over "
-        "posts."
-    )
+    blocks.append(_EXPLANATION)
     metrics = [
         (name, percent(result[key]), " to ".join(map(percent, result.get(f"{key}_ci") or ())))
         for key, name in _METRICS.items()
@@ -70,8 +64,7 @@ def markdown(result: Mapping[str, Any], title: str, command: str | None = None) 
         (
             escape(row["relation"]),
             *(percent(row[key]) for key in ("precision", "recall", "f1")),
-            row["support"],
-            row["predicted"],
+            *(row[key] for key in ("support", "predicted")),
         )
         for row in result["per_relation"]
     ]
@@ -92,12 +85,10 @@ def markdown(result: Mapping[str, Any], title: str, command: str | None = None) 
         for predicted, count in zip(labels, row, strict=True)
         if count and predicted != gold
     ]
-    most_frequent = sorted(confusions, key=lambda row: -row[2])[:_MAX_CONFUSIONS]
-    blocks.append("## Most frequent confusions")
-    if confusions:
-        blocks.append(markdown_table(("gold", "predicted", "pairs"), most_frequent))
-    else:
-        blocks.append("None: every pair is predicted correctly.")
+    confusions = sorted(confusions, key=lambda row: -row[2])[:_MAX_CONFUSIONS]
+    table = markdown_table(("gold", "predicted", "pairs"), confusions)
+    nothing = "None: every pair is predicted correctly."
+    blocks += ["## Most frequent confusions", table if confusions else nothing]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -141,12 +132,10 @@ def draw(result: Mapping[str, Any], path: str | Path, title: str = "") -> None:
     left.set_xticks(range(size), names, rotation=45, ha="right", rotation_mode="anchor", **text)
     left.set(xlabel="predicted", ylabel="gold", title="Confusions (pairs, log colour)")
     for y, i in enumerate(rows):
-        f1 = f1s.get(labels[i])
-        note = "not in F1" if f1 is None else percent(f1)
-        right.barh(y, 100 * (f1 or 0), color="#3b7ab8")
-        right.text(
-            100 * (f1 or 0) + 1, y, f"{note}   ({support[i]:,} gold)", va="center", fontsize=8
-        )
+        f1 = f1s.get(labels[i], 0.0)
+        note = percent(f1) if labels[i] in f1s else "not in F1"
+        right.barh(y, 100 * f1, color="#3b7ab8")
+        right.text(100 * f1 + 1, y, f"{note}   ({support[i]:,} gold)", va="center", fontsize=8)
     right.set(xlim=(0, 142), ylim=(size - 0.5, -0.5), yticks=[], xticks=range(0, 101, 20))
     right.set_title("F1 (%, given order)")
     right.spines[["top", "right", "bottom"]].set_visible(False)

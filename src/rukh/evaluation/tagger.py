@@ -17,11 +17,7 @@ _Spans: TypeAlias = set[tuple[int, int, int, str | None]]
 def span_f1(
     gold: Sequence[Sequence[TextEntity]], predicted: Sequence[Sequence[TextEntity]]
 ) -> float:
-    """Micro-F1 of exact spans with their types; 0 if there are none.
-
-    Args:
-        gold, predicted: The entities of each sentence.
-    """
+    """Micro-F1 of exact spans with types, given the entities of each sentence; 0 without spans."""
     return _f1(_spans(gold), _spans(predicted))
 
 
@@ -58,14 +54,17 @@ def evaluate_tagger(tagger: Tagger, examples: Sequence[Example]) -> dict[str, An
         raise InputError("no sentence has an entity to evaluate on")
     predicted = _spans(tagger.detect_entities([text for text, _ in examples]))
     correct = len(gold & predicted)
-    types = sorted({str(span[-1]) for span in gold})
+
+    def f1_of_type(name: str) -> float:
+        return _f1(*({span for span in spans if span[-1] == name} for spans in (gold, predicted)))
+
     return {
         "sentences": len(examples),
         "entities": sum(len(entities) for _, entities in examples),
         "span_precision": correct / len(predicted) if predicted else 0.0,
         "span_recall": correct / len(gold),
         "span_f1": _f1(gold, predicted),
-        "types": {name: _f1(_of_type(gold, name), _of_type(predicted, name)) for name in types},
+        "types": {name: f1_of_type(name) for name in sorted({str(span[-1]) for span in gold})},
         "typing_accuracy": typing_accuracy(tagger, examples),
     }
 
@@ -76,10 +75,6 @@ def _spans(sentences: Sequence[Sequence[TextEntity]]) -> _Spans:
         for i, entities in enumerate(sentences)
         for entity in entities
     }
-
-
-def _of_type(spans: _Spans, name: str) -> _Spans:
-    return {span for span in spans if span[-1] == name}
 
 
 def _f1(gold: _Spans, predicted: _Spans) -> float:

@@ -18,12 +18,9 @@ Status: TypeAlias = Literal["draft", "verified"]
 
 
 class Description(str):
-    """A description's text, with its origin. It behaves as, and is equal to, the plain string.
+    """A description with its status, author (a model or a person) and date of the last change.
 
-    Attributes:
-        status: ``draft``, ``verified``, or None if unknown.
-        author: The model or person that wrote it, or None.
-        date: When the text or its status was last changed, or None.
+    They are None if unknown. A description is equal to its text.
 
     Example:
         >>> text = Description("The head leads the tail.", status="draft", author="some-model")
@@ -43,7 +40,7 @@ class Description(str):
         author: str | None = None,
         date: Date | None = None,
     ) -> Description:
-        """Create the string and set its attributes."""
+        """Create the string with its attributes."""
         description = super().__new__(cls, text)
         description.status, description.author, description.date = status, author, date
         return description
@@ -77,13 +74,8 @@ def to_plain(text: str) -> str | dict[str, Any]:
         >>> to_plain(Description("Near.", status="verified", date=Date(2026, 1, 2)))
         {'text': 'Near.', 'status': 'verified', 'date': '2026-01-02'}
     """
-    date: Date | None = getattr(text, "date", None)
-    fields = {
-        "status": getattr(text, "status", None),
-        "author": getattr(text, "author", None),
-        "date": date and date.isoformat(),
-    }
-    present = {key: value for key, value in fields.items() if value is not None}
+    fields = {key: getattr(text, key, None) for key in ("status", "author", "date")}
+    present = {key: str(value) for key, value in fields.items() if value is not None}
     return {"text": str(text), **present} if present else str(text)
 
 

@@ -15,9 +15,7 @@ from rukh.errors import InputError
 from rukh.schema.schema import RelationSchema
 from rukh.utils.files import read_json
 
-NO_DESCRIPTION = "No description defined"
-"""What Wikidata catalogues contain in place of a missing description."""
-
+_NO_DESCRIPTION = "No description defined"  # in Wikidata, if there is none
 _ID = re.compile(r"\b[PQ]\d+\b")
 _SQUARE_BRACKETS = re.compile(r"\s*\[[^\[\]]*\b[PQ]\d+\b[^\[\]]*\]")
 _ROUND_BRACKETS = re.compile(r"\s*\([^()]*\b[PQ]\d+\b[^()]*\)")
@@ -26,15 +24,10 @@ _PREPOSITIONS = ("as", "at", "by", "for", "from", "in", "of", "on", "to", "with"
 
 
 def import_schema(path: Path, name: str) -> RelationSchema:
-    """Build a closed schema with all relations of a catalogue, in the same order.
+    """Build a closed schema of all relations in a JSON file of ``id: [name, description]``.
 
-    Each relation gets two descriptions: a sentence made from its name, and the catalogue's
-    description without notes to editors (see :func:`clean_description`) or, if that is empty, the
-    name. If several relations have the same name, their ids are appended: ``part of (P361)``.
-
-    Args:
-        path: A JSON object of ``id: [name, description]`` or ``id: name``.
-        name: The schema's name.
+    Each relation gets two descriptions: a sentence made from its name, and the cleaned description
+    or, if that is empty, the name. Ids are appended to names that repeat: ``part of (P361)``.
 
     Raises:
         InputError: The file cannot be read, or an entry is malformed; the message names its id.
@@ -48,16 +41,12 @@ def import_schema(path: Path, name: str) -> RelationSchema:
         )
     entries = {key: _parse_entry(key, value, path) for key, value in catalogue.items()}
     counts = Counter(label for label, _ in entries.values())
-    relations = [
-        {
-            "name": f"{label} ({key})"
-            if counts[label] > 1 or (label in entries and label != key)
-            else label,
-            "id": key,
-            "descriptions": [name_sentence(label), description or label],
-        }
-        for key, (label, description) in entries.items()
-    ]
+    relations = []
+    for key, (label, description) in entries.items():
+        ambiguous = counts[label] > 1 or (label in entries and label != key)
+        label_and_id = f"{label} ({key})" if ambiguous else label
+        texts = [name_sentence(label), description or label]
+        relations.append({"name": label_and_id, "id": key, "descriptions": texts})
     return RelationSchema.parse({"name": name, "relations": relations}, str(path))
 
 
@@ -80,8 +69,8 @@ def name_sentence(name: str) -> str:
 def clean_description(text: str) -> str | None:
     """A catalogue's description without notes to editors; None if it is missing or empty.
 
-    Notes to editors are brackets that contain ids of other entries, and clauses that contain an id
-    and advice on what to use or see. If nothing else is left, the advice stays, without the ids.
+    Notes are brackets with ids of other entries, and clauses with an id and advice on what to use
+    or see. If nothing else is left, the advice stays, without the ids.
 
     Example:
         >>> clean_description("water a river ends in (Q4). Use P974 for streams; no sea [see P9]")
@@ -92,24 +81,18 @@ def clean_description(text: str) -> str | None:
     content = [one for one in clauses if not (_ID.search(one) and _ADVICE.search(one))]
     cleaned = _ID.sub("", _ROUND_BRACKETS.sub("", " ".join(content or clauses)))
     cleaned = " ".join(cleaned.split()).rstrip(" ;,:")
-    return cleaned if re.search(r"\w", cleaned) and cleaned != NO_DESCRIPTION else None
+    return cleaned if re.search(r"\w", cleaned) and cleaned != _NO_DESCRIPTION else None
 
 
 def _parse_entry(key: str, value: Any, path: Path) -> tuple[str, str | None]:
     """Name and description of a relation."""
+    where, field = str(path), key or '""'
     parts = [value] if isinstance(value, str) else value
-    if (
-        not isinstance(parts, list)
-        or len(parts) not in (1, 2)
-        or not all(isinstance(part, str | None) for part in parts)
-    ):
-        raise InputError("not [name, description]", where=str(path), field=key or '""')
+    is_list = isinstance(parts, list) and len(parts) in (1, 2)
+    if not is_list or not all(isinstance(part, str | None) for part in parts):
+        raise InputError("not [name, description]", where=where, field=field)
     name = " ".join((parts[0] or "").split())
     if not key.strip() or not name:
-        raise InputError(
-            "a relation without id or name",
-            where=str(path),
-            field=key or '""',
-            fix="add it, or remove the relation",
-        )
+        fix = "add it, or remove the relation"
+        raise InputError("a relation without id or name", where=where, field=field, fix=fix)
     return name, clean_description(parts[1] or "") if len(parts) == 2 else None

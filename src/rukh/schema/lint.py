@@ -26,15 +26,7 @@ ERRORS = ("undescribed", "duplicate", "symmetric-types", "inverse-types", "trunc
 
 
 class Finding(Record):
-    """One problem in a schema.
-
-    Attributes:
-        level: ``error`` or ``warning``.
-        rule: Name of the rule; docs/descriptions.md explains them.
-        relations: Names of the relations concerned.
-        message: What is wrong.
-        texts: The descriptions concerned.
-    """
+    """A problem in a schema: the rule (see docs/descriptions.md), names of relations, and texts."""
 
     level: Literal["error", "warning"]
     rule: str
@@ -50,11 +42,11 @@ def lint(
     excess_tokens: Callable[[str], int] | None = None,
     near: float = NEAR,
 ) -> list[Finding]:
-    """Check a schema.
+    """Check a schema, whose relations may lack descriptions.
 
     Args:
-        schema: The relations; they may lack descriptions.
-        embed: Maps texts to unit vectors; used to find near-duplicates.
+        schema: The relations.
+        embed: Maps texts to unit vectors.
         excess_tokens: How many tokens at the end of a text the encoder does not read. None: the
             rule ``truncated`` is skipped.
         near: Minimum cosine of near-duplicates.
@@ -74,39 +66,26 @@ def lint(
 
 
 def named_types(text: str, types: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The argument types that a description mentions, as ``(role, type)``.
-
-    Only simple forms are recognized: "the head, a person", "the tail is an organization", "the head
-    and the tail are two persons".
-
-    Args:
-        text: The description.
-        types: A word for each type.
+    """The argument types that a description mentions in simple forms, as ``(role, type)``.
 
     Example:
         >>> named_types("The head, a person, is not in the tail, a big place.",
         ...             {"PER": "person", "LOC": "place"})
         [('head', 'PER'), ('tail', 'LOC')]
     """
-    found = []
+    mentioned = []
     role = r"\bthe (head|tail)(?: and the (head|tail))?(?:,| is| are)\s+"
     article = r"(?:an?|one|two|both|the)\s+(?:(?!or\b|and\b)\w+\s+){0,2}?"
     for type_, words in types.items():
         for match in re.finditer(rf"{role}{article}{re.escape(words)}s?\b", text, re.I):
-            found += [(role.lower(), type_) for role in match.groups() if role]
-    return sorted(found)
+            mentioned += [(role.lower(), type_) for role in match.groups() if role]
+    return sorted(mentioned)
 
 
-def _finding(
-    rule: str, relations: Sequence[str], message: str, texts: Sequence[str] = ()
-) -> Finding:
-    return Finding(
-        level="error" if rule in ERRORS else "warning",
-        rule=rule,
-        relations=tuple(relations),
-        message=message,
-        texts=tuple(map(str, texts)),
-    )
+def _finding(rule: str, names: Sequence[str], message: str, texts: Sequence[str] = ()) -> Finding:
+    level: Literal["error", "warning"] = "error" if rule in ERRORS else "warning"
+    texts = tuple(map(str, texts))
+    return Finding(level=level, rule=rule, relations=tuple(names), message=message, texts=texts)
 
 
 def _check_argument_types(
@@ -114,21 +93,17 @@ def _check_argument_types(
 ) -> Iterator[Finding]:
     for relation in relations:
         head, tail = _any_of(relation.head), _any_of(relation.tail)
-        if relation.symmetric and set(relation.head) != set(relation.tail):
+        if relation.symmetric and head != tail:
             message = f"symmetric, but its head is {head} and its tail is {tail}"
             yield _finding("symmetric-types", [relation.name], message)
         if relation.inverse is not None:
             inverse = schema.relation(relation.inverse)
-            types = set(relation.head), set(relation.tail)
-            mirrored = types == (set(inverse.tail), set(inverse.head))
+            other_head, other_tail = _any_of(inverse.head), _any_of(inverse.tail)
             reported = inverse.inverse == relation.name and inverse.name < relation.name
-            if not mirrored and not reported:
-                yield _finding(
-                    "inverse-types",
-                    [relation.name, inverse.name],
-                    f"goes from {head} to {tail}, but its inverse goes from "
-                    f"{_any_of(inverse.head)} to {_any_of(inverse.tail)}",
-                )
+            if (head, tail) != (other_tail, other_head) and not reported:
+                message = f"goes from {head} to {tail}, but its inverse goes from {other_head} to "
+                names = [relation.name, inverse.name]
+                yield _finding("inverse-types", names, message + other_tail)
         for text in relation.descriptions:
             for role, type_ in named_types(text, schema.types):
                 allowed = relation.head if role == "head" else relation.tail
@@ -162,13 +137,13 @@ def _check_duplicates(relations: Sequence[Relation]) -> Iterator[Finding]:
     for relation in relations:
         for text in relation.descriptions:
             uses[normalize_text(text)].append((relation.name, text))
-    for found in uses.values():
-        names = list(dict.fromkeys(name for name, _ in found))
-        texts = [found[0][1]]
+    for same in uses.values():
+        names = list(dict.fromkeys(name for name, _ in same))
+        texts = [same[0][1]]
         if len(names) > 1:
             yield _finding("duplicate", names, "several relations have this description", texts)
-        elif len(found) > 1:
-            yield _finding("repeated", names, f"has this description {len(found)} times", texts)
+        elif len(same) > 1:
+            yield _finding("repeated", names, f"has this description {len(same)} times", texts)
 
 
 def _check_descriptions(
@@ -198,14 +173,11 @@ def _check_near_duplicates(schema: RelationSchema, embed: Embed, near: float) ->
             continue  # reported as a duplicate
         pair = int(table.owner[i]), int(table.owner[j])
         closest[pair] = max(closest.get(pair, (-1.0, 0, 0)), (float(cosines[i, j]), i, j))
-    for pair, (cosine, i, j) in sorted(closest.items(), key=lambda item: -item[1][0]):
-        yield _finding(
-            "near-duplicate",
-            [table.relations[index].name for index in pair],
-            f"two descriptions have a cosine of {cosine:.3f}",
-            [table.texts[i], table.texts[j]],
-        )
+    for pair, (cosine, *places) in sorted(closest.items(), key=lambda item: -item[1][0]):
+        names = [table.relations[index].name for index in pair]
+        message = f"two descriptions have a cosine of {cosine:.3f}"
+        yield _finding("near-duplicate", names, message, [table.texts[i] for i in places])
 
 
 def _any_of(types: Sequence[str]) -> str:
-    return " or ".join(sorted(types)) or "of any type"
+    return " or ".join(sorted(set(types))) or "of any type"

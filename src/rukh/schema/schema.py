@@ -1,8 +1,7 @@
 """Relation schemas: which relations exist, what they mean, and which argument types they allow.
 
-A schema is a YAML file, or one of the shipped ones (``rukh/schema/catalog``), referred to by name.
-Each relation has several natural-language descriptions; their embeddings are what a pair is
-compared with (ROC, section 3: "relation encoder").
+A schema is a YAML file, or the name of a shipped one (in ``rukh/schema/catalog``). A pair is
+compared with the embeddings of the relations' descriptions (ROC, section 3: "relation encoder").
 """
 
 from __future__ import annotations
@@ -30,9 +29,8 @@ class Relation(Record):
     Attributes:
         name: The label as the data spells it, or a readable name where the data uses ids.
         id: Its id in a catalogue such as Wikidata (``P19``). Data may use it in place of the name.
-        descriptions: Sentences that say what the relation means, in terms of "the head" and "the
-            tail". In a file, each is a string or a mapping of ``text``, ``status``, ``author`` and
-            ``date``.
+        descriptions: What the relation means, in terms of "the head" and "the tail". In a file,
+            each is a string or a mapping of ``text``, ``status``, ``author`` and ``date``.
         head, tail: Allowed argument types; empty allows every type.
         symmetric: Whether ``(a, r, b)`` implies ``(b, r, a)``.
         inverse: The relation that holds for ``(b, a)`` whenever this one holds for ``(a, b)``.
@@ -48,14 +46,7 @@ class Relation(Record):
 
     @property
     def label_words(self) -> str:
-        """The label as words, without the types in its path.
-
-        Example:
-            >>> Relation(name="/per/org/member_of").label_words
-            'member of'
-            >>> Relation(name="per:city_of_birth").label_words
-            'per city of birth'
-        """
+        """The label as words, without the types in its path: ``/per/org/member_of``: member of."""
         last = self.name.rstrip("/").rpartition("/")[2]
         return " ".join(re.findall(r"[^\W_]+", last)) or self.name
 
@@ -70,7 +61,6 @@ class RelationSchema(Record):
     """A set of relations, with or without a none-of-the-above label (NOTA).
 
     Attributes:
-        name: The schema's name.
         relations: All relations, including NOTA where the data has such a label.
         nota: The name of NOTA, or None for a closed schema.
         types: A word for each entity type, used as the type's hint (``PER: person``).
@@ -108,51 +98,39 @@ class RelationSchema(Record):
     def _check_labels(self) -> None:
         """Raise ValueError if two relations share a name or an id."""
         counts = Counter(relation.name for relation in self.relations)
-        for name, count in counts.items():
-            if count > 1:
-                raise ValueError(f"relation {name!r} is listed {count} times")
         owners = {name: name for name in counts}
-        for relation in self.relations:
-            owner = owners.setdefault(relation.id or relation.name, relation.name)
-            if owner != relation.name:
-                raise ValueError(
-                    f"id {relation.id!r} of relation {relation.name!r} also belongs to {owner!r}"
-                )
+        for name, id_ in ((relation.name, relation.id) for relation in self.relations):
+            if counts[name] > 1:
+                raise ValueError(f"relation {name!r} is listed {counts[name]} times")
+            if (owner := owners.setdefault(id_ or name, name)) != name:
+                raise ValueError(f"id {id_!r} of relation {name!r} also belongs to {owner!r}")
 
     def _check_inverse(self, relation: Relation, inverse: str, names: Collection[str]) -> None:
         """Raise ValueError if a declared inverse is unknown or contradicts other declarations."""
+        name = relation.name
         if inverse not in names:
             raise ValueError(
-                f"inverse {inverse!r} of relation {relation.name!r} is not a relation of this "
-                f"schema; {suggestion(inverse, names)}"
+                f"inverse {inverse!r} of relation {name!r} is not a relation of this schema; "
+                f"{suggestion(inverse, names)}"
             )
         if relation.symmetric:
-            raise ValueError(f"relation {relation.name!r} is symmetric and has an inverse")
-        if inverse == relation.name:
-            raise ValueError(f"relation {inverse!r} is its own inverse; write symmetric: true")
-        if (other := self.inverse_of(inverse)) != relation.name:
-            raise ValueError(
-                f"inverse of {relation.name!r} is {inverse!r}, but the inverse of {inverse!r} is "
-                f"{other!r}"
-            )
+            raise ValueError(f"relation {name!r} is symmetric and has an inverse")
+        if inverse == name:
+            raise ValueError(f"relation {name!r} is its own inverse; write symmetric: true")
+        if (other := self.inverse_of(inverse)) != name:
+            raise ValueError(f"inverse of {name!r} is {inverse!r}, whose own inverse is {other!r}")
 
     @classmethod
     def merge(
         cls, schemas: Sequence[RelationSchema], exclude: Collection[str] = ()
     ) -> RelationSchema:
-        """Combine several schemas into one, with the NOTA label of the first that has one.
-
-        Args:
-            schemas: At least one. A relation that is in two of them must be equal in both.
-            exclude: Names of relations to leave out.
+        """Combine schemas without some relations, with the NOTA label of the first that has one.
 
         Raises:
             InputError: Two relations of the same name differ, or no relation is left.
         """
         nota = next((s.nota for s in schemas if s.nota is not None), None)
-        merged: dict[str, Relation] = {}
-        if nota is not None:
-            merged[nota] = Relation(name=nota)
+        merged = {} if nota is None else {nota: Relation(name=nota)}
         for schema in schemas:
             for relation in schema.relations:
                 if relation.name in exclude or relation.name in (schema.nota, nota):
@@ -160,11 +138,9 @@ class RelationSchema(Record):
                 if relation.inverse in exclude:
                     relation = relation.model_copy(update={"inverse": None})
                 if merged.setdefault(relation.name, relation) != relation:
-                    raise InputError(
-                        f"relation {relation.name!r} is defined differently in another schema",
-                        where=schema.name,
-                        fix="make the definitions equal, or rename one of the relations",
-                    )
+                    problem = f"relation {relation.name!r} is defined differently in another schema"
+                    fix = "make the definitions equal, or rename one of the relations"
+                    raise InputError(problem, where=schema.name, fix=fix)
         data = {
             "name": "+".join(dict.fromkeys(n for s in schemas for n in s.name.split("+"))),
             "relations": [relation.model_dump() for relation in merged.values()],
@@ -216,21 +192,14 @@ class RelationSchema(Record):
         return frozenset(self.types).union(*(r.head + r.tail for r in self.relations))
 
     def relation(self, label: str, where: str | None = None) -> Relation:
-        """The relation with this name or id.
-
-        Args:
-            label: A name or an id.
-            where: The label's place, for the error message.
+        """The relation with this name or id; ``where`` is the label's place, for the error.
 
         Raises:
             InputError: There is none; the message suggests a similar label.
         """
         if (relation := self._by_label.get(label)) is None:
-            raise InputError(
-                f"relation {label!r} is not in schema {self.name!r}",
-                where=where,
-                fix=suggestion(label, self.labels),
-            )
+            problem = f"relation {label!r} is not in schema {self.name!r}"
+            raise InputError(problem, where=where, fix=suggestion(label, self.labels))
         return relation
 
     def has_label(self, label: str) -> bool:
@@ -238,10 +207,7 @@ class RelationSchema(Record):
         return label == self.nota or label in self._by_label
 
     def resolve(self, label: str, where: str | None = None) -> str:
-        """The name of the relation with this name or id; NOTA stands for itself.
-
-        Raises:
-            InputError: There is none, see :meth:`relation`.
+        """The name of :meth:`relation`; NOTA stands for itself.
 
         Example:
             >>> schema = RelationSchema.load("wikidata")
@@ -257,19 +223,17 @@ class RelationSchema(Record):
             InputError: The schema lacks a label; the message names the post.
         """
         place = f"post {post.id!r}" if where is None else f"{where}: post {post.id!r}"
-        pairs = tuple(
-            pair.model_copy(
-                update={"relation": pair.relation and self.resolve(pair.relation, place)}
-            )
-            for pair in post.pairs or ()
-        )
-        return post if pairs == (post.pairs or ()) else post.model_copy(update={"pairs": pairs})
+        labels = [p.relation and self.resolve(p.relation, place) for p in post.pairs or ()]
+        if not post.pairs or labels == [pair.relation for pair in post.pairs]:
+            return post
+        resolved = zip(post.pairs, labels, strict=True)
+        pairs = tuple(pair.model_copy(update={"relation": label}) for pair, label in resolved)
+        return post.model_copy(update={"pairs": pairs})
 
     def inverse_of(self, name: str | None) -> str | None:
-        """The relation that holds for ``(b, a)`` if ``name`` holds for ``(a, b)``.
+        """The relation that holds for ``(b, a)`` if ``name`` holds for ``(a, b)``, or None.
 
-        That is the relation itself if it is symmetric, else its inverse, whichever of the two
-        declares it. None (no relation, or NOTA) if there is neither.
+        That is the relation itself if it is symmetric, else its inverse; either may declare it.
 
         Example:
             >>> schema = RelationSchema.load("wikidata")
@@ -293,14 +257,11 @@ class RelationSchema(Record):
 
     @classmethod
     def load(cls, source: str | Path, *, require_descriptions: bool = True) -> RelationSchema:
-        """Read a shipped schema or a YAML file.
-
-        Args:
-            source: A shipped schema's name, or a path.
-            require_descriptions: Whether a relation without descriptions is an error.
+        """Read a shipped schema, by name, or a YAML file.
 
         Raises:
-            InputError: No such schema, invalid YAML, or an inconsistent schema.
+            InputError: No such schema, invalid YAML, an inconsistent schema, or (if required) a
+                relation without descriptions.
         """
         path = Path(source)
         # A folder of the same name (a model's, for example) must not hide a shipped schema.
@@ -315,10 +276,8 @@ class RelationSchema(Record):
             catalog = resources.files("rukh.schema") / "catalog"
             files = {file.name.removesuffix(".yaml"): file for file in catalog.iterdir()}
             if str(source) not in files:
-                raise InputError(
-                    f"no schema named {str(source)!r}",
-                    fix=suggestion(str(source), files) + " (or give a path to a .yaml file)",
-                )
+                fix = suggestion(str(source), files) + " (or give a path to a .yaml file)"
+                raise InputError(f"no schema named {str(source)!r}", fix=fix)
             text = files[str(source)].read_text(encoding="utf-8")
         data = parse_yaml(text, str(source))
         return cls.parse(data, str(source), require_descriptions=require_descriptions)

@@ -1,7 +1,6 @@
 """Similarity of relations: how close their descriptions are in a text encoder's space.
 
-The relation encoder starts from these embeddings. Relations that are close here can only be told
-apart through training, so they stay hard to tell apart if they are absent from the training data.
+Relations that are close in the untrained encoder are distinguished only through training.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ class Neighbour(NamedTuple):
     Attributes:
         name: The similar relation.
         cosine: Cosine of the two relations' centroids.
-        closest: The highest cosine between a description of one and a description of the other.
-        texts: These two descriptions, the relation's own first.
+        closest: The highest cosine of a description of one and a description of the other.
+        texts: These two descriptions, the similar relation's last.
     """
 
     name: str
@@ -39,8 +38,7 @@ class SchemaEmbedding(NamedTuple):
 
     Attributes:
         relations: The ``R`` relations of the schema, without NOTA.
-        texts: The ``M`` embedded texts: all descriptions. A relation without descriptions is
-            represented by the words of its label.
+        texts: All ``M`` descriptions; the label's words for a relation without descriptions.
         owner: ``(M,)`` index of the relation that each text belongs to.
         vectors: ``(M, d)`` embeddings of length 1.
         centroids: ``(R, d)`` mean embedding of each relation, scaled to length 1.
@@ -53,10 +51,9 @@ class SchemaEmbedding(NamedTuple):
     centroids: NDArray[np.float32]
 
     def nearest(self, index: int, count: int) -> list[Neighbour]:
-        """The relations most similar to the one at ``index``.
+        """The relations most similar to the one at ``index``, by the cosine of their centroids.
 
-        Relations that share argument types with it come first, because only their descriptions
-        can tell them apart. Both groups are sorted by the cosine of the centroids.
+        Those that share its argument types come first: only descriptions distinguish them.
         """
         relation = self.relations[index]
         cosines = self.centroids @ self.centroids[index]
@@ -68,7 +65,7 @@ class SchemaEmbedding(NamedTuple):
         ]
 
     def _closest(self, first: int, second: int) -> tuple[float, tuple[str, str]]:
-        """The highest cosine between descriptions of two relations, and these descriptions."""
+        """The highest cosine of descriptions of two relations, and these descriptions."""
         rows, columns = np.flatnonzero(self.owner == first), np.flatnonzero(self.owner == second)
         cosines = self.vectors[rows] @ self.vectors[columns].T
         i, j = np.unravel_index(int(cosines.argmax()), cosines.shape)

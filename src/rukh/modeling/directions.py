@@ -42,7 +42,7 @@ def merge_directions(forward: Tensor, backward: Tensor, bank: RelationBank) -> T
         >>> schema = RelationSchema.load("mnre")
         >>> bank = RelationBank.build(schema, lambda texts: torch.zeros(len(texts), 2))
         >>> merge_directions(torch.zeros(5, 23), torch.zeros(5, 23), bank).shape
-        torch.Size([5, 39])
+        torch.Size([5, 38])
     """
     nota = (forward[:, :1] + backward[:, :1]) / 2
     relations = forward[:, 1:]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rukh.config import apply_overrides, load_config
+from rukh.config import load_config
 from rukh.errors import InputError
 
 
@@ -244,28 +242,3 @@ def test_bad_overrides(tmp_path: Path, override: str, field: str | None) -> None
     error = failure(tmp_path, "note: text", override)
     assert error.field == field
     assert field or override in str(error)
-
-
-keys = st.text("abc", min_size=1, max_size=2)
-trees = st.recursive(st.integers(), lambda below: st.dictionaries(keys, below, max_size=3))
-
-
-def leaves(tree: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    if not isinstance(tree, dict):
-        return {path: tree}
-    return {k: v for name, below in tree.items() for k, v in leaves(below, (*path, name)).items()}
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.dictionaries(keys, trees, max_size=3), st.lists(keys, min_size=1, max_size=4))
-def test_overriding_sets_that_key_and_no_other(data: dict[str, Any], path: list[str]) -> None:
-    before = repr(data)
-    expected = {k: v for k, v in leaves(data).items() if k[: len(path)] != tuple(path)}
-    override = f"{'.'.join(path)}=-1"
-    if any(k == tuple(path[: len(k)]) for k in expected):  # a value where a section is needed
-        with pytest.raises(InputError):
-            apply_overrides(data, [override])
-    else:
-        changed = apply_overrides(data, [override])
-        assert leaves(changed) == {**expected, tuple(path): -1}
-    assert repr(data) == before

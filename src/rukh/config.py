@@ -1,7 +1,6 @@
 """Configuration files: YAML with overrides, read into one frozen, typed object.
 
-The configuration classes are in the modules that use them. Every error names the dotted key that is
-at fault: ``train.yaml: training.epoch: no such key; did you mean 'epochs'?``
+Errors name the dotted key: ``train.yaml: training.epoch: no such key; did you mean 'epochs'?``
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from rukh.errors import InputError, suggestion
+from rukh.errors import InputError, shorten, suggestion
 from rukh.records import field_path
-from rukh.utils.files import parse_yaml
+from rukh.utils.files import file_errors, parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -40,24 +39,17 @@ def load_config(
         unset: The value of variables that are not set and have no default. None: an error.
 
     Raises:
-        InputError: The file cannot be read or is not a YAML mapping; a key is unknown, missing or
-            repeated; a value has the wrong type; or a variable is not set.
+        InputError: The file cannot be read, a key or value is wrong, or a variable is not set.
     """
     where = str(path)
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot read: {error.strerror}", where=where) from None
-    except UnicodeDecodeError:
-        raise InputError("not UTF-8 text", where=where) from None
-    data = parse_yaml(text, where)
+    with file_errors(path):
+        data = parse_yaml(Path(path).read_text(encoding="utf-8"), where)
     if not isinstance(data, dict | None):
-        raise InputError(f"not a mapping but {_show(data)}", where=where)
+        raise InputError(f"not a mapping but {shorten(repr(data))}", where=where)
     data = apply_overrides(data or {}, overrides)
     try:
         data = _expand(data, "", unset)
-        # As JSON, since pydantic's strict mode then accepts a list for a tuple and a string for a
-        # path. A YAML date, which JSON lacks, becomes the string that it was written as.
+        # As JSON, of which strict mode accepts a list for a tuple and a string for a path.
         return model_class.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         raise _explain(error, data, model_class).at(where) from None
@@ -72,8 +64,7 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
         overrides: ``key.sub=value`` each, the value in YAML; later ones replace earlier ones.
 
     Raises:
-        InputError: An override has no ``=``, an empty part in its key, a key inside a value that is
-            not a section, or a value that is not YAML.
+        InputError: An override is malformed, or its key is inside a value that is not a section.
 
     Example:
         >>> apply_overrides({"training": {"epochs": 9, "seed": 1}}, ["training.epochs=3"])
@@ -92,7 +83,7 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
             section = section[name]
             if not isinstance(section, dict):
                 raise InputError(
-                    f"override {override!r} needs a section here, not {_show(section)}",
+                    f"override {override!r} needs a section here, not {shorten(repr(section))}",
                     field=".".join(sections[:depth]),
                 )
         section[last] = parse_yaml(value, f"override {override!r}")
@@ -130,7 +121,7 @@ def _expand(value: Any, field: str, unset: str | None) -> Any:
 
 
 def _explain(error: ValidationError, data: Any, model_class: type[BaseModel]) -> InputError:
-    """Describe one mistake: an unknown key if there is one, as it may be why another is missing."""
+    """Describe one mistake: an unknown key first, as it may be why another is missing."""
     mistakes = error.errors(include_url=False)
     first = min(mistakes, key=lambda mistake: mistake["type"] != "extra_forbidden")
     # pydantic's path also has the names of union members, which are not keys of the file.
@@ -151,7 +142,7 @@ def _explain(error: ValidationError, data: Any, model_class: type[BaseModel]) ->
     else:
         problem = str(first["msg"]).removeprefix("Value error, ")
         if path and not isinstance(value, dict):  # a section's own message names its keys
-            problem += f", not {_show(value)}"
+            problem += f", not {shorten(repr(value))}"
     if more := len({mistake["loc"] for mistake in mistakes}) - 1:
         problem += f" (and {more} more)"
     return InputError(problem, field=field_path(path), fix=fix)
@@ -176,8 +167,3 @@ def _classes_in(annotation: Any) -> set[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return {annotation}
     return set().union(*map(_classes_in, get_args(annotation)))
-
-
-def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,8 +1,4 @@
-"""Errors that say what is wrong, where, and what to do.
-
-Commands print a :class:`RukhError` as one line on standard error and exit with its ``exit_code``:
-2 for bad input, 1 for any other failure.
-"""
+"""Errors that say what is wrong, where, and what to do; commands exit with their ``exit_code``."""
 
 from __future__ import annotations
 
@@ -72,8 +68,6 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     Example:
         >>> suggestion("mnrr", ["mnre", "umre"])
         "did you mean 'mnre'?"
-        >>> suggestion("x", ["mnre", "umre"])
-        'known: mnre, umre'
     """
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1)
@@ -81,3 +75,8 @@ def suggestion(word: str, known: Iterable[str]) -> str:
         return f"did you mean {close[0]!r}?"
     more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
     return f"known: {', '.join(names[:MAX_LISTED]) or 'none'}{more}"
+
+
+def shorten(text: str, limit: int = 80) -> str:
+    """Cut a long text, for a message of one line."""
+    return text if len(text) <= limit else text[: limit - 3] + "..."

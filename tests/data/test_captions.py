@@ -28,8 +28,8 @@ def test_lines_of_literals_or_json(tmp_path: Path) -> None:
     [
         ("{", None),
         ("[1]", None),
-        ("{'img_id': 'a.jpg'}", None),
-        ("{'img_id': 1, 'text': ''}", None),
+        ("{'img_id': 'a.jpg'}", "text"),
+        ("{'img_id': 1, 'text': ''}", "img_id"),
         ("{'img_id': 'a.jpg', 'text': 'a cat'}", "img_id"),
     ],
 )

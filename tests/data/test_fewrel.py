@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from rukh.data.readers import read, write
+from rukh.data.readers import read
 from rukh.errors import InputError
-from rukh.records import Pair, Post, TextEntity, VisualObject
+from rukh.records import Pair, Post, TextEntity
 
 DOCUMENT: dict[str, list[dict[str, Any]]] = {
     "P26": [
@@ -32,62 +32,21 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def load(path: Path) -> Any:
-    return json.loads(path.read_text("utf-8"))
-
-
 def test_a_sentence_is_a_post_of_two_entities(file: Path) -> None:
-    first, *_ = read(file, "fewrel")
-    mentions: dict[str, Any] = {"id": "Q2", "mentions": [[2, 3], [5]]}
+    first, *others = read(file, "fewrel")
+    tail = {"name": "Bob Roy", "id": "Q2", "mentions": [[2, 3], [5]]}
     assert first == Post(
         id="val:P26[0]",
         text="Ann wed Bob Roy , Bob",
         entities=(
-            TextEntity(id="h", start=0, end=3, meta={"id": "Q1", "name": "ann"}),
-            TextEntity(id="t", start=8, end=15, meta=mentions),
+            TextEntity(id="h", start=0, end=3, meta={"name": "ann", "id": "Q1", "mentions": [[0]]}),
+            TextEntity(id="t", start=8, end=15, meta=tail),
         ),
         pairs=(Pair(head="h", tail="t", relation="P26"),),
         tokens=((0, 3), (4, 7), (8, 11), (12, 15), (16, 17), (18, 21)),
     )
-
-
-def test_sentences_are_written_by_relation(file: Path, tmp_path: Path) -> None:
-    posts = list(read(file, "fewrel"))
-    assert [post.pairs[0].relation for post in posts if post.pairs] == ["P26", "P26", "P 40[1]"]
-    write(posts, tmp_path / "out.json", "fewrel")
-    assert load(tmp_path / "out.json") == DOCUMENT
-    write(reversed(posts), tmp_path / "reversed.json", "fewrel")
-    assert {r: s[::-1] for r, s in load(tmp_path / "reversed.json").items()} == DOCUMENT
-
-
-def test_posts_of_other_formats_are_written(tmp_path: Path) -> None:
-    entities = (TextEntity(id="a", start=0, end=3), TextEntity(id="b", start=4, end=8))
-    pairs = (Pair(head="a", tail="b", relation="r"), Pair(head="b", tail="a", relation="s"))
-    write([Post(id="1", text="Ann-Roma", entities=entities, pairs=pairs)], tmp_path / "o", "fewrel")
-    ann, rome, tokens = ["Ann", None, [[0]]], ["Roma", None, [[2]]], ["Ann", "-", "Roma"]
-    assert load(tmp_path / "o") == {
-        "r": [{"tokens": tokens, "h": ann, "t": rome}],
-        "s": [{"tokens": tokens, "h": rome, "t": ann}],
-    }
-
-
-@pytest.mark.parametrize(
-    ("pairs", "field"),
-    [
-        (None, "pairs"),
-        ((Pair(head="a", tail="o"),), "pairs[0].relation"),
-        ((Pair(head="a", tail="o", relation="r"),), "objects"),
-    ],
-)
-def test_what_it_cannot_hold_is_refused(
-    pairs: tuple[Pair, ...] | None, field: str, tmp_path: Path
-) -> None:
-    ann, box = TextEntity(id="a", start=0, end=3), VisualObject(id="o", box=(0, 0, 1, 1))
-    post = Post(id="1", text="Ann", entities=(ann,), objects=(box,), pairs=pairs)
-    with pytest.raises(InputError) as caught:
-        write([post], tmp_path / "out", "fewrel")
-    assert (caught.value.where, caught.value.field) == ("post 1", field)
-    assert not (tmp_path / "out").exists()
+    assert [post.pairs[0].relation for post in others if post.pairs] == ["P26", "P 40[1]"]
+    assert [post.surface("h") for post in others] == ["B", "A - B"] and others[0].meta == {"x": [1]}
 
 
 def test_relations_must_be_lists(tmp_path: Path) -> None:

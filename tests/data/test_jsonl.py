@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from helpers_data import errors_of
 from rukh.data.jsonl import json_schema
-from rukh.data.readers import check, read, write
+from rukh.data.readers import read, write
 from rukh.errors import InputError
 from rukh.records import Post
 
@@ -71,19 +72,13 @@ def test_paths_are_right_behind_symbolic_links(tmp_path: Path) -> None:
     assert isinstance(post.image, Path) and post.image.samefile(image)
 
 
-def test_another_folder_of_images(tmp_path: Path) -> None:
-    source = put(tmp_path / "in.jsonl", {"id": "1", "text": "", "image": "x/a.jpg"})
-    (post,) = read(source, images=Path("images"))
-    assert post.image == Path("images/x/a.jpg")
-
-
 def test_images_as_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "out.jsonl"
-    post = Post(id="1", text="", image=bytes(range(256)))
+    post = Post(id="1", text="", image=b"P6 1 1 255 abc")
     write([post], path)
     assert list(read(path)) == [post]
-    monkeypatch.setattr("rukh.data.jsonl.IMAGE_LIMIT", 255)
-    (error,) = check(path)
+    monkeypatch.setattr("rukh.data.jsonl.IMAGE_LIMIT", 13)
+    (error,) = errors_of(path)
     assert error.field == "image"
     with pytest.raises(InputError) as caught:
         write([post], path)
@@ -117,14 +112,11 @@ def test_the_json_schema_accepts_what_the_reader_accepts(tmp_path: Path) -> None
         ({"image": ""}, False),
         ({"image": 5}, False),
         ({"image": {"path": "a.jpg"}}, False),
-        ({"id": 1}, False),
         ({"id": ""}, False),
         ({"text": None}, False),
         ({"unknown": 1}, False),
         ({"entities": [{"id": "a", "start": "0", "end": 3}]}, False),
-        ({"entities": [{"id": "a", "start": -1, "end": 3}]}, False),
         ({"objects": [{"id": "o", "box": [0, 0, 1]}]}, False),
-        ({"objects": [{"id": "o", "box": [0, 0, "1", 1]}]}, False),
         ({"pairs": [{"head": "a"}]}, False),
         ({"tokens": [[0, 1, 2]]}, False),
         ({"meta": []}, False),
@@ -132,13 +124,6 @@ def test_the_json_schema_accepts_what_the_reader_accepts(tmp_path: Path) -> None
     for change, valid in changes:
         put(path, POST | change)
         assert validator.is_valid(POST | change) == valid, change
-        assert (not list(check(path))) == valid, change
-
-
-def test_what_is_written_fits_the_json_schema(tmp_path: Path) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
-    write(read(put(tmp_path / "in.jsonl", POST, POST | {"image": "a.jpg"})), tmp_path / "out")
-    records = lines(tmp_path / "out")
-    assert len(records) == 2
-    for record in records:
-        jsonschema.Draft202012Validator(json_schema()).validate(record)
+        assert (not errors_of(path)) == valid, change
+    write(read(put(path, POST, POST | {"image": "a.jpg"})), tmp_path / "out")
+    assert [validator.is_valid(record) for record in lines(tmp_path / "out")] == [True, True]

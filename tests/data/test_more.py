@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from helpers_data import errors_of
 from rukh.data.more import load_dictionary, to_corners
-from rukh.data.readers import check, read, write
+from rukh.data.readers import read, write
 from rukh.errors import InputError
 from rukh.records import Pair, Post, TextEntity, VisualObject
 
@@ -70,7 +71,7 @@ def test_boxes_elsewhere_and_labels(file: Path) -> None:
 
 
 def test_missing_boxes_name_object_and_image(file: Path) -> None:
-    (error,) = check(file, "more")
+    (error,) = errors_of(file, "more")
     assert error.field == "t" and "'[OBJ0]'" in error.problem and "'a.jpg'" in error.problem
     assert error.fix and "ent_train_dict.pth" in error.fix and "--boxes" in error.fix
     write_boxes(file.parent)
@@ -81,7 +82,7 @@ def test_missing_boxes_name_object_and_image(file: Path) -> None:
         RECORD | {"t": {"name": "[OBJ0]", "pos": ["0.5", "0.5", "0", "1"]}},
     ]
     file.write_text("\n".join(map(repr, lines)))
-    fields = [error.field for error in check(file, "more")]
+    fields = [error.field for error in errors_of(file, "more")]
     assert fields == ["t", "t", "box of [OBJ1] in a.jpg", "t.pos"]
 
 
@@ -131,7 +132,7 @@ def test_rounding_errors_are_clipped() -> None:
     ],
 )
 def test_bad_boxes(box: Any) -> None:
-    with pytest.raises(InputError, match=r"\(cx, cy, w, h\)") as caught:
+    with pytest.raises(InputError) as caught:
         to_corners(box, "t.pos")
     assert caught.value.field == "t.pos"
 
@@ -163,11 +164,11 @@ def test_damaged_dictionaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(InputError) as caught:
             load_dictionary(whole)
         assert caught.value.where == str(whole)
-    with pytest.raises(InputError, match="cannot read"):
-        load_dictionary(tmp_path / "nowhere.json")
     (tmp_path / "list.json").write_text("[]")
-    with pytest.raises(InputError, match="not a mapping"):
-        load_dictionary(tmp_path / "list.json")
-    monkeypatch.setattr("rukh.data.more.DICTIONARY_LIMIT", 1)
-    with pytest.raises(InputError, match="2 bytes, more than 1"):
-        load_dictionary(tmp_path / "list.json")
+    for bad in ("nowhere.json", "nowhere.pth", "list.json"):
+        with pytest.raises(InputError) as caught:
+            load_dictionary(tmp_path / bad)
+        assert caught.value.where == str(tmp_path / bad)
+    monkeypatch.setattr("rukh.data.more.FILE_LIMIT", 1)
+    with pytest.raises(InputError, match="larger"):
+        load_dictionary(whole)

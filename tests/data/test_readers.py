@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers_data import errors_of
 from rukh.data.format import Source
-from rukh.data.readers import check, is_directed, read, read_posts, scan, write
+from rukh.data.readers import is_directed, read, read_posts, scan, write
 from rukh.data.tokens import Tokens
 from rukh.errors import InputError
 from rukh.records import Pair, Post, TextEntity
@@ -210,7 +211,7 @@ CASES = [
     Case(
         "fewrel",
         lambda records: json.dumps({"P26": records}, indent=1),
-        lambda text: list(json.loads(text)["P26"]),
+        None,
         [
             instance(),
             instance(
@@ -275,7 +276,7 @@ CASES = [
     Case(
         "conll04",
         "".join,
-        lambda text: ["#doc" + part for part in text.split("#doc")[1:]],
+        None,
         [
             "#doc 7\n0\tAnn\tB-Peop\t['N']\t[0]\n1\tLee\tI-Peop\t['Live_In', 'Work_For']\t[3, 5]\n"
             "2\tof\tO\t['N']\t[2]\n3\tRome\tB-Loc\t['N']\t[3]\n4\t\"Acme\tB-Org\t['N']\t[4]\n"
@@ -325,7 +326,7 @@ def test_records_are_read_in_order_and_written_again(case: Case, tmp_path: Path)
     surfaces = [p and (post.surface(p.head), post.surface(p.tail)) for post, p in pairs]
     assert surfaces == case.surfaces and len({post.id for post in posts}) == len(posts)
     if case.load is None:
-        with pytest.raises(InputError, match="write jsonl"):
+        with pytest.raises(InputError, match=case.format):
             write(posts, tmp_path / "out.txt", case.format)
     else:
         write(posts, tmp_path / "out.txt", case.format)
@@ -362,7 +363,7 @@ def test_every_bad_record_is_reported_and_spares_the_others(case: Case, tmp_path
     bad = [record for record, _ in case.bad]
     path = case.write(tmp_path / "in.txt", [*bad, case.records[0]])
     results = list(scan(path, case.format))
-    errors = list(check(path, case.format))
+    errors = errors_of(path, case.format)
     assert [error.field for error in errors] == [field for _, field in case.bad]
     assert len(results) == len(bad) + 1 and isinstance(results[-1][1], Post)
     numbers = [number for number, _ in results]
@@ -470,14 +471,6 @@ def test_any_pair_survives_every_format(
 def test_unknown_formats_get_a_suggestion() -> None:
     with pytest.raises(InputError, match="'mnre'"):
         next(read("any", "mnree"))
-
-
-def test_an_error_says_what_is_wrong_where_and_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / "in.txt"
-    path.write_text(repr(PLAIN | {"h": {"name": "Ann", "pos": [0, 9]}}))
-    (error,) = check(path, "mnre")
-    assert (error.where, error.field) == (f"{path}:1", "h.pos")
-    assert "[0, 9)" in error.problem and error.fix
 
 
 def test_posts_are_read_with_their_captions(tmp_path: Path) -> None:

@@ -27,20 +27,6 @@ def test_tokens_and_spans_are_converted_without_loss(words: list[str], data: st.
     assert tokens.to_tokens(TextEntity(id="e", start=start, end=end)) == (first, last)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.text(max_size=30), st.data())
-def test_tokens_of_a_post_never_cross_an_entity(text: str, data: st.DataObject) -> None:
-    assume(text.strip())
-    start = data.draw(st.integers(0, len(text) - 1))
-    end = data.draw(st.integers(start + 1, len(text)))
-    assume(text[start:end].strip())
-    entity = TextEntity(id="e", start=start, end=end)
-    tokens = Tokens.of_post(Post(id="1", text=text, entities=(entity,)))
-    assert "".join(tokens.words) == "".join(text.split())
-    first, last = tokens.to_tokens(entity)
-    assert "".join(tokens.words[first:last]) == "".join(text[start:end].split())
-
-
 def test_tokens_of_the_source_are_kept_and_cut_only_at_entities() -> None:
     text, offsets = Tokens.join(["New York", "", "Ann-Lee"])
     whole, part = TextEntity(id="a", start=0, end=8), TextEntity(id="b", start=10, end=13)

@@ -1,5 +1,5 @@
-"""Data files: one reader a format, captions, dev splits, and posts composed from templates.
+"""Data files: one reader a format, captions, corpora and dev splits.
 
 Imports records, schema, registry, hub, errors and utils only. :mod:`rukh.data.readers` has the
-public functions ``read``, ``read_posts``, ``write`` and ``check``.
+public functions ``scan``, ``read``, ``read_posts`` and ``write``.
 """

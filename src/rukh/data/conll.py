@@ -8,14 +8,13 @@ from pathlib import Path
 from rukh.data.tokens import Tokens, bio_spans
 from rukh.errors import InputError
 from rukh.records import TextEntity
+from rukh.utils.files import file_errors
 
 
 def read_tagged(
     path: Path, rename: Callable[[str], str] = str
 ) -> Iterator[tuple[str, list[TextEntity]]]:
-    """Yield the text of each sentence and its entities, ``e0``, ``e1``, ...
-
-    Blank lines and ``IMGID:`` lines separate sentences.
+    """Yield each sentence's text and entities; blank lines and ``IMGID:`` lines are in between.
 
     Args:
         rename: Maps the file's entity types to others, such as
@@ -26,27 +25,22 @@ def read_tagged(
     """
     words: list[str] = []
     labels: list[str] = []
-    try:
-        with open(path, encoding="utf-8", newline="\n") as stream:
-            for number, raw in enumerate(stream, 1):
-                line = raw.rstrip("\r\n")
-                if line.startswith("IMGID:") or not line.strip():
-                    if words:
-                        yield tagged_text(words, labels)
-                        words, labels = [], []
-                    continue
-                word, tab, label = line.rpartition("\t")
-                if not tab or not (label == "O" or (label[:2] in {"B-", "I-"} and label[2:])):
-                    raise InputError(
-                        f"{line[:80]!r} is not a token, a tab and a BIO label",
-                        where=f"{path}:{number}",
-                    )
-                words.append(word.strip() or "\N{REPLACEMENT CHARACTER}")
-                labels.append(label if label == "O" else label[:2] + rename(label[2:]))
-    except OSError as error:
-        raise InputError(f"cannot read: {error.strerror}", where=str(path)) from None
-    except UnicodeDecodeError:
-        raise InputError("not UTF-8 text", where=str(path)) from None
+    with file_errors(path), open(path, encoding="utf-8", newline="\n") as stream:
+        for number, line in enumerate(stream, 1):
+            line = line.rstrip("\r\n")
+            if line.startswith("IMGID:") or not line.strip():
+                if words:
+                    yield tagged_text(words, labels)
+                    words, labels = [], []
+                continue
+            word, tab, label = line.rpartition("\t")
+            if not tab or not (label == "O" or (label[:2] in {"B-", "I-"} and label[2:])):
+                raise InputError(
+                    f"{line[:80]!r} is not a token, a tab and a BIO label",
+                    where=f"{path}:{number}",
+                )
+            words.append(word.strip() or "\N{REPLACEMENT CHARACTER}")
+            labels.append(label if label == "O" else label[:2] + rename(label[2:]))
     if words:
         yield tagged_text(words, labels)
 

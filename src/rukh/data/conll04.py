@@ -9,23 +9,22 @@ at the same index of the last column is the last token of its tail. A token with
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import combinations
 from typing import IO, Any, NamedTuple
 
 from pydantic import ValidationError
 
 from rukh.data.conll import tagged_text
-from rukh.data.format import Source, locate_errors
+from rukh.data.format import ReadOnlyFormat
 from rukh.data.lines import LINE_LIMIT, lines
 from rukh.data.tokens import Tokens, bio_spans
 from rukh.errors import InputError
 from rukh.records import Pair, Post, as_input_error
-from rukh.utils.parsing import parse_literal
+from rukh.utils.parsing import expect, parse_literal
 
 TYPES = {"Peop": "PER", "Loc": "LOC", "Org": "ORG", "Other": "MISC"}
 """Our names of CoNLL04's entity types."""
-_CONLL_TYPES = {ours: theirs for theirs, ours in TYPES.items()}
 NONE = "none"
 """The label of two entities without a relation."""
 DOC = "#doc"
@@ -39,52 +38,39 @@ class Token(NamedTuple):
     relations: list[tuple[str, int]]
 
 
-class Conll04Format:
-    """Reader and writer of CoNLL04's files: one post a sentence.
+class Conll04Format(ReadOnlyFormat):
+    """Reader of CoNLL04's files: one post a sentence.
 
     The pairs are the relations, and then, as ``none``, every other two entities once, in the order
     of the text. The id is ``{file stem}:{line}``; the text after ``#doc`` is kept in ``meta``. A
     bad line makes its sentence bad, and is reported with its own number.
     """
 
+    name = "conll04"
     limit = LINE_LIMIT
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
 
     def read(self, stream: IO[bytes]) -> Iterator[tuple[int, Post | InputError]]:
         """See :meth:`rukh.data.format.Format.read`."""
-        first, name = 0, ""
+        first, doc = 0, ""
         sentence: list[Token] = []
         problem: tuple[int, InputError] | None = None
         for number, line in lines(stream, self.limit):
             starts = isinstance(line, str) and line.startswith(DOC)
             if starts or not first:
                 if first:
-                    yield problem or (first, self._post(first, name, sentence))
-                first, name, sentence, problem = number, "", [], None
+                    yield problem or (first, self._post(first, doc, sentence))
+                first, doc, sentence, problem = number, "", [], None
             if starts:
-                name = str(line).removeprefix(DOC).strip()
+                doc = str(line).removeprefix(DOC).strip()
             elif problem is None:
                 try:
                     sentence.append(_parse_token(line, len(sentence)))
                 except InputError as error:
                     problem = number, error
         if first:
-            yield problem or (first, self._post(first, name, sentence))
+            yield problem or (first, self._post(first, doc, sentence))
 
-    def write(self, posts: Iterable[Post], stream: IO[bytes]) -> None:
-        """See :meth:`rukh.data.format.Format.write`. Pairs labelled ``none`` are not written.
-
-        Raises:
-            InputError: Entities overlap or have no type, or a pair has a visual object.
-        """
-        for number, post in enumerate(posts):
-            with locate_errors(post):
-                rows = [f"{DOC} {post.meta.get('doc', number)}", *_rows(post)]
-                stream.write(("\n".join(rows) + "\n").encode("utf-8"))
-
-    def _post(self, line: int, name: str, sentence: list[Token]) -> Post | InputError:
+    def _post(self, line: int, doc: str, sentence: list[Token]) -> Post | InputError:
         words, labels = [token.text for token in sentence], [token.label for token in sentence]
         text, entities = tagged_text(words, labels)
         spans = bio_spans(labels)
@@ -109,12 +95,10 @@ class Conll04Format:
                 entities=tuple(entities),
                 pairs=tuple(pairs),
                 tokens=Tokens.join(words).offsets,
-                meta={"doc": name} if name else {},
+                meta={"doc": doc} if doc else {},
             )
-        except ValidationError as error:
+        except (InputError, ValidationError) as error:
             return as_input_error(error)
-        except InputError as error:
-            return error
 
 
 def _parse_token(line: str | InputError, index: int) -> Token:
@@ -141,38 +125,7 @@ def _parse_token(line: str | InputError, index: int) -> Token:
 
 
 def _parse_list(text: str, kind: type, field: str) -> list[Any]:
-    value = parse_literal(text)
-    if not isinstance(value, list) or any(type(item) is not kind for item in value):
+    values: list[Any] = expect(parse_literal(text), list, "a list", field)
+    if any(type(value) is not kind for value in values):
         raise InputError(f"{reprlib.repr(text)} is not a list of {kind.__name__}", field=field)
-    return value
-
-
-def _rows(post: Post) -> list[str]:
-    """The lines of a post, without the first one."""
-    tokens = Tokens.of_post(post)
-    labels = ["O"] * len(tokens.offsets)
-    for entity in post.entities:
-        first, last = tokens.to_tokens(entity)
-        if entity.type is None or set(labels[first:last]) != {"O"}:
-            raise InputError(
-                f"{entity.id!r} has no type or shares tokens with another entity",
-                field="entities",
-                fix="write jsonl",
-            )
-        type = _CONLL_TYPES.get(entity.type, entity.type)
-        labels[first:last] = [f"B-{type}", *[f"I-{type}"] * (last - first - 1)]
-    relations: list[list[str]] = [[] for _ in labels]
-    tails: list[list[int]] = [[] for _ in labels]
-    for pair in post.pairs or ():
-        if pair.relation in (None, NONE):
-            continue
-        head, tail = (tokens.to_tokens(post.argument(id))[1] - 1 for id in (pair.head, pair.tail))
-        relations[head].append(str(pair.relation))
-        tails[head].append(tail)
-    for word in tokens.words:
-        if "\t" in word or "\n" in word:
-            raise InputError(f"{word!r} contains a tab or a line break", field="tokens")
-    return [
-        f"{i}\t{word}\t{labels[i]}\t{relations[i] or ['N']}\t{tails[i] or [i]}"
-        for i, word in enumerate(tokens.words)
-    ]
+    return values

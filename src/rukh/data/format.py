@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, ClassVar, Protocol
 
 from rukh.errors import InputError
 from rukh.records import Post
@@ -20,7 +20,7 @@ class Source:
     Attributes:
         path: The file. Its stem is the prefix of the ids of posts that have no id of their own.
         images: The folder that image names are relative to; by default the file's folder.
-        captions: Captions by image name (see :func:`rukh.data.captions.read_captions`).
+        captions: Captions by image name.
         boxes: MORE's dictionary of boxes, if it is not beside the file.
     """
 
@@ -30,11 +30,7 @@ class Source:
     boxes: Path | None = None
 
     def image(self, name: object, field: str) -> Path:
-        """Resolve an image name to a path, which need not exist.
-
-        Raises:
-            InputError: The value of this field is not a path.
-        """
+        """Resolve an image name to a path, which need not exist. Raises InputError."""
         if not isinstance(name, str) or not name or "\0" in name or "://" in name:
             raise InputError(
                 f"{reprlib.repr(name)} is not the path of a file",
@@ -59,14 +55,27 @@ class Format(Protocol):
     def read(self, stream: IO[bytes]) -> Iterator[tuple[int, Post | InputError]]:
         """Yield a number and a post, or the error of a bad record, which does not end the stream.
 
-        The number is the record's first line, or its position in a format without lines; both
-        start at 1. An error without ``where`` gets ``file:number``.
+        The number, from 1, is the record's first line, or its position in a format without lines.
+        An error without ``where`` gets ``file:number``.
         """
         ...
 
     def write(self, posts: Iterable[Post], stream: IO[bytes]) -> None:
         """Write posts. Raises InputError for a post that the format cannot hold."""
         ...
+
+
+class ReadOnlyFormat:
+    """Base of the formats that can only be read, as a post does not hold all of a record."""
+
+    name: ClassVar[str]
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def write(self, posts: Iterable[Post], stream: IO[bytes]) -> None:
+        """Raise InputError."""
+        raise InputError(f"{self.name} can only be read", fix="write jsonl")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from rukh.data.format import Source
 from rukh.data.lines import LineFormat
 from rukh.errors import InputError
 from rukh.records import Post
-from rukh.utils.parsing import parse_json
+from rukh.utils.parsing import expect, parse_json
 
 IMAGE_LIMIT = 20_000_000
 """The maximum size of an image inside a line, in bytes."""
@@ -27,8 +27,7 @@ IMAGE_LIMIT = 20_000_000
 class JsonlFormat(LineFormat):
     """Reader and writer of rukh's JSON lines.
 
-    Captions of a caption file are added to posts without a caption, by the image's path as written
-    or by its file name.
+    Posts without a caption get that of the image, by its path as written or by its file name.
     """
 
     limit = IMAGE_LIMIT * 4 // 3 + 10_000_000
@@ -46,8 +45,7 @@ class JsonlFormat(LineFormat):
             if line.lstrip().startswith("{'"):
                 error = InputError(error.problem, fix="for MNRE's files, use --format mnre")
             raise error from None
-        if not isinstance(record, dict):
-            raise InputError("not a JSON object with the fields of a post")
+        expect(record, dict, "an object with the fields of a post")
         name = record.pop("image", None)
         image = None if name is None else self._image(name)
         if record.get("caption") is None and isinstance(image, Path):

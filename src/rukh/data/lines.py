@@ -39,10 +39,8 @@ class LineFormat(ABC):
             result: Post | InputError
             try:
                 result = line if isinstance(line, InputError) else self.parse(line, number)
-            except ValidationError as error:
+            except (InputError, ValidationError) as error:
                 result = as_input_error(error)
-            except InputError as error:
-                result = error
             yield number, result
 
     def write(self, posts: Iterable[Post], stream: IO[bytes]) -> None:
@@ -56,8 +54,7 @@ class LineFormat(ABC):
 def lines(stream: IO[bytes], limit: int = LINE_LIMIT) -> Iterator[tuple[int, str | InputError]]:
     r"""Yield the number (from 1) and the text of each non-blank line, or an error.
 
-    Only ``\n`` and ``\r\n`` end a line; ``str.splitlines`` would also split at U+2028, which may
-    occur inside a string. A byte order mark at the start of the file is dropped.
+    Only ``\n`` and ``\r\n`` end a line. A byte order mark at the start of the file is dropped.
     """
     number = 0
     while raw := stream.readline(limit + 1):

@@ -15,14 +15,11 @@ Key: TypeAlias = tuple[str, Path | bytes | None, str | None]
 def merge_posts(posts: Iterable[Post]) -> list[Post]:
     """Merge posts with the same text, image and caption into one post with all their pairs.
 
-    Arguments with the same span (or box) and type become one argument with a new id (``e0``,
-    ``o0``), unless both belong to the same post. Pairs keep their order and duplicates, and their
-    ``meta["source"]`` is the id of the post they came from. Posts without a list of pairs are not
-    merged.
-
-    Returns:
-        The posts, in the order of their first members. A merged post has the id, tokens and
-        ``meta`` of its first member. A group that would exceed the limits of a post is split.
+    A merged post has the id, place, tokens and ``meta`` of its first member. Arguments with the
+    same span (or box) and type become one argument with a new id (``e0``, ``o0``), unless both
+    belong to the same post. Pairs keep their order and duplicates, and the id of their post as
+    ``meta["source"]``. Posts without a list of pairs are not merged, and groups are split where
+    they would exceed the limits of a post.
     """
     merged: list[Post | list[Post]] = []
     groups: dict[Key, list[Post]] = {}

@@ -17,25 +17,23 @@ from typing import IO, Any
 
 from rukh.data.format import Source
 from rukh.data.mnre import MnreFormat
-from rukh.data.pair_format import argument_fields, type_and_meta
+from rukh.data.pair_format import argument_fields
 from rukh.data.tokens import Tokens
 from rukh.errors import InputError
 from rukh.records import Argument, Box, Post, VisualObject
-from rukh.utils.files import read_json
+from rukh.utils.files import FILE_LIMIT, file_errors, read_json
+from rukh.utils.parsing import expect
 
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-3
 """How far a box may reach outside the image before it is an error; it is clipped to the image."""
-DICTIONARY_LIMIT = 64_000_000
-"""The maximum size of a dictionary of boxes or captions, in bytes; MORE's have a few million."""
 
 
 class MoreFormat(MnreFormat):
     """Reader and writer of MORE's lines.
 
-    An object whose box came from a dictionary is written by its name alone, as it was read. Any
-    other object is written with its box in ``pos``.
+    An object whose box came from a dictionary is written by its name, others with their box.
     """
 
     def __init__(self, source: Source) -> None:
@@ -56,9 +54,8 @@ class MoreFormat(MnreFormat):
 
     def argument(self, record: dict[str, Any], role: str, tokens: Tokens) -> Argument:
         """See :meth:`rukh.data.pair_format.PairFormat.argument`."""
-        fields = argument_fields(record, role)
+        fields, type, meta = argument_fields(record, role)
         name, position, image = fields.get("name"), fields.get("pos"), record.get("img_id")
-        type, meta = type_and_meta(fields, role)
         if isinstance(position, list | tuple) and len(position) == 4:
             meta = {"name": name, "pos": list(position)} | meta
             box = to_corners(position, f"{role}.pos")
@@ -116,10 +113,7 @@ class MoreFormat(MnreFormat):
 
 
 def to_corners(values: Any, field: str) -> Box:
-    """Convert ``(cx, cy, w, h)`` to ``(x1, y1, x2, y2)``, clipping rounding errors at the edges.
-
-    Raises:
-        InputError: Not four finite numbers, or a box without area or outside the image.
+    """Convert ``(cx, cy, w, h)`` to corners, clipped by up to the tolerance. Raises InputError.
 
     Example:
         >>> to_corners([0.5, 0.5, 0.5, 1.0], "t.pos")
@@ -129,14 +123,11 @@ def to_corners(values: Any, field: str) -> Box:
         cx, cy, w, h = (float(value) for value in values)
     except (TypeError, ValueError, OverflowError):
         cx = cy = w = h = math.nan
-    if not all(map(math.isfinite, (cx, cy, w, h))):
-        raise InputError(
-            f"{reprlib.repr(values)} is not four finite numbers (cx, cy, w, h)", field=field
-        )
     edges = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
-    if w <= 0 or h <= 0 or not all(-TOLERANCE <= edge <= 1 + TOLERANCE for edge in edges):
+    inside = all(-TOLERANCE <= edge <= 1 + TOLERANCE for edge in edges)  # NaN is not
+    if not (w > 0 and h > 0 and inside):
         raise InputError(
-            f"the box {[cx, cy, w, h]} has no area or reaches outside the image",
+            f"{reprlib.repr(values)} is not a box with an area inside the image",
             field=field,
             fix="boxes are (cx, cy, w, h) in fractions of the image, not pixels or corners",
         )
@@ -153,24 +144,26 @@ def load_dictionary(path: Path) -> dict[str, Any]:
         InputError: The file is missing, too large, unreadable, or not a mapping.
     """
     try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise InputError(f"cannot read: {error.strerror}", where=str(path)) from None
-    if size > DICTIONARY_LIMIT:
-        raise InputError(f"{size:,} bytes, more than {DICTIONARY_LIMIT:,}", where=str(path))
-    if path.suffix == ".json":
-        value = read_json(path)
-    else:
-        import torch
+        if path.suffix == ".json":
+            value = read_json(path)
+        else:
+            with file_errors(path):
+                size = path.stat().st_size
+            if size > FILE_LIMIT:
+                raise InputError(f"the file is larger than {FILE_LIMIT:,} bytes")
+            value = _load_pickle(path)
+        return dict(expect(value, dict, "a mapping"))
+    except InputError as error:
+        raise error.at(str(path)) from None
 
-        try:
-            value = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception:  # a damaged pickle can make the loader raise almost anything
-            raise InputError(
-                "not a dictionary that loads without running code",
-                where=str(path),
-                fix="convert it to JSON if you trust it",
-            ) from None
-    if not isinstance(value, dict):
-        raise InputError("not a mapping", where=str(path))
-    return value
+
+def _load_pickle(path: Path) -> Any:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # a damaged pickle can make the loader raise almost anything
+        raise InputError(
+            "not a dictionary that loads without running code",
+            fix="convert it to JSON if you trust it",
+        ) from None

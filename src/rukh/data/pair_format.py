@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -11,6 +10,7 @@ from rukh.data.lines import LineFormat
 from rukh.data.tokens import Tokens
 from rukh.errors import InputError
 from rukh.records import Argument, Pair, Post, TextEntity, VisualObject
+from rukh.utils.parsing import expect
 
 UNKNOWN_TYPE = "UNK"
 """The entity type that OpenNRE files use where the tagger gave none."""
@@ -22,13 +22,10 @@ class PairFormat(LineFormat):
     A post gets the id ``{file stem}:{line}`` and the arguments ``h`` and ``t``. Unknown keys, and
     values that cannot be derived from the post (an entity's name that is not its text), are kept
     in ``meta`` and written again. Captions, post ids and the ``meta`` of pairs are not written.
-
-    Attributes:
-        writes_text: Whether a post without tokens is written with ``text`` and positions in
-            characters, in place of ``token`` and positions in tokens.
     """
 
     writes_text: ClassVar[bool] = False
+    """Whether a post without tokens is written with ``text``, and positions in characters."""
 
     @abstractmethod
     def loads(self, line: str) -> Any:
@@ -41,8 +38,7 @@ class PairFormat(LineFormat):
     def parse(self, line: str, number: int) -> Post:
         """See :meth:`rukh.data.lines.LineFormat.parse`."""
         record = self.loads(line)
-        if not isinstance(record, dict):
-            raise InputError("not a record with the keys token, h, t, relation")
+        expect(record, dict, "a record with token, h, t and relation")
         relation, name = record.get("relation"), record.get("img_id")
         by_character = record.get("token") is None and isinstance(record.get("text"), str)
         if by_character:
@@ -50,14 +46,12 @@ class PairFormat(LineFormat):
         else:
             tokens = Tokens.parse(record.get("token"), "token")
         arguments = [self.argument(record, role, tokens) for role in ("h", "t")]
+        image = None if name is None else self.source.image(name, "img_id")
         used = {"text" if by_character else "token", "h", "t"}
         if relation is not None:
             used.add("relation")
-        image = None
-        if name is not None:
-            image = self.source.image(name, "img_id")
-            if image.name == name:
-                used.add("img_id")
+        if image is not None and image.name == name:
+            used.add("img_id")
         return Post(
             id=f"{self.source.path.stem}:{number}",
             text=tokens.text,
@@ -72,20 +66,14 @@ class PairFormat(LineFormat):
 
     def argument(self, record: dict[str, Any], role: str, tokens: Tokens) -> Argument:
         """Parse the argument of a role, ``h`` or ``t``. Raises InputError that names its field."""
-        fields = argument_fields(record, role)
+        fields, type, meta = argument_fields(record, role)
         start, end = tokens.to_characters(fields.get("pos"), f"{role}.pos")
-        surface, name = tokens.text[start:end], fields.get("name")
-        type, meta = type_and_meta(fields, role)
-        if name != surface:
+        if (name := fields.get("name")) != tokens.text[start:end]:
             meta = {"name": name} | meta
         return TextEntity(id=role, start=start, end=end, type=type, meta=meta)
 
     def dump(self, post: Post) -> Iterator[str]:
-        """Yield one line for each pair.
-
-        Raises:
-            InputError: The post lists no pair, or its image is not a file.
-        """
+        """Yield one line for each pair. Raises InputError for what the format lacks."""
         if not post.pairs:
             raise InputError("no pair, and this format has one pair a line", field="pairs")
         if isinstance(post.image, bytes):
@@ -113,21 +101,14 @@ class PairFormat(LineFormat):
         return {key: value for key, value in fields.items() if (key, value) != ("name", None)}
 
 
-def argument_fields(record: dict[str, Any], role: str) -> dict[str, Any]:
-    """The ``h`` or ``t`` of a record, with a checked name. Raises InputError."""
-    fields = record.get(role)
-    if not isinstance(fields, dict):
-        raise InputError("missing, or not a dict with name and pos", field=role)
-    if not isinstance(fields.get("name", ""), str):
-        raise InputError(f"{reprlib.repr(fields['name'])} is not a string", field=f"{role}.name")
-    return fields
-
-
-def type_and_meta(fields: dict[str, Any], role: str) -> tuple[str | None, dict[str, Any]]:
-    """The type of an argument, and the fields to be kept in its ``meta``. Raises InputError."""
-    type = fields.get("type")
-    if not isinstance(type, str | None):
-        raise InputError(f"{reprlib.repr(type)} is not a string", field=f"{role}.type")
-    unknown = type in (None, "", UNKNOWN_TYPE)
-    used = {"name", "pos"} if unknown else {"name", "pos", "type"}
-    return None if unknown else type, {k: v for k, v in fields.items() if k not in used}
+def argument_fields(
+    record: dict[str, Any], role: str
+) -> tuple[dict[str, Any], str | None, dict[str, Any]]:
+    """The ``h`` or ``t`` of a record, its type, and its fields for ``meta``. Raises InputError."""
+    fields = expect(record.get(role), dict, "a dict with name and pos", role)
+    expect(fields.get("name", ""), str, "a string", f"{role}.name")
+    type = expect(fields.get("type"), str | None, "a string", f"{role}.type")
+    used = {"name", "pos", "type"}
+    if type in (None, "", UNKNOWN_TYPE):
+        type, used = None, {"name", "pos"}
+    return fields, type, {key: value for key, value in fields.items() if key not in used}

@@ -1,4 +1,4 @@
-"""Read, check and write data files in any registered format.
+"""Read and write data files in any registered format.
 
 A format is a name (``jsonl``, ``mnre``, ``more``, ...; see :mod:`rukh.registry`) for a class that
 implements :class:`rukh.data.format.Format`.
@@ -16,7 +16,7 @@ from rukh.data.merging import merge_posts
 from rukh.errors import InputError
 from rukh.records import Post
 from rukh.registry import resolve
-from rukh.utils.files import atomic_open
+from rukh.utils.files import atomic_open, file_errors
 
 
 def scan(
@@ -27,26 +27,20 @@ def scan(
     captions: Mapping[str, str] | None = None,
     boxes: Path | None = None,
 ) -> Iterator[tuple[int, Post | InputError]]:
-    """Yield every record of a file: its number, and a post or an error.
+    """Yield the line, or position in a JSON document, of every record, and its post or error.
 
-    The number is the record's line, or its position in a format that is one JSON document.
-
-    Args:
-        path, format, images, captions, boxes: See :func:`read`.
+    The arguments are those of :func:`read`.
 
     Raises:
         InputError: The format is unknown or the file cannot be read.
     """
     path = Path(path)
     reader: Format = resolve("readers", format)(Source(path, images, captions or {}, boxes))
-    try:
-        with open(path, "rb") as stream:
-            for number, result in reader.read(stream):
-                if isinstance(result, InputError) and result.where is None:
-                    result = result.at(f"{path}:{number}")
-                yield number, result
-    except OSError as error:
-        raise InputError(f"cannot read: {error.strerror}", where=str(path)) from None
+    with file_errors(path), open(path, "rb") as stream:
+        for number, result in reader.read(stream):
+            if isinstance(result, InputError) and result.where is None:
+                result = result.at(f"{path}:{number}")
+            yield number, result
 
 
 def read(
@@ -63,8 +57,7 @@ def read(
     Args:
         path: The file.
         format: The name of the format.
-        images: The folder that image names are relative to; by default the file's folder. The
-            images need not exist.
+        images: The folder of the images, which need not exist; by default the file's folder.
         captions: Captions by image name, which are added to the posts.
         boxes: MORE's dictionary of boxes, if it is not beside the file.
         limit: The maximum number of posts.
@@ -91,9 +84,7 @@ def read_posts(
 ) -> list[Post]:
     """Read all posts of a file with their captions; posts of the same text and image are merged.
 
-    Args:
-        path, format, images, boxes, limit: See :func:`read`.
-        captions: A caption file for the images.
+    The arguments are those of :func:`read`, but ``captions`` is a caption file.
 
     Raises:
         InputError: See :func:`read`; or the caption file is bad or has no caption for these posts.
@@ -110,24 +101,8 @@ def read_posts(
     return posts
 
 
-def check(
-    path: str | Path, format: str = "jsonl", *, boxes: Path | None = None
-) -> Iterator[InputError]:
-    """Yield the error of every bad record of a file, in order.
-
-    Raises:
-        InputError: The format is unknown or the file cannot be read.
-    """
-    for _, result in scan(path, format, boxes=boxes):
-        if isinstance(result, InputError):
-            yield result
-
-
 def is_directed(format: str) -> bool:
     """Whether every pair of this format names its head first, so that one direction is predicted.
-
-    Raises:
-        InputError: The format is unknown.
 
     Example:
         >>> is_directed("fewrel"), is_directed("mnre")
@@ -142,11 +117,8 @@ def write(posts: Iterable[Post], path: str | Path, format: str = "jsonl") -> int
     Raises:
         InputError: The format is unknown or cannot hold a post, or the file cannot be written.
     """
-    path = Path(path)
+    path, total = Path(path), 0
     writer: Format = resolve("readers", format)(Source(path))
-    if path.exists() and not path.is_file():
-        raise InputError("cannot write: not a regular file", where=str(path))
-    total = 0
 
     def counted() -> Iterator[Post]:
         nonlocal total

@@ -7,17 +7,17 @@ mentions; a label relates two entities and lists the sentences that are evidence
 
 from __future__ import annotations
 
-import reprlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import IO, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from rukh.data.documents import DocumentFormat
 from rukh.data.tokens import Tokens
 from rukh.errors import InputError
 from rukh.records import Pair, Post, TextEntity
 from rukh.utils.files import read_json
+from rukh.utils.parsing import expect, expect_index
 
 NONE = "none"
 """The label of pairs without a relation."""
@@ -34,33 +34,30 @@ class RedocredFormat(DocumentFormat):
     """Reader of DocRED's files: one post for each sentence with two entities or more.
 
     An entity is at its first mention in the sentence. A pair has every relation for which the
-    sentence is evidence or which lists no evidence, once for each; relations between sentences and
-    of an entity to itself are left out. So are pairs with a relation for which this sentence is no
-    evidence, and pairs in the file :data:`MASKED`, ``[{"title", "h", "t"}]``. Every other two
-    entities are listed once, in the order of the text, as ``none``.
+    sentence is evidence or which lists no evidence, once for each. Two entities that the document
+    does not relate are listed once, in the order of the text, as ``none``, unless they are in the
+    file :data:`MASKED`, ``[{"title", "h", "t"}]``. Other pairs are left out.
     """
+
+    name = "redocred"
 
     def records(self, document: Any) -> Iterator[tuple[str, Any]]:
         """See :meth:`rukh.data.documents.DocumentFormat.records`."""
-        if not isinstance(document, list):
-            raise InputError("not a JSON list of documents")
+        expect(document, list, "a list of documents")
         self._masked = self._read_masked()
-        for number, record in enumerate(document):
-            yield f"[{number}]", record
+        yield from ((f"[{number}]", record) for number, record in enumerate(document))
 
     def posts(self, record: Any, path: str) -> Iterator[Post]:
         """See :meth:`rukh.data.documents.DocumentFormat.posts`."""
-        if not isinstance(record, dict):
-            raise InputError("not a document with the keys title, vertexSet, labels, sents")
-        title = record.get("title")
-        if not isinstance(title, str):
-            raise InputError("missing, or not a string", field="title")
-        sentences = [
-            Tokens.parse(words, f"sents[{i}]") for i, words in enumerate(_list(record, "sents"))
-        ]
-        vertices = _list(record, "vertexSet")
-        mentions = _first_mentions(vertices, sentences)
-        facts = _facts(_list({"labels": []} | record, "labels"), len(vertices))
+        expect(record, dict, "a document with title, vertexSet, labels and sents")
+        title = expect(record.get("title"), str, "a string", "title")
+        lists = {
+            key: expect(record.get(key, default), list, "a list", key)
+            for key, default in (("sents", None), ("vertexSet", None), ("labels", []))
+        }
+        sentences = [Tokens.parse(words, f"sents[{i}]") for i, words in enumerate(lists["sents"])]
+        mentions = _first_mentions(lists["vertexSet"], sentences)
+        facts = _facts(lists["labels"], len(lists["vertexSet"]))
         masked = self._masked.get(title, set())
         for number, tokens in enumerate(sentences):
             if len(mentions[number]) > 1:
@@ -73,10 +70,6 @@ class RedocredFormat(DocumentFormat):
                     meta={"title": title, "sentence": number},
                 )
 
-    def write(self, posts: Iterable[Post], stream: IO[bytes]) -> None:
-        """Raise InputError: the posts do not hold everything of a document."""
-        raise InputError("redocred can only be read", fix="write jsonl")
-
     def _read_masked(self) -> dict[str, set[Key]]:
         path = self.source.path.parent / MASKED
         masked: dict[str, set[Key]] = defaultdict(set)
@@ -84,26 +77,19 @@ class RedocredFormat(DocumentFormat):
             for row in read_json(path) if path.is_file() else []:
                 masked[row["title"]].add((int(row["h"]), int(row["t"])))
         except InputError as error:
-            raise InputError(str(error)) from None  # the data file is not at fault
+            raise InputError(str(error)) from None  # names the file that is at fault
         except (TypeError, KeyError, ValueError):
             raise InputError(f"{path}: not a list of records with title, h and t") from None
         return masked
-
-
-def _list(record: dict[str, Any], key: str) -> list[Any]:
-    if not isinstance(record.get(key), list):
-        raise InputError("missing, or not a list", field=key)
-    return list(record[key])
 
 
 def _first_mentions(vertices: list[Any], sentences: list[Tokens]) -> list[dict[int, TextEntity]]:
     """The entities of each sentence at their first mentions, by index, in the order of the text."""
     first: list[dict[int, TextEntity]] = [{} for _ in sentences]
     for index, mentions in enumerate(vertices):
-        if not isinstance(mentions, list):
-            raise InputError("not a list of mentions", field=f"vertexSet[{index}]")
-        for i, mention in enumerate(mentions):
-            number, entity = _mention(mention, index, sentences, f"vertexSet[{index}][{i}]")
+        field = f"vertexSet[{index}]"
+        for i, mention in enumerate(expect(mentions, list, "a list of mentions", field)):
+            number, entity = _mention(mention, index, sentences, f"{field}[{i}]")
             other = first[number].get(index)
             if other is None or (entity.start, entity.end) < (other.start, other.end):
                 first[number][index] = entity
@@ -116,36 +102,23 @@ def _first_mentions(vertices: list[Any], sentences: list[Tokens]) -> list[dict[i
 def _mention(
     mention: Any, index: int, sentences: list[Tokens], field: str
 ) -> tuple[int, TextEntity]:
-    if not isinstance(mention, dict):
-        raise InputError("not a mention with pos, sent_id and type", field=field)
-    number, type_ = mention.get("sent_id"), mention.get("type")
-    if type(number) is not int or not 0 <= number < len(sentences):
-        raise InputError(
-            f"{reprlib.repr(number)} is not the index of a sentence", field=f"{field}.sent_id"
-        )
+    expect(mention, dict, "a mention with pos, sent_id and type", field)
+    sentence = mention.get("sent_id")
+    number = expect_index(sentence, len(sentences), "a sentence", f"{field}.sent_id")
     start, end = sentences[number].to_characters(mention.get("pos"), f"{field}.pos")
-    if not isinstance(type_, str | None):
-        raise InputError(f"{reprlib.repr(type_)} is not a string", field=f"{field}.type")
-    return number, TextEntity(id=f"e{index}", start=start, end=end, type=type_ or None)
+    type = expect(mention.get("type"), str | None, "a string", f"{field}.type") or None
+    return number, TextEntity(id=f"e{index}", start=start, end=end, type=type)
 
 
 def _facts(labels: list[Any], size: int) -> Facts:
     facts: dict[Key, list[tuple[str, list[int]]]] = defaultdict(list)
     for index, label in enumerate(labels):
         field = f"labels[{index}]"
-        if not isinstance(label, dict):
-            raise InputError("not a label with r, h, t and evidence", field=field)
+        expect(label, dict, "a label with r, h, t and evidence", field)
         for role in ("h", "t"):
-            if type(label.get(role)) is not int or not 0 <= label[role] < size:
-                raise InputError(
-                    f"{reprlib.repr(label.get(role))} is not the index of an entity",
-                    field=f"{field}.{role}",
-                )
-        relation, evidence = label.get("r"), label.get("evidence", [])
-        if not isinstance(relation, str) or not relation:
-            raise InputError(f"{reprlib.repr(relation)} is not a relation", field=f"{field}.r")
-        if not isinstance(evidence, list):
-            raise InputError("not a list of sentences", field=f"{field}.evidence")
+            expect_index(label.get(role), size, "an entity", f"{field}.{role}")
+        relation = expect(label.get("r"), str, "a relation", f"{field}.r")
+        evidence = expect(label.get("evidence", []), list, "sentences", f"{field}.evidence")
         facts[label["h"], label["t"]].append((relation, evidence))
     return facts
 

@@ -10,12 +10,7 @@ from rukh.records import Post
 def group_ids(texts: Iterable[Hashable], images: Iterable[Hashable | None]) -> list[int]:
     """Assign one group id to all items that share a text or an image, directly or transitively.
 
-    Args:
-        texts: The text of each item.
-        images: The image of each item, in the same order; None is shared with no other item.
-
-    Returns:
-        A group id for each item. Ids are 0, 1, ... in the order of each group's first item.
+    Ids are 0, 1, ... in the order of each group's first item. An image of None is shared by none.
 
     Example:
         >>> group_ids(["a", "b", "b", "c"], ["1.jpg", "1.jpg", None, None])
@@ -43,10 +38,7 @@ def split_dev(posts: Sequence[Post], fraction: float, seed: int = 0) -> tuple[li
     """Split posts into a training set and a dev set that share no text and no image.
 
     Groups of posts (see :func:`group_ids`) are drawn at random until the dev set holds at least
-    ``fraction`` of the posts.
-
-    Returns:
-        The indices of the training posts and of the dev posts, both ascending.
+    ``fraction`` of the posts. Returns the indices of both sets, ascending.
     """
     import torch
 

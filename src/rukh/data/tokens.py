@@ -10,16 +10,11 @@ from typing import Any, NamedTuple
 
 from rukh.errors import InputError
 from rukh.records import Argument, Post, TextEntity
+from rukh.utils.parsing import expect
 
 
 class Tokens(NamedTuple):
-    """A text and its tokens.
-
-    Attributes:
-        text: The text.
-        offsets: The characters ``[start, end)`` of each token. Tokens may be empty or contain
-            white space.
-    """
+    """A text and the characters ``[start, end)`` of its tokens, which may be empty or blank."""
 
     text: str
     offsets: tuple[tuple[int, int], ...]
@@ -42,11 +37,8 @@ class Tokens(NamedTuple):
     @classmethod
     def parse(cls, value: Any, field: str) -> Tokens:
         """Join the tokens of a file. Raises InputError if they are not a list of strings."""
-        if not isinstance(value, list):
-            raise InputError("missing, or not a list of strings", field=field)
-        for index, word in enumerate(value):
-            if not isinstance(word, str):
-                raise InputError(f"{reprlib.repr(word)} is not a string", field=f"{field}[{index}]")
+        for index, word in enumerate(expect(value, list, "a list of strings", field)):
+            expect(word, str, "a string", f"{field}[{index}]")
         return cls.join(value)
 
     @classmethod
@@ -56,10 +48,7 @@ class Tokens(NamedTuple):
 
     @classmethod
     def of_post(cls, post: Post) -> Tokens:
-        """Tokenize a post so that each entity covers whole tokens.
-
-        The tokens are the post's own, or else the words between white space; those that an entity
-        starts or ends in are cut there.
+        """The post's own tokens, or its words, cut where an entity starts or ends inside of one.
 
         Example:
             >>> ann = TextEntity(id="a", start=0, end=3)
@@ -81,7 +70,7 @@ class Tokens(NamedTuple):
         return [self.text[start:end] for start, end in self.offsets]
 
     def to_characters(self, span: Any, field: str) -> tuple[int, int]:
-        """Convert a span ``[first, last)`` in tokens, as written in a file, to characters.
+        """Convert a span ``[first, last)`` of tokens, as in a file, to characters.
 
         Raises:
             InputError: It is not a span of these tokens, or covers only white space.
@@ -103,22 +92,15 @@ class Tokens(NamedTuple):
         return start, end
 
     def to_tokens(self, argument: Argument) -> tuple[int, int]:
-        """Find the tokens ``[first, last)`` that lie within an entity.
-
-        Raises:
-            InputError: There are none, or the argument is a visual object.
-        """
+        """Find the tokens ``[first, last)`` within an entity. Raises InputError for an object."""
         if not isinstance(argument, TextEntity):
             raise InputError(
                 f"{argument.id!r} is a visual object, which the format cannot hold",
                 field="objects",
                 fix="write jsonl or more",
             )
-        inside = [
-            index
-            for index, (start, end) in enumerate(self.offsets)
-            if argument.start <= start and end <= argument.end
-        ]
+        low, high = argument.start, argument.end
+        inside = [i for i, (start, end) in enumerate(self.offsets) if low <= start and end <= high]
         if not inside:
             raise InputError(f"no token lies within {argument.id!r}", field="tokens")
         return inside[0], inside[-1] + 1

@@ -1,17 +1,22 @@
-"""What the pages tell the reader to type is typed here."""
+"""The commands and the Python of README.md, docs/ and the notes of the studies work."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import typer
 
-from rukh.cli import COMMANDS, load
+from rukh import cli
 from rukh.config import load_config
 from rukh.errors import WeightsError
 from rukh.hub import model_folder
@@ -21,104 +26,117 @@ from rukh.training.tagger_task import TaggerConfig
 CHECKOUT = Path(__file__).parents[1]
 PAGES = [
     CHECKOUT / "README.md",
-    CHECKOUT / "docs" / "audit.md",
-    CHECKOUT / "docs" / "descriptions.md",
-    CHECKOUT / "docs" / "mnre.md",
-    CHECKOUT / "docs" / "formats.md",
-    CHECKOUT / "docs" / "open.md",
-    CHECKOUT / "docs" / "probe.md",
-    CHECKOUT / "docs" / "robustness.md",
-    CHECKOUT / "docs" / "training.md",
+    *sorted(CHECKOUT.glob("docs/*.md")),
+    *sorted(CHECKOUT.glob("research/*/README.md")),
 ]
-BLOCK = re.compile(r"^(<!-- not run: [^\n]+ -->\n)?```(bash|python)\n(.*?)^```", re.M | re.S)
+BLOCK = re.compile(
+    r"^(<!-- not run: [^\n]+ -->\n)?```(bash|python)\n(.*?)^```\n(?:\n```\n(.*?)^```)?", re.M | re.S
+)
 
 
 class Block(NamedTuple):
+    """A block of code; ``output`` is the block without a language that follows it, if any."""
+
     page: str
     number: int
     run: bool
     language: str
     body: str
+    output: str | None
 
 
 BLOCKS = [
-    Block(page.name, number, not match[1], match[2], match[3])
+    Block(page.relative_to(CHECKOUT).as_posix(), number, not match[1], *match.groups()[1:])
     for page in PAGES
     for number, match in enumerate(BLOCK.finditer(page.read_text(encoding="utf-8")), 1)
 ]
 
 
 @pytest.fixture
-def shipped_model() -> Path:
-    """The shipped model's folder; a test that needs it is skipped while there is none."""
-    try:
-        return model_folder("mnre")
-    except WeightsError as error:
-        pytest.skip(f"no shipped model: {error}")
-
-
-@pytest.fixture
-def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as a reader has it, where ``rukh`` is a command."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder of a reader, with the examples and an empty ``out/``."""
+    for model in ("mnre", "open"):
+        try:
+            model_folder(model)
+        except WeightsError as error:
+            pytest.skip(f"not shipped: {error}")
     shutil.copytree(CHECKOUT / "examples", tmp_path / "examples")
-    shutil.copytree(CHECKOUT / "configs", tmp_path / "configs")
     (tmp_path / "out").mkdir()
-    command = tmp_path / "bin" / "rukh"
-    command.parent.mkdir()
-    command.write_text(f"#!{sys.executable}\nfrom rukh.cli import main\nmain()\n")
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", str(command.parent), prepend=":")
-    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT / "src"))
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_the_pages_have_blocks_of_both_kinds() -> None:
-    assert {(b.language, b.run) for b in BLOCKS} == {
-        ("bash", True), ("bash", False), ("python", True)
-    }  # fmt: skip
-    told = "".join(block.body for block in BLOCKS)
-    for command in COMMANDS:
-        assert f"rukh {command} " in told, command
+def rukh(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run ``rukh`` in this process, which saves seconds of imports per command."""
+    monkeypatch.setattr(sys, "argv", ["rukh", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code, arguments
 
 
-RUN = [b for b in BLOCKS if b.run]
+@pytest.mark.parametrize("page", list(dict.fromkeys(b.page for b in BLOCKS if b.run)))
+def test_the_blocks_of_a_page_run(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for block in BLOCKS:
+        if block.page == page and block.run:
+            run_block(block, monkeypatch)
+            for name in re.findall(r"\bout/[\w.]+", block.body):
+                assert (folder / name).stat().st_size > 0, name
 
 
-@pytest.mark.parametrize("block", RUN, ids=lambda b: f"{b.page}-{b.number}")
-def test_a_block_runs(block: Block, reader: Path, request: pytest.FixtureRequest) -> None:
-    if re.search(r"rukh (extract|evaluate)|from_pretrained", block.body):
-        request.getfixturevalue("shipped_model")
-    shell = ["bash", "-euo", "pipefail", "-c"]
-    start = shell if block.language == "bash" else [sys.executable, "-c"]
-    run = subprocess.run(
-        [*start, block.body], cwd=reader, capture_output=True, text=True, timeout=300
-    )
-    assert run.returncode == 0, run.stderr
-    assert "Traceback" not in run.stderr
-    for name in re.findall(r"\bout/[\w.]+", block.body):
-        assert (reader / name).stat().st_size > 0, name
+def run_block(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    if block.language == "bash":
+        for part in re.split(r"^(rukh .*\n)", block.body, flags=re.M):
+            if part.startswith("rukh "):
+                rukh(shlex.split(part, comments=True)[1:], monkeypatch)
+            elif part.strip():
+                subprocess.run(["bash", "-euo", "pipefail", "-c", part], check=True)
+        return
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(block.body, block.page, "exec"), {})
+    if block.output is not None and "@@" not in block.output:
+        shown, actual = (re.split(r"(\d\.\d+)", o) for o in (block.output, printed.getvalue()))
+        assert shown[::2] == actual[::2]
+        assert [*map(float, shown[1::2])] == pytest.approx([*map(float, actual[1::2])], abs=0.02)
 
 
-LEFT = [b for b in BLOCKS if not b.run]
-
-
-@pytest.mark.parametrize("block", LEFT, ids=lambda b: f"{b.page}-{b.number}")
-def test_commands_that_are_not_run_would_be_understood(
-    block: Block, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Options are parsed and configurations loaded; what would be done is not."""
+@pytest.mark.parametrize(
+    "block", [b for b in BLOCKS if not b.run], ids=lambda b: f"{b.page}-{b.number}"
+)
+def test_the_options_of_a_command_are_valid(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands are parsed and configurations loaded, but nothing is run."""
     monkeypatch.chdir(CHECKOUT)
     monkeypatch.setenv("RUKH_DATA", "somewhere")
-    for line in re.findall(r"^rukh (.*?)(?: +#.*)?$", block.body, re.M):
-        name, *arguments = line.split()
-        command = load(name)
-        if name in {"data", "study", "weights"}:
-            command = command.commands[arguments.pop(0)]
-        given = command.make_context(name, arguments).params
-        if name == "train" and given["config"] is not None:  # else it adapts, without a file
-            task = RelationTrainingConfig if "tagger" not in given["config"].stem else TaggerConfig
-            load_config(given["config"], task, given["overrides"] or [])
+    for line in re.findall(r"^(?:rukh|python -m research\.).*", block.body, re.M):
+        program, *arguments = shlex.split(line, comments=True)
+        if program == "python":
+            command = study_command(arguments.pop(1))
+            arguments.pop(0)
+        else:
+            command = cli.load(arguments[0])
+            if hasattr(command, "commands"):
+                command = command.commands[arguments.pop(1)]
+            name = arguments.pop(0)
+        options = command.make_context(line, arguments).params
+        if program == "rukh" and name == "train" and options["config"] is not None:
+            task = TaggerConfig if options["config"].stem == "tagger" else RelationTrainingConfig
+            load_config(options["config"], task, options["overrides"] or [])
 
 
-def test_no_figure_is_left_to_fill_in(shipped_model: Path) -> None:
-    assert "TODO" not in (CHECKOUT / "README.md").read_text(encoding="utf-8")
+def study_command(module: str) -> Any:
+    """The command of a module or package that ``python -m`` runs."""
+    module += ".__main__" * ((CHECKOUT / module.replace(".", "/")).is_dir())
+    return typer.main.get_command(import_module(module).app)
+
+
+def test_every_command_and_study_is_shown() -> None:
+    text = "".join(block.body for block in BLOCKS)
+    for command in cli.COMMANDS:
+        assert f"rukh {command} " in text, command
+    for file in CHECKOUT.glob("research/*/__main__.py"):
+        assert f"python -m research.{file.parent.name} " in text, file.parent.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(CHECKOUT).as_posix())
+def test_no_placeholder_is_left(page: Path) -> None:
+    assert not re.findall(r"@@\w+@@", page.read_text(encoding="utf-8"))

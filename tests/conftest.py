@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import string
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -269,6 +270,29 @@ def tiny_model(tiny_text: str, tiny_vision: str, tiny_schema: RelationSchema) ->
         return model
 
     return make
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def rukh(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Runs ``rukh`` with arguments in this process; returns its exit code and output."""
+    from rukh import cli
+
+    def rukh(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["rukh", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return Done(int(stop.value.code or 0), *capsys.readouterr())
+
+    return rukh
 
 
 @pytest.fixture

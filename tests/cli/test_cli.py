@@ -1,14 +1,14 @@
-"""What all commands share: help, exit codes, errors, logging, pipes."""
+"""What all commands share: help, exit codes, errors, logging, pipes; `weights` and `train`."""
 
 from __future__ import annotations
 
 import json
 import logging
 import re
+import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +26,18 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*RUKH, *arguments], capture_output=True, text=True)
 
 
+def start_extract(body: str) -> subprocess.Popen[bytes]:
+    """A process that runs ``rukh extract`` with another body, once its standard input is closed."""
+    code = (
+        "import sys, types; from rukh import cli\n"
+        "sys.modules['rukh.cli.extract'] = m = types.ModuleType('m')\n"
+        f"def extract() -> None: {body}\n"
+        "m.extract = extract; sys.argv = ['rukh', 'extract']; sys.stdin.read(); cli.main()"
+    )
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-c", code], **pipes)
+
+
 @pytest.fixture
 def extract(monkeypatch: pytest.MonkeyPatch, rukh: Callable[..., Any]) -> Callable[..., Any]:
     """Runs ``rukh extract`` with another function in its place."""
@@ -39,13 +51,6 @@ def extract(monkeypatch: pytest.MonkeyPatch, rukh: Callable[..., Any]) -> Callab
     return extract
 
 
-def raising(error: BaseException) -> Callable[[], None]:
-    def body() -> None:
-        raise error
-
-    return body
-
-
 def test_help_lists_every_command() -> None:
     done = run("--help")
     assert done.returncode == 0
@@ -55,15 +60,10 @@ def test_help_lists_every_command() -> None:
 
 def test_help_is_fast() -> None:
     def seconds() -> float:
-        start = time.process_time() + sum(time_of_children())
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         run("--help")
-        return time.process_time() + sum(time_of_children()) - start
-
-    def time_of_children() -> tuple[float, float]:
-        import resource
-
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return used.ru_utime, used.ru_stime
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert min(seconds() for _ in range(3)) < 0.5
 
@@ -95,20 +95,23 @@ def test_other_commands_are_not_imported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
-    [(InputError("empty", where="a.jsonl:3", fix="fill it"), 2), (RukhError("no disk"), 1)],
+    ("error", "code", "line"),
+    [
+        (InputError("empty", where="a:3", fix="fill it"), 2, "error: a:3: empty; fill it"),
+        (RukhError("no disk"), 1, "error: no disk"),
+        (KeyboardInterrupt(), 130, "Interrupted"),
+    ],
 )
-def test_errors_are_one_line(extract: Callable[..., Any], error: RukhError, code: int) -> None:
-    assert extract(raising(error)) == (code, "", f"error: {error}\n")
+def test_errors_are_one_line(
+    extract: Callable[..., Any], error: BaseException, code: int, line: str
+) -> None:
+    def body() -> None:
+        print("before")
+        raise error
 
-
-def test_success_is_0(extract: Callable[..., Any]) -> None:
-    assert extract(lambda: print("done")) == (0, "done\n", "")
-
-
-def test_an_interrupt_is_130(extract: Callable[..., Any]) -> None:
-    done = extract(raising(KeyboardInterrupt()))
-    assert done.code == 130 and len(done.err.splitlines()) == 1
+    done = extract(body)
+    assert (done.code, done.out) == (code, "before\n")
+    assert done.err.startswith(line) and len(done.err.splitlines()) == 1
 
 
 def test_sigterm_cleans_up_and_is_143(extract: Callable[..., Any], tmp_path: Path) -> None:
@@ -138,37 +141,21 @@ def test_logging(extract: Callable[..., Any], options: tuple[str, ...], lines: l
         logger.info("%s", "one")
         logger.warning("two")
 
-    assert extract(body, *options).err.splitlines() == lines
+    done = extract(body, *options)
+    assert (done.code, done.out, done.err.splitlines()) == (0, "", lines)
 
 
 def test_an_unexpected_exception_keeps_its_traceback() -> None:
-    code = (
-        "import sys, types; from rukh import cli\n"
-        "sys.modules['rukh.cli.extract'] = m = types.ModuleType('m')\n"
-        "def extract() -> None: [][0]\n"
-        "m.extract = extract; sys.argv = ['rukh', 'extract']; cli.main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("Traceback")
-    assert done.stderr.endswith("IndexError: list index out of range\n")
+    process = start_extract("[][0]")
+    _, error = process.communicate()
+    assert process.returncode == 1 and error.startswith(b"Traceback")
+    assert error.endswith(b"IndexError: list index out of range\n")
 
 
 # Small output breaks when it is flushed at the end, large output while it is written.
 @pytest.mark.parametrize("size", [10, 10_000_000])
 def test_a_closed_pipe_is_no_error(size: int) -> None:
-    code = (
-        "import sys, types; from rukh import cli\n"
-        "sys.modules['rukh.cli.extract'] = m = types.ModuleType('m')\n"
-        f"def extract() -> None: print('x' * {size})\n"
-        "m.extract = extract; sys.argv = ['rukh', 'extract']; sys.stdin.read(); cli.main()"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = start_extract(f"print('x' * {size})")
     assert process.stdin and process.stdout and process.stderr
     process.stdout.close()
     process.stdin.close()  # the process waits for this
@@ -184,23 +171,17 @@ def test_weights_list_as_json(rukh: Callable[..., Any]) -> None:
     assert (row["path"] is not None) == (row["state"] == "installed")
 
 
-def test_an_unknown_task_is_bad_input(rukh: Callable[..., Any], tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("task: relation\n")
-    done = rukh("train", tmp_path / "config.yaml", "--out", tmp_path / "out")
-    assert done.code == 2 and "relations" in done.err
-    assert rukh("train").code == 2
-
-
-@pytest.mark.parametrize("there", ["a file", "other files"])
-def test_training_replaces_no_other_files(
-    rukh: Callable[..., Any], tmp_path: Path, there: str
+@pytest.mark.parametrize("problem", ["no configuration", "task", "a file", "other files"])
+def test_training_checks_its_input_and_replaces_no_other_files(
+    rukh: Callable[..., Any], tmp_path: Path, problem: str
 ) -> None:
-    (tmp_path / "config.yaml").write_text("task: relations\n")
-    out = tmp_path / "out"
-    if there == "other files":
+    config, out = tmp_path / "config.yaml", tmp_path / "out"
+    config.write_text("task: relation\n" if problem == "task" else "task: relations\n")
+    if problem == "other files":
         out.mkdir()
         (out / "thesis.tex").touch()
-    else:
+    elif problem == "a file":
         out.touch()
-    done = rukh("train", tmp_path / "config.yaml", "--out", out)
-    assert done.code == 2 and str(out) in done.err
+    done = rukh("train", *([] if problem == "no configuration" else [config]), "--out", out)
+    named = {"no configuration": "YAML", "task": "relations"}.get(problem, str(out))
+    assert done.code == 2 and named in done.err

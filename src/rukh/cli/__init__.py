@@ -100,10 +100,8 @@ def main() -> None:
     except SystemExit as stop:
         _flush_output()
         if stop.code == INTERRUPTED:
-            print(
-                "Interrupted. No partial files were written; run the same command again to resume.",
-                file=sys.stderr,
-            )
+            advice = "No partial files were written; run the same command again to resume."
+            print(f"Interrupted. {advice}", file=sys.stderr)
         raise
 
 

@@ -18,18 +18,14 @@ def audit(
         list[str] | None,
         typer.Option(
             metavar="NAME=FILE[:row|image|crop]",
-            help="An auxiliary input, and what its keys are if they should not be guessed. "
-            "Repeatable.",
+            help="An auxiliary input; what its keys are is guessed if not given. Repeatable.",
         ),
     ] = None,
     other: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=FILE", help="Another split, to count the overlap. Repeatable."),
     ] = None,
-    nota: Annotated[
-        str | None,
-        typer.Option(help="The label of none of the above, if not None, none, NA or no_relation."),
-    ] = None,
+    nota: Annotated[str | None, typer.Option(help="The label of none of the above.")] = None,
     boxes: options.Boxes = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
     permutations: Annotated[int, typer.Option(min=19, help="Shuffles for the null.")] = 30,
@@ -39,10 +35,9 @@ def audit(
 ) -> None:
     """Find inputs that give the labels away.
 
-    Predicts from each auxiliary input alone, and from what the data itself says beside the text
-    (the order of arguments, pairs per post, types, captions, ...), whether a pair is a relation,
-    and which. The verdict is leak, informative, or none; unknown if a file may not belong to the
-    data, or there are too few pairs.
+    Predicts from each auxiliary input alone, and from what the data says beside the text (order of
+    arguments, types, captions, ...), whether a pair is a relation, and which. The verdict is leak,
+    informative, or none; unknown if a file may not belong to the data, or pairs are too few.
     """
     import shlex
     import sys

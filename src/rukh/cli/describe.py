@@ -15,9 +15,7 @@ from rukh.errors import InputError
 def describe(
     schema: Annotated[
         str,
-        typer.Argument(
-            help="A YAML file, or a shipped schema's name; descriptions may be missing."
-        ),
+        typer.Argument(help="A YAML file or a shipped schema; descriptions may be missing."),
     ],
     out: Annotated[Path | None, typer.Option(help="The draft to write; must not exist.")] = None,
     relation: Annotated[
@@ -31,21 +29,7 @@ def describe(
         bool, typer.Option("--dry-run", help="Print the prompts and send nothing.")
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ignore cached answers.")] = False,
-    temperature: Annotated[
-        float | None, typer.Option(min=0, max=2, help="Sampling temperature; default 0.")
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(min=64, max=16384, help="Maximum per answer; default 1024.")
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(min=0.01, max=3600, help="Seconds per request; default 120.")
-    ] = None,
-    retries: Annotated[
-        int | None, typer.Option(min=0, max=20, help="Retries of failed requests; default 5.")
-    ] = None,
-    attempts: Annotated[
-        int | None, typer.Option(min=1, max=10, help="Attempts at a usable answer; default 4.")
-    ] = None,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="Sampling temperature.")] = 0,
     encoder: options.Encoder = None,
     json: options.Json = None,
 ) -> None:
@@ -75,29 +59,16 @@ def describe(
     if out is None:
         raise InputError("no file to write", field="--out", fix="name one, or give --dry-run")
     if out.exists() or out.is_symlink():
-        raise InputError(
-            "exists, and may contain verified descriptions",
-            where=str(out),
-            fix="name a new file",
-        )
+        problem = "exists, and may contain verified descriptions"
+        raise InputError(problem, where=str(out), fix="name a new file")
     check_outputs((out, json))
-    config, key = from_environment(
-        os.environ,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        timeout=timeout,
-        retries=retries,
-        attempts=attempts,
-    )
+    config, key = from_environment(os.environ, temperature=temperature)
     endpoint, today = Endpoint(config, key, fresh=fresh), date.today()
-    totals = endpoint.totals
     try:
         described = drafts.describe(relations, conversations, endpoint, today)
     finally:
-        print_status(
-            f"{totals.requests} answers, {totals.cached} cached; {totals.tokens_in:,} prompt and "
-            f"{totals.tokens_out:,} completion tokens, {totals.uncounted} answers uncounted"
-        )
+        counts = "{requests} answers, {cached} cached; {tokens_in:,} + {tokens_out:,} tokens"
+        print_status(counts.format(**endpoint.totals))
     with atomic_open(out) as stream:
         stream.write(f"# Drafts by {config.model!r}, {today}, not verified.\n")
         stream.write(described.to_yaml())
@@ -105,4 +76,4 @@ def describe(
         typer.echo(f"{len(names)} relations described in {out}; next: rukh schema lint {out}")
     if json is not None:
         summary = {"model": config.model, "relations": names, "out": str(out)}
-        write_json(summary | vars(totals), json)
+        write_json(summary | endpoint.totals, json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,14 +29,7 @@ def extract(
     schema: options.Schema = None,
     threshold: options.Threshold = None,
     type_constraints: options.TypeConstraints = "soft",
-    directed: Annotated[
-        bool,
-        typer.Option(
-            "--directed/--undirected",
-            help="Whether the pairs that a post lists go from head to tail, so that no relation "
-            "in the reverse direction is predicted.",
-        ),
-    ] = False,
+    directed: options.Directed = False,
     top_k: Annotated[
         int, typer.Option(min=0, help="Add the K most probable relations of each pair.")
     ] = 0,
@@ -71,15 +64,19 @@ def extract(
 
     check_outputs([out], input, captions, boxes, schema)
     texts = None if captions is None else read_captions(captions)
+
+    def read_input() -> Iterator[Post]:
+        return read(input, format, images=images, captions=texts, boxes=boxes)
+
     # Reading the whole file first costs little, and reports a bad line before hours of work.
-    total = _check_posts(read(input, format, images=images, captions=texts, boxes=boxes), captions)
+    total = _check_posts(read_input(), captions)
     extractor = Extractor.from_pretrained(
         model,
         tagger=tagger,
         schema=schema,
         threshold=threshold,
         type_constraints=type_constraints,
-        directed=directed,
+        directed=bool(directed),
         detector=detector,
         max_objects=max_objects,
     )
@@ -92,35 +89,25 @@ def extract(
             "tagger": tagger and [tagger, fingerprint("taggers", tagger)],
             "detector": detector and [detector, max_objects, fingerprint("detectors", detector)],
             "schema": content_key(extractor.schema.model_dump_json()),
-            "options": [
-                extractor.threshold,
-                type_constraints,
-                directed,
-                top_k,
-                format,
-                str(images),
-            ],
+            "decision": [extractor.threshold, type_constraints, directed, top_k],
+            "input": [format, str(images)],
         }
         output = ResumableOutput(out, identity)
-    done = output.done if output else 0
-    posts = read(input, format, images=images, captions=texts, boxes=boxes)
-    posts, copies = tee(islice(posts, done, None))
-    stream = extractor.stream(posts, top_k=top_k)
-    relations = 0
+    done, relations = output.done if output else 0, 0
+    posts, copies = tee(islice(read_input(), done, None))
+    results = zip(extractor.stream(posts, top_k=top_k), copies, strict=False)
     with progress_bar(total=total, initial=done, unit="post") as progress:
-        while chunk := list(islice(stream, CHUNK_SIZE)):
-            chunk_posts = list(islice(copies, len(chunk)))
-            triples = [triple for triples in chunk for triple in triples]
-            lines = [triple.model_dump_json() for triple in triples]
-            relations += sum(t.relation not in (None, extractor.schema.nota) for t in triples)
+        while chunk := list(islice(results, CHUNK_SIZE)):
+            lines = [triple.model_dump_json() for triples, _ in chunk for triple in triples]
             done += len(chunk)
-            if table:
-                for post, triples in zip(chunk_posts, chunk, strict=True):
+            for triples, post in chunk:
+                relations += sum(t.relation not in (None, extractor.schema.nota) for t in triples)
+                if table:
                     _print_table(post, triples)
-            elif output is None:
-                sys.stdout.writelines(line + "\n" for line in lines)
             if output is not None:
                 output.commit(lines, done)
+            elif not table:
+                sys.stdout.writelines(line + "\n" for line in lines)
             progress.update(len(chunk))
     if output is not None:
         output.finish()
@@ -136,13 +123,11 @@ def _check_posts(posts: Iterable[Post], captions: Path | None) -> int:
         total += 1
         captioned += post.caption is not None
         ids.add(hash(post.id))
-    if len(ids) < total:
-        repeated = total - len(ids)
-        logger.warning(
-            "%d of %d posts have the id of another post, so their triples cannot be told apart",
-            repeated,
-            total,
+    if repeated := total - len(ids):
+        problem = (
+            "%d of %d posts have the id of another post, so their triples cannot be told apart"
         )
+        logger.warning(problem, repeated, total)
     if captions is not None and not captioned:
         logger.warning("no caption of %s belongs to an image of these posts", captions)
     return total
@@ -163,15 +148,8 @@ def _print_table(post: Post, triples: Iterable[Triple]) -> None:
         relation = triple.relation or "(none)"
         typer.echo(f"    {head}  --{relation}-->  {tail}   {triple.score:.2f}{gate}")
         if triple.description:
-            indent = " " * 8
-            typer.echo(
-                textwrap.fill(
-                    f"because: {triple.description}",
-                    width,
-                    initial_indent=indent,
-                    subsequent_indent=indent,
-                )
-            )
+            reason = f"        because: {triple.description}"
+            typer.echo(textwrap.fill(reason, width, subsequent_indent=" " * 8))
     typer.echo("")
 
 

@@ -14,11 +14,9 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See :class:`logging.Handler`."""
-        line = f"{record.levelname.lower()}: {record.getMessage()}"
-        if tqdm := getattr(sys.modules.get("tqdm"), "tqdm", None):
-            tqdm.write(line, file=sys.stderr)
-        else:
-            print(line, file=sys.stderr)
+        from tqdm import tqdm
+
+        tqdm.write(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
 
 
 def set_up_logging(level: int = logging.WARNING) -> None:
@@ -45,43 +43,28 @@ def _quiet(quiet: bool) -> None:
         set_up_logging(logging.ERROR)
 
 
+# Eager: the callbacks of other options may log.
+SHARED: Any = {"is_eager": True, "expose_value": False, "show_default": False}
+
+
 def _options(
     verbose: Annotated[
         int,
         typer.Option(
-            "--verbose",
-            "-v",
-            count=True,
-            is_eager=True,
-            show_default=False,
-            callback=_verbose,
-            expose_value=False,
-            help="Log what is done; -vv logs details.",
+            "-v", "--verbose", count=True, callback=_verbose, help="Log more; -vv: most.", **SHARED
         ),
     ] = 0,
     quiet: Annotated[
         bool,
-        typer.Option(
-            "--quiet",
-            "-q",
-            is_eager=True,
-            callback=_quiet,
-            expose_value=False,
-            help="Show only errors.",
-        ),
+        typer.Option("-q", "--quiet", callback=_quiet, help="Show only errors.", **SHARED),
     ] = False,
 ) -> None: ...
 
 
 def add_logging_options(command: Any) -> Any:
     """Add ``--verbose`` and ``--quiet`` to a command, or to every command of a group."""
-    commands = getattr(command, "commands", None)
-    if commands is None:
-        single = typer.Typer(add_completion=False)
-        single.command()(_options)
-        options = typer.main.get_command(single).params
-        command.params.extend(options)
-        return command
-    for one in commands.values():
-        add_logging_options(one)
+    single = typer.Typer(add_completion=False)
+    single.command()(_options)
+    for one in getattr(command, "commands", {"": command}).values():
+        one.params += typer.main.get_command(single).params
     return command

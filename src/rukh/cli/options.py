@@ -23,45 +23,34 @@ def _check_images(folder: Path | None) -> Path | None:
 def check_captions(captions: Path | None, extractor: Extractor) -> None:
     """Log a warning if the model does not use captions, or was trained with those of another model.
 
-    Args:
-        captions: The caption file; its name should contain the name of the captioning model.
-        extractor: The extractor.
+    The name of the caption file should contain the name of the captioning model.
     """
     config = extractor.model.config
-    if captions is None:
-        return
-    if not config.pair.caption_words:
+    source = config.caption_source or ""
+    if captions is not None and not config.pair.caption_words:
         logger.warning("the model does not use captions")
-    elif config.caption_source and config.caption_source.lower() not in captions.name.lower():
-        logger.warning(
-            "the model was trained with captions by %s; with captions by another model, as %s "
-            "may be, it may be less accurate than without captions",
-            config.caption_source,
-            captions.name,
-        )
+    elif captions is not None and source.lower() not in captions.name.lower():
+        problem = "trained with captions by %s: those of %s may be worse than none"
+        logger.warning(problem, source, captions.name)
 
 
 Model: TypeAlias = Annotated[str, typer.Option(help="A shipped model, or a folder.")]
 Tagger: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Detects entities and assigns their types: a shipped tagger, a folder, spacy:NAME or "
+        help="Detects entities and assigns types: a shipped tagger, a folder, spacy:NAME or "
         "hf:NAME; by default the model's own."
     ),
 ]
 Detector: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Detects objects in the images of posts that give none: hf:NAME_OR_FOLDER, any "
-        "Hugging Face object-detection model."
+        metavar="hf:NAME", help="A Hugging Face model that detects objects in posts without any."
     ),
 ]
 Schema: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        help="The relations to choose from: a YAML file, or a shipped schema's name; by default "
-        "the model's own."
-    ),
+    typer.Option(help="A YAML file or a shipped schema; by default the model's own relations."),
 ]
 Threshold: TypeAlias = Annotated[
     float | None,
@@ -79,19 +68,21 @@ TypeConstraints: TypeAlias = Annotated[
         "relation if the type was given; `off`: ignore types.",
     ),
 ]
+Directed: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--directed/--undirected",
+        help="Whether listed pairs go from head to tail, so that no relation in the reverse "
+        "direction is predicted.",
+    ),
+]
 Format: TypeAlias = Annotated[
     str,
-    typer.Option(
-        "--format",
-        help="Format of the data: jsonl, mnre, more, opennre, fewrel, redocred or conll04.",
-    ),
+    typer.Option(help="jsonl, mnre, more, opennre, fewrel, redocred or conll04."),
 ]
 Images: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        callback=_check_images,
-        help="Folder of the images; by default the folder of the data file.",
-    ),
+    typer.Option(callback=_check_images, help="Folder of the images; by default the data's."),
 ]
 Captions: TypeAlias = Annotated[
     Path | None, typer.Option(help="Captions by image: {'img_id', 'text'} per line.")

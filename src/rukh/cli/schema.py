@@ -61,20 +61,17 @@ def lint(
     embed, excess_tokens = load_embedder(encoder)
     findings = find(relations, embed, excess_tokens=excess_tokens, near=near)
     errors = sum(finding.level == "error" for finding in findings)
-    to_stderr, counts = str(json) == "-", Counter[str]()
+    lines, counts = [], Counter[str]()
     for finding in findings:
         counts[finding.rule] += 1
-        if counts[finding.rule] > MAX_PER_RULE:
-            continue
-        names = ", ".join(finding.relations)
-        lines = [f"{finding.level}: {names}: {finding.message} [{finding.rule}]"]
-        lines += [f"    {text}" for text in finding.texts]
-        typer.echo("\n".join(lines), err=to_stderr)
-    for rule, count in counts.items():
-        if count > MAX_PER_RULE:
-            more = f"{count - MAX_PER_RULE:,} more [{rule}]; --json FILE writes all"
-            typer.echo(more, err=to_stderr)
-    typer.echo(f"{schema}: {errors} errors, {len(findings) - errors} warnings", err=to_stderr)
+        if counts[finding.rule] <= MAX_PER_RULE:
+            names = ", ".join(finding.relations)
+            lines.append(f"{finding.level}: {names}: {finding.message} [{finding.rule}]")
+            lines += [f"    {text}" for text in finding.texts]
+    for rule, count in (counts - Counter(dict.fromkeys(counts, MAX_PER_RULE))).items():
+        lines.append(f"{count:,} more [{rule}]; --json FILE writes all")
+    lines.append(f"{schema}: {errors} errors, {len(findings) - errors} warnings")
+    typer.echo("\n".join(lines), err=str(json) == "-")
     if json is not None:
         summary = {"schema": schema, "errors": errors, "warnings": len(findings) - errors}
         rows = [finding.model_dump(mode="json") for finding in findings]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,79 +41,58 @@ def train(
     examples and from the training pairs that the model --from remembers. Relations without an
     example are not added.
     """
-    if few_shot is not None or source is not None:
-        _adapt(config, source, few_shot, format, schema, images, out, json)
-        return
-    if config is None:
-        raise InputError("no configuration", fix="name a YAML file, such as configs/mnre.yaml")
+    from rukh.utils.files import check_outputs, write_json
+
+    check_outputs([json], config, few_shot)
+    result: Any
+    if few_shot is None and source is None:
+        if config is None:
+            raise InputError("no configuration", fix="name a YAML file, such as configs/mnre.yaml")
+        out = (out or Path("runs") / config.stem).absolute()
+        result = _train(config, overrides or [], out)
+    elif config is not None:
+        raise InputError(f"{config} and --few-shot exclude each other", fix="give one of them")
+    elif not (source and few_shot and schema and out):
+        raise InputError("an option is missing", fix="give --from, --few-shot, --schema and --out")
+    else:
+        from rukh.data.readers import read_posts
+        from rukh.schema.schema import RelationSchema
+        from rukh.training.few_shot import adapt
+
+        _check_empty(out)
+        posts = read_posts(few_shot, format, images=images)
+        counts = adapt(source, RelationSchema.load(schema), posts, out.absolute())
+        result = {"examples": counts}
+        print_status("examples: " + ", ".join(f"{name} ({n})" for name, n in counts.items()))
+    if json is not None:
+        write_json(result, json)
+    print_status(f"model written to {out}")
+
+
+def _train(config: Path, changes: list[str], out: Path) -> Any:
+    """Train the configured task; returns the metrics."""
     from pydantic import BaseModel
 
     from rukh.config import load_config
-    from rukh.utils.files import check_outputs, write_json
 
     class Task(BaseModel):
         task: str
 
-    changes = overrides or []
     task = load_config(config, Task, changes).task
-    out = (out or Path("runs") / config.stem).absolute()
-    _check_out(out, replaces="config.json")
-    check_outputs([json], config)
+    if not (out / "config.json").is_file():  # only a model is replaced
+        _check_empty(out)
     if task == "relations":
         from rukh.training.relation_task import RelationTrainingConfig, train_relations
 
-        metrics = train_relations(load_config(config, RelationTrainingConfig, changes), out)
-    elif task == "tagger":
+        return train_relations(load_config(config, RelationTrainingConfig, changes), out)
+    if task == "tagger":
         from rukh.training.tagger_task import TaggerConfig, train_tagger
 
-        metrics = train_tagger(load_config(config, TaggerConfig, changes), out)
-    else:
-        raise InputError(
-            f"no task {task!r}",
-            where=str(config),
-            field="task",
-            fix=suggestion(task, ["relations", "tagger"]),
-        )
-    if json is not None:
-        write_json(metrics, json)
-    print_status(f"model written to {out}")
+        return train_tagger(load_config(config, TaggerConfig, changes), out)
+    fix = suggestion(task, ["relations", "tagger"])
+    raise InputError(f"no task {task!r}", where=str(config), field="task", fix=fix)
 
 
-def _adapt(
-    config: Path | None,
-    source: str | None,
-    few_shot: Path | None,
-    format: str,
-    schema: str | None,
-    images: Path | None,
-    out: Path | None,
-    json: Path | None,
-) -> None:
-    if source is None or few_shot is None or schema is None or out is None:
-        raise InputError("an option is missing", fix="give --from, --few-shot, --schema and --out")
-    if config is not None:
-        raise InputError(f"{config} and --few-shot exclude each other", fix="give one of them")
-    from rukh.data.readers import read_posts
-    from rukh.schema.schema import RelationSchema
-    from rukh.training.few_shot import adapt
-    from rukh.utils.files import check_outputs, write_json
-
-    out = out.absolute()
-    check_outputs([json], few_shot)
-    _check_out(out)
-    posts = read_posts(few_shot, format, images=images)
-    counts = adapt(source, RelationSchema.load(schema), posts, out)
-    if json is not None:
-        write_json({"examples": counts}, json)
-    added = ", ".join(f"{name} ({count})" for name, count in counts.items() if count)
-    print_status(f"model written to {out}; examples: {added}")
-    if others := [name for name, count in counts.items() if not count]:
-        print_status(f"not added, without an example: {', '.join(others)}")
-
-
-def _check_out(out: Path, replaces: str | None = None) -> None:
-    """Check that a folder is new or empty, or has the file that marks what may be replaced."""
-    if out.is_dir() and (not any(out.iterdir()) or (replaces and (out / replaces).is_file())):
-        return
-    if out.exists():
+def _check_empty(out: Path) -> None:
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError("contains other files", where=str(out), fix="give --out a new folder")

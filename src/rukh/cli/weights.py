@@ -25,19 +25,11 @@ def list_(json: options.Json = None) -> None:
             state = "installed" if path else "missing"
         except WeightsError:
             path, state = None, "damaged"
-        rows.append(
-            {
-                "name": weights.name,
-                "kind": weights.kind,
-                "state": state,
-                "path": str(path) if path else None,
-                "licence": weights.licence,
-                "packages": list(weights.packages),
-            }
-        )
         if json is None:
             columns = f"{weights.name:20} {weights.kind:8} {state:10} {weights.licence:34}"
             typer.echo(f"{columns} {path or weights.install_hint}")
+        row = {name: getattr(weights, name) for name in ("name", "kind", "licence", "packages")}
+        rows.append(row | {"state": state, "path": path and str(path)})
     if json is not None:
         write_json(rows, json)
 

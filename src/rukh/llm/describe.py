@@ -84,6 +84,7 @@ EXAMPLE = Answer(
 _REFUSAL = re.compile(
     r"\b(as an ai\b|language model|i'?m sorry|i am sorry|i can(no|')t|i am unable)", re.I
 )
+_LEADS = {"in_text": "The text", "in_image": "The image"}
 _MARKUP = re.compile(r"[{}<>\[\]|\\`_*]|https?:|www\.|\w/\w+/|[\x00-\x1f\x7f\ufffd]")
 
 
@@ -94,7 +95,7 @@ def select_relations(
 
     Args:
         schema: The relations.
-        only: Select these, whether they have descriptions or not.
+        only: Select these instead.
         all_relations: Select all of them.
 
     Raises:
@@ -143,16 +144,11 @@ def _question(schema: RelationSchema, relation: Relation, similar: Sequence[Rela
     def types(names: tuple[str, ...]) -> str:
         return " or ".join(schema.types.get(name, name) for name in names) or "anything"
 
-    def line(other: Relation) -> str:
-        meaning = f": {other.descriptions[0]}" if other.descriptions else ""
-        arguments = f"head: {types(other.head)}, tail: {types(other.tail)}"
-        return f'- "{other.label_words}", {arguments}{meaning}'
-
-    inverse = schema.inverse_of(relation.name)
     lines = [
         f'The relation: "{relation.label_words}" (label {relation.name}).',
         f"Head: {types(relation.head)}. Tail: {types(relation.tail)}.",
     ]
+    inverse = schema.inverse_of(relation.name)
     if relation.symmetric:
         lines.append("It is symmetric: it holds both ways, so do not tell head and tail apart.")
     elif inverse is not None:
@@ -164,7 +160,11 @@ def _question(schema: RelationSchema, relation: Relation, similar: Sequence[Rela
         lines.append("It is described so far as follows; say it in other words:")
         lines += [f"- {text}" for text in relation.descriptions]
     if similar:
-        lines += ["The most similar other relations:", *map(line, similar)]
+        lines.append("The most similar other relations:")
+    for other in similar:
+        meaning = f": {other.descriptions[0]}" if other.descriptions else ""
+        arguments = f"head: {types(other.head)}, tail: {types(other.tail)}"
+        lines.append(f'- "{other.label_words}", {arguments}{meaning}')
     return "\n".join(lines)
 
 
@@ -179,8 +179,7 @@ def find_problems(answer: Answer, taken: frozenset[str] = frozenset()) -> list[s
         >>> find_problems(EXAMPLE.model_copy(update={"in_text": "The text says [dog]."}))
         ['in_text contains markup or a label']
     """
-    problems = []
-    seen: set[str] = set()
+    problems, seen = [], set(taken)
     for name, text in zip(Answer.model_fields, answer.texts, strict=True):
         words = re.findall(r"[^\W\d_]+", text.lower())
         if not MIN_LENGTH <= len(text) <= MAX_LENGTH:
@@ -191,16 +190,15 @@ def find_problems(answer: Answer, taken: frozenset[str] = frozenset()) -> list[s
             problems.append(f"{name} contains markup or a label")
         if _REFUSAL.search(text):
             problems.append(f"{name} is about the writer")
-        if normalize_text(text) in seen | taken:
+        if normalize_text(text) in seen:
             problems.append(f"{name} repeats another description")
         seen.add(normalize_text(text))
+        if (lead := _LEADS.get(name)) and not text.startswith(lead):
+            problems.append(f'{name} must begin with "{lead}"')
     if not {"head", "tail"} <= set(re.findall(r"\w+", answer.definition.lower())):
         problems.append('definition must say "the head" and "the tail"')
     if re.search(r"\b(the head|the tail|the text|the image)\b", answer.paraphrase, re.I):
         problems.append("paraphrase must be what somebody posts, without head, tail, text or image")
-    for name, lead in (("in_text", "The text"), ("in_image", "The image")):
-        if not getattr(answer, name).strip().startswith(lead):
-            problems.append(f'{name} must begin with "{lead}"')
     return problems
 
 
@@ -225,36 +223,27 @@ def describe(
     """
     texts = [*EXAMPLE.texts, *(text for r in schema.relations for text in r.descriptions)]
     taken = {normalize_text(text) for text in texts}
-    drafts: dict[str, tuple[str, ...]] = {}
-    failures: dict[str, str] = {}
+    relations = {relation.name: relation for relation in schema.relations}
+    author, failures = endpoint.config.model, []
     for name, messages in progress_bar(conversations.items(), unit="relation"):
         try:
             check = partial(find_problems, taken=frozenset(taken))
-            drafts[name] = endpoint.ask(messages, Answer, check).texts
+            answer = endpoint.ask(messages, Answer, check)
         except InvalidAnswer as error:
-            failures[name] = str(error)
+            failures.append(repr(name))
             logger.warning("%s: no usable answer: %s", name, error)
             continue
-        taken |= {normalize_text(text) for text in drafts[name]}
+        taken |= {normalize_text(text) for text in answer.texts}
+        drafts = tuple(
+            Description(t, status="draft", author=author, date=today) for t in answer.texts
+        )
+        descriptions = relations[name].descriptions + drafts
+        relations[name] = relations[name].model_copy(update={"descriptions": descriptions})
         logger.info("%s: described", name)
     if failures:
-        names = ", ".join(map(repr, failures))
         raise RukhError(
-            f"no usable descriptions of {names}; nothing is written, but the other answers are "
-            "cached: run the same command again, write these descriptions by hand, or use another "
-            "model"
+            f"no usable descriptions of {', '.join(failures)}; nothing is written, but the other "
+            "answers are cached: run the same command again, write these descriptions by hand, or "
+            "use another model"
         )
-    author = endpoint.config.model
-    relations = tuple(
-        relation.model_copy(
-            update={
-                "descriptions": relation.descriptions
-                + tuple(
-                    Description(text, status="draft", author=author, date=today)
-                    for text in drafts.get(relation.name, ())
-                )
-            }
-        )
-        for relation in schema.relations
-    )
-    return schema.model_copy(update={"relations": relations})
+    return schema.model_copy(update={"relations": tuple(relations.values())})

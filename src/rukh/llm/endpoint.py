@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
-from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, HttpUrl, TypeAdapter, ValidationError
 
 from rukh.errors import InputError, MissingDependency, RukhError
 from rukh.hub import cache_folder
@@ -41,7 +40,7 @@ class EndpointError(RukhError):
 
 
 class InvalidAnswer(RukhError):
-    """The endpoint replies, but not with a usable answer."""
+    """The endpoint replies, but not with a usable answer; ``text`` is what it replied."""
 
     def __init__(self, problem: str, text: str = "") -> None:
         super().__init__(problem)
@@ -65,37 +64,9 @@ class EndpointConfig(Record):
     model: Name
     temperature: float = Field(default=0.0, ge=0, le=2)
     max_tokens: int = Field(default=1024, ge=64, le=16_384)
-    timeout: float = Field(default=120.0, gt=0, le=3600)
+    timeout: float = Field(default=600.0, gt=0, le=3600)
     retries: int = Field(default=5, ge=0, le=20)
     attempts: int = Field(default=4, ge=1, le=10)
-
-
-@dataclass
-class Totals:
-    """Counts of a run.
-
-    Attributes:
-        requests: Replies of the endpoint, including unusable ones.
-        cached: Answers from the cache.
-        tokens_in, tokens_out: Prompt and completion tokens, as the server counts them.
-        uncounted: Replies without a token count.
-    """
-
-    requests: int = 0
-    cached: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    uncounted: int = 0
-
-    def add(self, completion: ChatCompletion | None) -> None:
-        """Count one reply; None if it could not be read."""
-        self.requests += 1
-        try:
-            usage: Any = completion and completion.usage
-            self.tokens_in += int(usage.prompt_tokens)
-            self.tokens_out += int(usage.completion_tokens)
-        except (AttributeError, TypeError, ValueError):
-            self.uncounted += 1
 
 
 class Endpoint:
@@ -107,12 +78,14 @@ class Endpoint:
         fresh: Ignore cached answers.
 
     Attributes:
-        totals: Counts of the requests so far.
+        totals: Counts so far: ``requests`` (replies, including unusable ones), ``cached`` answers,
+            ``tokens_in`` and ``tokens_out`` as the server counts them, and ``uncounted``, the
+            replies without such a count.
     """
 
     def __init__(self, config: EndpointConfig, key: str = "", *, fresh: bool = False) -> None:
-        self.config, self.fresh, self.totals = config, fresh, Totals()
-        self._key = key
+        self.config, self.fresh, self._key = config, fresh, key
+        self.totals = Counter(requests=0, cached=0, tokens_in=0, tokens_out=0, uncounted=0)
         self._cache = DiskCache(cache_folder() / "answers.sqlite")
         self._unsupported: set[str] = set()  # request options that the server has refused
 
@@ -134,7 +107,7 @@ class Endpoint:
         content = [settings, list(messages), form.model_json_schema()]
         key = content_key(json.dumps(content, sort_keys=True))
         if not self.fresh and (cached := self._cached(key, form)) and not check(cached):
-            self.totals.cached += 1
+            self.totals["cached"] += 1
             return cached
         conversation, temperature = list(messages), self.config.temperature
         for _ in range(self.config.attempts):
@@ -160,12 +133,19 @@ class Endpoint:
 
     def _complete(self, messages: Sequence[Message], form: type[A], temperature: float) -> A:
         """One answer of the model. Raises InvalidAnswer if it has another form."""
-        completion = self._request(messages, form, temperature)
-        self.totals.add(completion)
+        completion: Any = self._request(messages, form, temperature)
+        self.totals["requests"] += 1
         try:
-            choice = completion.choices[0]  # type: ignore[union-attr]
-            text, refusal = choice.message.content or "", choice.message.refusal
-            text = self._redact(text)
+            tokens_in, tokens_out = (
+                completion.usage.prompt_tokens,
+                completion.usage.completion_tokens,
+            )
+            self.totals.update(tokens_in=int(tokens_in), tokens_out=int(tokens_out))
+        except (AttributeError, TypeError, ValueError):
+            self.totals["uncounted"] += 1
+        try:
+            choice = completion.choices[0]
+            refusal, text = choice.message.refusal, self._redact(choice.message.content or "")
         except (AttributeError, IndexError, TypeError):  # the client does not validate replies
             raise InvalidAnswer("the server's reply does not follow the chat protocol") from None
         if refusal or choice.finish_reason == "content_filter":
@@ -193,28 +173,27 @@ class Endpoint:
                     **self._options(form, temperature),
                 )
                 return completion
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if not self._leave_out(error.message):
-                    raise EndpointError(self._describe("refuses the request", error)) from None
-            except (
-                openai.AuthenticationError,
-                openai.PermissionDeniedError,
-                openai.NotFoundError,
-            ) as error:
-                raise InputError(
-                    self._describe("refuses the key, the model or the path", error),
-                    fix="check RUKH_LLM_API_KEY, RUKH_LLM_MODEL and RUKH_LLM_BASE_URL, which "
-                    "usually ends in /v1",
-                ) from None
             except openai.APIConnectionError as error:
                 cause = error.__cause__ or error
                 raise EndpointError(self._redact(f"no answer from {url}: {cause}")) from None
             except openai.APIStatusError as error:
-                raise EndpointError(self._describe("fails", error)) from None
+                status = error.status_code
+                if status in (400, 422) and self._leave_out(error.message):
+                    continue
+                message = " ".join(error.message.split())[:300]
+                problem = self._redact(f"{url} answers with status {status}: {message}")
+                if status not in (401, 403, 404):
+                    raise EndpointError(problem) from None
+                fix = (
+                    "check RUKH_LLM_API_KEY, RUKH_LLM_MODEL and RUKH_LLM_BASE_URL, which usually "
+                    "ends in /v1"
+                )
+                raise InputError(problem, fix=fix) from None
             except (ValueError, RecursionError):
                 return None
 
     def _options(self, form: type[Record], temperature: float) -> dict[str, Any]:
+        """The request's options, or what is to be sent instead of those that are unsupported."""
         schema = {"name": form.__name__, "strict": True, "schema": form.model_json_schema()}
         options: dict[str, Any] = {
             "max_tokens": self.config.max_tokens,
@@ -242,66 +221,53 @@ class Endpoint:
             import openai
         except ImportError:
             raise MissingDependency("openai", "llm") from None
+        timeout = self.config.timeout
         http = openai.DefaultHttpxClient(
             follow_redirects=False,
-            timeout=self.config.timeout,
+            timeout=timeout,
             headers={"Accept-Encoding": "identity"},  # compression would defeat MAX_BYTES
-            event_hooks={"response": [lambda reply: _limit(reply, self.config.timeout)]},
+            event_hooks={"response": [lambda reply: _read_within_bounds(reply, timeout)]},
         )
         return openai.OpenAI(
             base_url=self.config.base_url,
             api_key=self._key or "none",
-            timeout=self.config.timeout,
+            timeout=timeout,
             max_retries=self.config.retries,
             http_client=http,
         )
-
-    def _describe(self, problem: str, error: openai.APIStatusError) -> str:
-        message = " ".join(str(error.message).split())[:300]
-        return self._redact(f"{self.config.base_url} {problem} ({error.status_code}): {message}")
 
     def _redact(self, text: str) -> str:
         """Remove the key, which a server may repeat."""
         return text.replace(self._key, "***") if self._key else text
 
 
-def _limit(response: Any, seconds: float) -> None:
-    """Make a response's body end at :data:`MAX_BYTES` and at its deadline."""
+def _read_within_bounds(response: Any, seconds: float) -> None:
+    """Read the body of a response, but no more than :data:`MAX_BYTES`, and not longer."""
     import httpx2
 
     if response.headers.get("content-encoding", "identity") != "identity":
         raise httpx2.ReadError("the reply is compressed, which was not requested")
-
-    class Limited(httpx2.SyncByteStream):
-        def __init__(self, stream: Any) -> None:
-            self.stream, self.end = stream, time.monotonic() + seconds
-
-        def __iter__(self) -> Iterator[bytes]:
-            size = 0
-            for chunk in self.stream:
-                size += len(chunk)
-                if size > MAX_BYTES:
-                    raise httpx2.ReadError(f"the reply is larger than {MAX_BYTES:,} bytes")
-                if time.monotonic() > self.end:
-                    raise httpx2.ReadTimeout(f"the reply takes longer than {seconds:g} s")
-                yield chunk
-
-        def close(self) -> None:
-            self.stream.close()
-
-    response.stream = Limited(response.stream)
+    body, end = bytearray(), time.monotonic() + seconds
+    for chunk in response.stream:
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise httpx2.ReadError(f"the reply is larger than {MAX_BYTES:,} bytes")
+        if time.monotonic() > end:
+            raise httpx2.ReadTimeout(f"the reply takes longer than {seconds:g} s")
+    response.stream.close()
+    response.stream = httpx2.ByteStream(bytes(body))
 
 
 def from_environment(environ: Mapping[str, str], **options: Any) -> tuple[EndpointConfig, str]:
     """The endpoint that the environment names, and its API key.
 
-    ``RUKH_LLM_BASE_URL``, ``RUKH_LLM_MODEL`` and ``RUKH_LLM_API_KEY``; without
-    ``RUKH_LLM_BASE_URL``, ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``. OpenAI's key is never sent to
-    a ``RUKH_LLM_BASE_URL``.
+    ``RUKH_LLM_BASE_URL``, ``RUKH_LLM_MODEL`` and ``RUKH_LLM_API_KEY``. If neither that URL nor that
+    key is set, ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``. A key is never sent to the URL of the
+    other set.
 
     Args:
         environ: Such as ``os.environ``.
-        options: Fields of :class:`EndpointConfig`; None stands for the default.
+        options: Fields of :class:`EndpointConfig`.
 
     Raises:
         InputError: No endpoint or model is named, or a value is invalid.
@@ -313,41 +279,35 @@ def from_environment(environ: Mapping[str, str], **options: Any) -> tuple[Endpoi
         >>> config.base_url, config.model, key
         ('http://localhost:8080/v1', 'm', '')
     """
-    own_url, own_key = environ.get("RUKH_LLM_BASE_URL"), environ.get("RUKH_LLM_API_KEY") or ""
-    openai_key = environ.get("OPENAI_API_KEY") or ""
-    key = own_key if own_url else own_key or openai_key
-    # A key for one's own server is not sent to OpenAI because the URL was forgotten.
-    default = OPENAI_URL if openai_key and key == openai_key else None
-    url = own_url or environ.get("OPENAI_BASE_URL") or default
+    own = environ.get("RUKH_LLM_BASE_URL") or environ.get("RUKH_LLM_API_KEY")
+    prefix = "RUKH_LLM" if own else "OPENAI"
+    key = environ.get(f"{prefix}_API_KEY") or ""
+    url = environ.get(f"{prefix}_BASE_URL") or (OPENAI_URL if key and not own else None)
     if not url:
-        raise InputError(
-            "no endpoint is named", fix="set RUKH_LLM_BASE_URL, such as http://localhost:8080/v1"
-        )
-    _check_url(url, "RUKH_LLM_BASE_URL" if own_url else "OPENAI_BASE_URL")
+        fix = "set RUKH_LLM_BASE_URL, such as http://localhost:8080/v1"
+        raise InputError("no endpoint is named", fix=fix)
     if not (model := environ.get("RUKH_LLM_MODEL")):
         raise InputError("no model is named", fix="set RUKH_LLM_MODEL to a name on the server")
     if not key.isascii() or key != key.strip():
         raise InputError("the API key contains spaces or is not ASCII", fix="copy it again")
-    fields = {name: value for name, value in options.items() if value is not None}
+    url = _normalize_url(url, f"{prefix}_BASE_URL")
     try:
-        return EndpointConfig(base_url=url, model=model, **fields), key
+        return EndpointConfig(base_url=url, model=model, **options), key
     except ValidationError as error:
         raise as_input_error(error, "endpoint") from None
 
 
-def _check_url(url: str, variable: str) -> None:
+def _normalize_url(url: str, variable: str) -> str:
     try:
-        parts = urlsplit(url)
-        valid = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        _ = parts.port  # raises ValueError if it is not a number
-    except ValueError:
-        valid = False
-    if not valid:
-        raise InputError("not an http or https URL", where=variable, fix=f"such as {OPENAI_URL}")
+        parts = TypeAdapter(HttpUrl).validate_python(url)
+    except ValidationError:  # its message would contain the URL
+        fix = f"such as {OPENAI_URL}"
+        raise InputError("not an http or https URL", where=variable, fix=fix) from None
     if parts.username or parts.password or parts.query or parts.fragment:
         # The URL appears in messages, where no secret belongs.
-        raise InputError(
-            "contains a user, a password, a query or a fragment",
-            where=variable,
-            fix="put the key into RUKH_LLM_API_KEY",
+        problem, fix = (
+            "contains a user, password, query or fragment",
+            "set RUKH_LLM_API_KEY instead",
         )
+        raise InputError(problem, where=variable, fix=fix)
+    return str(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,12 @@ PAGES = sorted(
     page
     for pattern in ("*.md", "docs/*.md", "examples/*.md", "research/**/*.md")
     for page in CHECKOUT.glob(pattern)
+)
+MODULES = sorted(
+    path.relative_to(root).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+    for root, package in ((CHECKOUT / "src", "rukh"), (CHECKOUT, "research"))
+    for path in (root / package).rglob("*.py")
+    if "    >>> " in path.read_text(encoding="utf-8")
 )
 SESSIONS = [page for page in PAGES if "```pycon" in page.read_text(encoding="utf-8")]
 DEFAULTS = {"None": "none", "True": "true", "False": "false", "": "nothing", "{}": "nothing"}
@@ -60,6 +67,13 @@ def test_sessions_give_the_shown_output(page: Path, monkeypatch: pytest.MonkeyPa
         failed, _ = runner.run(test, clear_globs=False)
         names = test.globs
         assert not failed, f"{page.name}, block {number}; see the output above"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_of_docstrings(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CHECKOUT)
+    failed, _ = doctest.testmod(import_module(module), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert not failed, "see the output above"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -127,6 +127,7 @@ def _file(config: AblationConfig, cell: str, seed: int) -> Path:
 def cell_config(
     config: AblationConfig, cell: str, seed: int, finished: bool
 ) -> RelationTrainingConfig:
+    """The configuration of a cell, whose files may be absent if it is ``finished``."""
     changes = [*config.changes, *config.cells[cell], f"training.seed={seed}"]
     unset = "." if finished else None
     try:

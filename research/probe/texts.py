@@ -127,7 +127,7 @@ def invented(random: np.random.Generator, split: Split) -> str:
 
     Example:
         >>> invented(np.random.default_rng(1), "train")
-        'Halerham'
+        'Moranstad'
     """
     start, middle = pick(random, ONSETS[split].split()), pick(random, MIDDLES)
     return start + middle + pick(random, ENDS)
@@ -147,7 +147,7 @@ def sentence(
         >>> random, names = np.random.default_rng(0), {"A": "Ada", "T": "Rex"}
         >>> text, spans = sentence(random, ("{A} and {T}",), names)
         >>> text, [text[a:b] for a, b in spans.values()]
-        ('Throwback: Ada and Rex', ['Ada', 'Rex'])
+        ('RT Ada and Rex What a day!', ['Ada', 'Rex'])
     """
     return fill_template(
         pick(random, OPENINGS) + pick(random, cores) + pick(random, CLOSINGS), names

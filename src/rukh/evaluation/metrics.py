@@ -50,7 +50,7 @@ def micro(gold: Sequence[str], predicted: Sequence[str | None], nota: str | None
     Example:
         >>> micro(["a", "a", "None", "b"], ["a", "b", "None", "b"], "None")
         Micro(precision=0.6666666666666666, recall=0.6666666666666666, f1=0.6666666666666666, \
-accuracy=0.5)
+accuracy=0.75)
     """
     if not gold:
         return Micro(0.0, 0.0, 0.0, 0.0)

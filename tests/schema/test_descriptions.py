@@ -65,11 +65,6 @@ def test_malformed_description(bad: Any, field: str) -> None:
     assert caught.value.field == f"relations[0].descriptions[0]{field}"
 
 
-def test_empty_description() -> None:
-    with pytest.raises(InputError, match="'near'"):
-        schema(DRAFT | {"text": " "})
-
-
 # PyYAML reads U+0085 as an ordinary line break.
 TEXT = st.characters(exclude_categories=["Cs"], exclude_characters="\x85")
 

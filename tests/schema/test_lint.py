@@ -117,12 +117,9 @@ def test_near_threshold() -> None:
     assert finding.texts == ("one two three a", "one two three b")
 
 
-def test_errors_come_first() -> None:
+def test_errors_come_first_and_truncation_is_optional() -> None:
     levels = [one.level for one in findings(LIVES | {"name": "dwells", "symmetric": True}, WORKS)]
     assert levels == sorted(levels) and set(levels) == {"error", "warning"}
-
-
-def test_truncation_is_optional() -> None:
     long = RelationSchema.parse({"name": "s", "relations": [relation("on", "on and " * 20)]})
     assert lint(long, bag_of_words) == []
 
@@ -137,14 +134,11 @@ def test_truncation_is_optional() -> None:
         ("A person stands beside the tail.", []),
         ("The head, a person or a organization, speaks.", [("head", "PER")]),
         ("The tail is one member of an organization.", []),
+        ("The head, a C++ thing.", []),
     ],
 )
 def test_named_types(text: str, expected: list[tuple[str, str]]) -> None:
-    assert named_types(text, TYPES) == expected
-
-
-def test_type_words_are_not_patterns() -> None:
-    assert named_types("The head, a C++ thing.", {"X": "C++", "Y": "(", "Z": ".*"}) == []
+    assert named_types(text, TYPES | {"X": "C++", "Y": "(", "Z": ".*"}) == expected
 
 
 @pytest.fixture(scope="module")

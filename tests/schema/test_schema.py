@@ -34,14 +34,8 @@ def schema(*relations: dict[str, Any], **fields: Any) -> RelationSchema:
         ([relation("a", inverse="b", symmetric=True), relation("b")], ["'a'"]),
         ([relation("a", inverse="P1"), relation("b", id="P1")], ["'a'", "'P1'"]),
         ([relation("a", inverse="b"), relation("b", symmetric=True)], ["'a'", "'b'"]),
-        (
-            [relation("a", inverse="b"), relation("b", inverse="c"), relation("c")],
-            ["'a' is 'b'", "'b' is 'c'"],
-        ),
-        (
-            [relation("a", inverse="c"), relation("b", inverse="c"), relation("c")],
-            ["'b' is 'c'", "'c' is 'a'"],
-        ),
+        ([relation("a", inverse="b"), relation("b", inverse="c"), relation("c")], ["'a'", "'b'"]),
+        ([relation("a", inverse="c"), relation("b", inverse="c"), relation("c")], ["'b'", "'a'"]),
         ([relation("n")], ["NOTA"]),
         ([relation("a"), relation("b", id="a")], ["'a'", "'b'"]),
         ([relation("P1"), relation("a", id="P1")], ["'a'", "'P1'"]),
@@ -64,25 +58,21 @@ def test_contradictions_are_errors(relations: list[dict[str, Any]], names: list[
         ({"relations": [relation("a", heads=["PER"])]}, "relations[0].heads"),
         ({"relations": [relation("a")], "nota": 5}, "nota"),
         ({"relations": [relation("a")], "type": {}}, "type"),
+        (None, None),
+        ([], None),
+        ("text", None),
     ],
 )
-def test_malformed_fields_are_errors(data: dict[str, Any], field: str) -> None:
+def test_malformed_data_is_an_error(data: Any, field: str | None) -> None:
     with pytest.raises(InputError) as caught:
-        RelationSchema.parse({"name": "s", **data}, "s.yaml")
+        RelationSchema.parse({"name": "s", **data} if isinstance(data, dict) else data, "s.yaml")
     assert (caught.value.where, caught.value.field) == ("s.yaml", field)
 
 
-@pytest.mark.parametrize("data", [None, [], "text", 3])
-def test_schema_must_be_a_mapping(data: object) -> None:
-    with pytest.raises(InputError) as caught:
-        RelationSchema.parse(data, "s.yaml")
-    assert caught.value.where == "s.yaml"
-
-
 def test_names_and_labels() -> None:
-    closed = schema(relation("a"), relation("b"))
-    assert closed.nota is None
-    assert closed.names == closed.labels == ("a", "b")
+    closed = schema(relation("a", head=["Drug"]), relation("b", tail=["PER"]), types={"LOC": "x"})
+    assert closed.nota is None and closed.names == closed.labels == ("a", "b")
+    assert closed.argument_types == {"Drug", "PER", "LOC"}
     opened = schema(relation("a"), {"name": "none"}, nota="none")
     assert (opened.names, opened.labels) == (("a",), ("none", "a"))
     assert schema(relation("a"), nota="none").labels == ("none", "a")
@@ -120,24 +110,7 @@ def test_schema_allows_what_any_relation_except_nota_allows() -> None:
     assert not made.allows(rome, ann)
 
 
-def test_argument_types() -> None:
-    made = schema(relation("a", head=["Drug"], tail=["PER", "Gene"]), types={"LOC": "place"})
-    assert made.argument_types == {"Drug", "PER", "Gene", "LOC"}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"a: b: c",
-        b"a: 1\na: 2",
-        b"[[[",
-        b"a: !!python/object/apply:os.getcwd []",
-        b"a: 2020-13-45",
-        b"\x00",
-        b"name: \xff\xfe",
-        b"name: mine\nrelations:\n- name: a\n",
-    ],
-)
+@pytest.mark.parametrize("text", [b"[[[", b"name: \xff", b"name: s\nrelations:\n- name: a\n"])
 def test_bad_files(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "broken.yaml"
     path.write_bytes(text)
@@ -153,31 +126,20 @@ def test_load_file(tmp_path: Path) -> None:
     assert RelationSchema.load(path).names == RelationSchema.load(str(path)).names == ("a",)
 
 
-@pytest.mark.parametrize("name", ["mnrr", "", "x" * 300])
-def test_unknown_name_suggests_shipped_schemas(name: str) -> None:
-    with pytest.raises(InputError) as caught:
-        RelationSchema.load(name)
-    assert "mnre" in str(caught.value.fix)
-
-
-def test_folder_does_not_hide_a_shipped_schema(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "mnre").mkdir()
+def test_shipped_schemas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("mnrr", "", "x" * 300):
+        with pytest.raises(InputError) as caught:
+            RelationSchema.load(name)
+        assert "mnre" in str(caught.value.fix)
+    (tmp_path / "mnre").mkdir()  # a folder does not hide a shipped schema
     monkeypatch.chdir(tmp_path)
     assert RelationSchema.load("mnre").name == "mnre"
 
 
 def test_merge() -> None:
     first = schema_of()
-    other = RelationSchema.parse(
-        {
-            "name": "other",
-            "nota": "no",
-            "relations": [{"name": "no"}, {"name": "visits", "descriptions": ["goes to see"]}],
-            "types": {"PER": "someone", "NUM": "number"},
-        }
-    )
+    types = {"PER": "someone", "NUM": "number"}
+    other = schema({"name": "no"}, relation("visits"), nota="no", types=types)
     merged = RelationSchema.merge([first, other, first], exclude=["employs"])
     assert merged.nota == "none" and merged.names == ("near", "works_at", "lives_in", "visits")
     assert merged.relation("works_at").inverse is None
@@ -226,12 +188,8 @@ def test_copy_has_its_own_lookup_tables(tiny_schema: RelationSchema) -> None:
 
 def test_lookups_are_fast_with_ten_thousand_relations() -> None:
     start = time.process_time()
-    made = schema(
-        *(
-            relation(f"r{i}", inverse=f"r{i ^ 1}", head=["A"], tail=[f"T{i % 5}"])
-            for i in range(10_000)
-        )
-    )
+    places = [{"inverse": f"r{i ^ 1}", "head": ["A"], "tail": [f"T{i % 5}"]} for i in range(10_000)]
+    made = schema(*(relation(f"r{i}", **fields) for i, fields in enumerate(places)))
     assert all(made.inverse_of(name) == f"r{int(name[1:]) ^ 1}" for name in made.names)
     thing = VisualObject(id="o", box=(0, 0, 1, 1), type="NONE")
     assert not any(made.allows(thing, thing) for _ in range(1000))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rukh.cli import options
+from rukh.cli.logs import print_result
 from rukh.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,15 +30,23 @@ def load_embedder(name: str | None) -> tuple[Embed, Callable[[str], int]]:
 
     import torch
 
+    from rukh.hub import cache_folder
+    from rukh.modeling.model import encoder_key
     from rukh.modeling.text_encoder import TextEncoder
+    from rukh.utils.cache import DiskCache, content_key
     from rukh.utils.embedding import embed_texts
 
-    encoder = TextEncoder.load(name or ENCODER).eval()
+    name = name or ENCODER
+    encoder = TextEncoder.load(name).eval()
+    file = cache_folder() / "embeddings" / f"{content_key(encoder_key(name))}.sqlite"
+    embed = partial(
+        embed_texts, embed=torch.no_grad()(encoder.embed_sentences), cache=DiskCache(file)
+    )
 
     def excess_tokens(text: str) -> int:
         return max(0, len(encoder.tokenize(text).ids) + 2 - encoder.max_sentence_length)
 
-    return partial(embed_texts, embed=torch.no_grad()(encoder.embed_sentences)), excess_tokens
+    return embed, excess_tokens
 
 
 @app.command()
@@ -55,7 +64,6 @@ def lint(
     """
     from rukh.schema.lint import lint as find
     from rukh.schema.schema import RelationSchema
-    from rukh.utils.files import write_json
 
     relations = RelationSchema.load(schema, require_descriptions=False)
     embed, excess_tokens = load_embedder(encoder)
@@ -70,12 +78,10 @@ def lint(
             lines += [f"    {text}" for text in finding.texts]
     for rule, count in (counts - Counter(dict.fromkeys(counts, MAX_PER_RULE))).items():
         lines.append(f"{count:,} more [{rule}]; --json FILE writes all")
-    lines.append(f"{schema}: {errors} errors, {len(findings) - errors} warnings")
-    typer.echo("\n".join(lines), err=str(json) == "-")
-    if json is not None:
-        summary = {"schema": schema, "errors": errors, "warnings": len(findings) - errors}
-        rows = [finding.model_dump(mode="json") for finding in findings]
-        write_json(summary | {"findings": rows}, json)
+    summary = {"schema": schema, "errors": errors, "warnings": len(findings) - errors}
+    lines.append("{schema}: {errors} errors, {warnings} warnings".format(**summary))
+    rows = [finding.model_dump(mode="json") for finding in findings]
+    print_result("\n".join(lines), summary | {"findings": rows}, json)
     if errors:
         raise typer.Exit(1)
 

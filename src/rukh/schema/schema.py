@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError, ValidationInfo, model_validator
 from rukh.errors import InputError, suggestion
 from rukh.records import Argument, Name, Post, Record, Text, as_input_error
 from rukh.schema.descriptions import DescriptionField
-from rukh.utils.files import parse_yaml
+from rukh.utils.files import file_errors, parse_yaml
 
 
 class Relation(Record):
@@ -266,12 +266,8 @@ class RelationSchema(Record):
         path = Path(source)
         # A folder of the same name (a model's, for example) must not hide a shipped schema.
         if path.suffix in {".yaml", ".yml"} or os.path.isfile(path):
-            try:
+            with file_errors(path):
                 text = path.read_text(encoding="utf-8")
-            except OSError as error:
-                raise InputError(f"cannot read schema: {error.strerror}", where=str(path)) from None
-            except UnicodeDecodeError:
-                raise InputError("not UTF-8 text", where=str(path)) from None
         else:
             catalog = resources.files("rukh.schema") / "catalog"
             files = {file.name.removesuffix(".yaml"): file for file in catalog.iterdir()}

@@ -140,7 +140,7 @@ class RelationModel(nn.Module):
             name = self.config.pair.text_encoder
             load = cache(lambda: TextEncoder.load(name).eval())
             bank = RelationBank.build(
-                selected, lambda texts: load().embed_sentences(texts), _encoder_key(name)
+                selected, lambda texts: load().embed_sentences(texts), encoder_key(name)
             )
         trained = self._trained_relations(schema)
         mask = column_mask(trained, bank, self.config.direction_mode)
@@ -355,7 +355,7 @@ def _read_config(folder: Path) -> ModelConfig | None:
     return config
 
 
-def _encoder_key(name: str) -> str:
+def encoder_key(name: str) -> str:
     """Identify the weights of a text encoder: by name if rukh knows it, else by its files."""
     if find_package(name) is not None:
         return name

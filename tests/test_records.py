@@ -31,10 +31,8 @@ def message_of(**fields: Any) -> str:
         ({"entities": [ANN, {**ROME, "end": 12}]}, ["entities[1]", "'r'", "12", "11"]),
         ({"entities": [{**ANN, "end": 0}]}, ["entities[0].end", "not 0"]),
         ({"entities": [{**ANN, "start": 3}]}, ["entities[0]", "'a'", "start 3, end 3"]),
-        ({"entities": [{**ANN, "start": 5, "end": 2}]}, ["entities[0]", "start 5, end 2"]),
         ({"entities": [{**ANN, "start": -1}]}, ["entities[0].start", "not -1"]),
         ({"entities": [{**ANN, "start": 0.0}]}, ["entities[0].start", "not 0.0"]),
-        ({"entities": [{**ANN, "end": True}]}, ["entities[0].end", "not True"]),
         ({"entities": [{**ANN, "end": "3"}]}, ["entities[0].end", "not '3'"]),
         ({"entities": [{**ANN, "start": 3, "end": 4}]}, ["entities[0]", "white space", "[3, 4)"]),
         ({"entities": [{**ANN, "tipe": "PER"}]}, ["entities[0].tipe", "'PER'"]),
@@ -42,11 +40,8 @@ def message_of(**fields: Any) -> str:
         ({"entities": [ANN, {**ROME, "id": "a"}]}, ["'a'"]),
         ({"entities": [ANN], "objects": [{**FACE, "id": "a"}]}, ["'a'"]),
         ({"objects": [{**FACE, "box": [0, 0, 320, 240]}]}, ["objects[0]", "320"]),
-        ({"objects": [{**FACE, "box": [-0.1, 0, 1, 1]}]}, ["objects[0]", "-0.1"]),
         ({"objects": [{**FACE, "box": [0.5, 0, 0.5, 1]}]}, ["objects[0]", "[0.5, 0.0, 0.5, 1.0]"]),
-        ({"objects": [{**FACE, "box": [0, 0.9, 1, 0.1]}]}, ["objects[0]", "0.9"]),
         ({"objects": [{**FACE, "box": [0, 0, float("nan"), 1]}]}, ["objects[0].box[2]", "nan"]),
-        ({"objects": [{**FACE, "box": [0, 0, float("inf"), 1]}]}, ["objects[0].box[2]", "inf"]),
         ({"objects": [{**FACE, "box": [0, 0, 1]}]}, ["objects[0].box[3]", "required"]),
         (
             {"pairs": [{"head": "a", "tail": "x"}], "entities": [ANN]},
@@ -62,14 +57,11 @@ def message_of(**fields: Any) -> str:
         ({"text": None}, ["text", "None"]),
         ({"text": "x" * (MAX_TEXT + 1)}, ["text", f"at most {MAX_TEXT}", "xxx"]),
         ({"text": "Ann \ud83d"}, ["text", "surrogate", "character 4", r"\ud83d"]),
-        ({"id": "\udc00"}, ["id", "surrogate", "character 0"]),
-        ({"image": "\ud83d.png"}, ["image", "surrogate", "character 0"]),
         ({"image": Path("\ud83d.png")}, ["image", "surrogate", "character 0"]),
         ({"meta": {"k": ["\ud83d"]}}, ["meta", "surrogate"]),
         ({"meta": {"k": float("nan")}}, ["meta", "nan"]),
         ({"id": ""}, ["id", "not ''"]),
         ({"id": 5}, ["id", "not 5"]),
-        ({"tekst": "hi"}, ["tekst", "'hi'"]),
     ],
 )
 def test_a_violated_constraint_names_field_and_value(
@@ -82,12 +74,6 @@ def test_a_violated_constraint_names_field_and_value(
         assert words in message
 
 
-def test_json_with_nan_or_a_half_surrogate_pair_is_refused() -> None:
-    for line in ('{"id": "1", "text": "", "meta": {"k": NaN}}', r'{"id": "1", "text": "\ud83d"}'):
-        with pytest.raises(ValidationError):
-            Post.model_validate_json(line)
-
-
 def test_several_problems_are_counted() -> None:
     assert "(and 1 more)" in message_of(entities=[{**ANN, "start": -1, "end": 0}])
 
@@ -95,11 +81,6 @@ def test_several_problems_are_counted() -> None:
 def test_records_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         post().text = "other"
-
-
-def test_empty_text_with_objects_only() -> None:
-    empty = post(text="", objects=[FACE, {**FACE, "id": "p"}], pairs=[{"head": "o", "tail": "p"}])
-    assert [argument.id for argument in empty.arguments] == ["o", "p"]
 
 
 def test_nested_overlapping_and_equal_spans_are_accepted() -> None:

@@ -17,15 +17,8 @@ if TYPE_CHECKING:
     from rukh.schema.schema import RelationSchema as RelationSchema
 
 # Nothing heavy is imported until it is used: `import rukh` must stay fast.
-_HOMES = {
-    "Extractor": "rukh.extractor",
-    "Pair": "rukh.records",
-    "Post": "rukh.records",
-    "TextEntity": "rukh.records",
-    "Triple": "rukh.records",
-    "VisualObject": "rukh.records",
-    "RelationSchema": "rukh.schema.schema",
-}
+_HOMES = {"Extractor": "rukh.extractor", "RelationSchema": "rukh.schema.schema"}
+_HOMES |= dict.fromkeys(["Pair", "Post", "TextEntity", "Triple", "VisualObject"], "rukh.records")
 __all__ = ["__version__", *_HOMES]
 
 

@@ -5,11 +5,10 @@ Errors name the dotted key: ``train.yaml: training.epoch: no such key; did you m
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -35,7 +34,7 @@ def load_config(
     name must start with ``RUKH_``. Relative paths are relative to the current directory.
 
     Args:
-        overrides: ``key.sub=value`` each; see :func:`apply_overrides`.
+        overrides: ``key.sub=value`` each, the value in YAML; later ones replace earlier ones.
         unset: The value of variables that are not set and have no default. None: an error.
 
     Raises:
@@ -46,7 +45,8 @@ def load_config(
         data = parse_yaml(Path(path).read_text(encoding="utf-8"), where)
     if not isinstance(data, dict | None):
         raise InputError(f"not a mapping but {shorten(repr(data))}", where=where)
-    data = apply_overrides(data or {}, overrides)
+    data = data or {}
+    _apply_overrides(data, overrides)
     try:
         data = _expand(data, "", unset)
         # As JSON, of which strict mode accepts a list for a tuple and a string for a path.
@@ -57,26 +57,14 @@ def load_config(
         raise error.at(where) from None
 
 
-def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Return a copy of ``data`` with values set by dotted keys; missing sections are added.
-
-    Args:
-        overrides: ``key.sub=value`` each, the value in YAML; later ones replace earlier ones.
-
-    Raises:
-        InputError: An override is malformed, or its key is inside a value that is not a section.
-
-    Example:
-        >>> apply_overrides({"training": {"epochs": 9, "seed": 1}}, ["training.epochs=3"])
-        {'training': {'epochs': 3, 'seed': 1}}
-    """
-    changed = copy.deepcopy(dict(data))
+def _apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> None:
+    """Set values by dotted keys; missing sections are added."""
     for override in overrides:
         key, equals, value = override.partition("=")
         *sections, last = parts = key.strip().split(".")
         if not equals or not all(parts):
             raise InputError(f"override {override!r} is not of the form key.sub=value")
-        section = changed
+        section = data
         for depth, name in enumerate(sections, 1):
             if section.get(name) is None:
                 section[name] = {}
@@ -87,7 +75,6 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
                     field=".".join(sections[:depth]),
                 )
         section[last] = parse_yaml(value, f"override {override!r}")
-    return changed
 
 
 def _expand(value: Any, field: str, unset: str | None) -> Any:

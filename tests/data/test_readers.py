@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from helpers_data import errors_of
 from rukh.data.format import Source
 from rukh.data.readers import is_directed, read, read_posts, scan, write
-from rukh.data.tokens import Tokens
 from rukh.errors import InputError
-from rukh.records import Pair, Post, TextEntity
+from rukh.records import Post
 from rukh.registry import BUILTIN, resolve
 
 # Emoji with a joiner, right-to-left text, a combining accent, and a separator that str.splitlines
@@ -441,31 +438,6 @@ def test_files_that_cannot_be_read_or_written(case: Case, tmp_path: Path) -> Non
         next(read(tmp_path, case.format))
     with pytest.raises(InputError, match="not a regular file"):
         write([], tmp_path, case.format)
-
-
-WORDS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=4)
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.lists(WORDS, min_size=3, max_size=6), st.booleans(), st.data())
-def test_any_pair_survives_every_format(
-    tmp_path_factory: pytest.TempPathFactory, words: list[str], tokenized: bool, data: st.DataObject
-) -> None:
-    tokens = Tokens.join(words)
-    cut = data.draw(st.integers(1, len(words) - 1))
-    first = TextEntity(id="h", start=0, end=tokens.offsets[cut - 1][1], type="PER")
-    second = TextEntity(id="t", start=tokens.offsets[cut][0], end=len(tokens.text), type="LOC")
-    pair = Pair(head="t", tail="h", relation="r")
-    offsets = tokens.offsets if tokenized else None
-    post = Post(id="1", text=tokens.text, entities=(first, second), pairs=(pair,), tokens=offsets)
-    path = tmp_path_factory.mktemp("any") / "file.txt"
-    for case in CASES:
-        if case.load is not None:
-            write([post], path, case.format)
-            (back,) = read(path, case.format)
-            assert back.pairs is not None and back.pairs[0].relation == "r"
-            surfaces = [back.surface(name) for name in (back.pairs[0].head, back.pairs[0].tail)]
-            assert back.text == post.text and surfaces == [post.surface("t"), post.surface("h")]
 
 
 def test_unknown_formats_get_a_suggestion() -> None:

@@ -28,19 +28,6 @@ def test_entries_come_back(
         assert cache.get_many([*expected, "not stored"]) == expected
 
 
-def test_without_a_path_nothing_is_stored() -> None:
-    cache = DiskCache(None)
-    cache.put_many({"a": b"1"})
-    assert cache.get_many(["a"]) == {}
-
-
-def test_more_keys_than_fit_into_a_query(tmp_path: Path) -> None:
-    entries = {str(i): bytes([i % 256]) for i in range(1200)}
-    cache = DiskCache(tmp_path / "c.sqlite")
-    cache.put_many(entries)
-    assert cache.get_many(list(entries)) == entries
-
-
 @pytest.mark.parametrize("junk", [b"", b"junk", b"\xff" * 100, None], ids=repr)
 def test_a_damaged_file_is_started_anew(tmp_path: Path, junk: bytes | None) -> None:
     path = tmp_path / "c.sqlite"

@@ -18,12 +18,7 @@ _TIMEOUT = 30.0  # seconds to wait for another process that is writing
 
 
 def content_key(*parts: str | bytes) -> str:
-    """SHA-256 of some content, as hexadecimal digits, for use as a cache key.
-
-    Example:
-        >>> content_key("a", "b") == content_key("ab")
-        False
-    """
+    """SHA-256 of some content, as hexadecimal digits, for use as a cache key."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -37,13 +32,6 @@ class DiskCache:
     Args:
         path: The file. None: nothing is stored.
         max_entries: How many entries to keep; the oldest are removed first.
-
-    Example:
-        >>> import tempfile
-        >>> cache = DiskCache(Path(tempfile.mkdtemp()) / "cache.sqlite")
-        >>> cache.put_many({"a": b"1"})
-        >>> cache.get_many(["a", "b"])
-        {'a': b'1'}
     """
 
     def __init__(self, path: Path | None, max_entries: int = 1_000_000) -> None:

@@ -26,14 +26,6 @@ def embed_texts(
         texts: At least one text.
         embed: Texts to vectors ``(n, d)``. It is called with at most 256 texts of similar length.
         cache: A cache of this encoder only.
-
-    Example:
-        >>> calls = []
-        >>> def embed(texts):
-        ...     calls.append(texts)
-        ...     return [[len(text)] for text in texts]
-        >>> embed_texts(["ab", "c", "ab"], embed).tolist(), calls
-        ([[2.0], [1.0], [2.0]], [['c', 'ab']])
     """
     keys = [content_key(text) for text in texts]
     stored = cache.get_many(list(dict.fromkeys(keys)))

@@ -25,9 +25,6 @@ class ResumableOutput:
 
     Attributes:
         done: The number of inputs whose output is in the part file.
-
-    Raises:
-        InputError: The file cannot be written, or another process is writing it.
     """
 
     def __init__(self, out: Path, identity: Mapping[str, Any]) -> None:

@@ -58,20 +58,13 @@ def field_eval(gold: list[str], predicted: list[str], nota: str | None) -> Micro
     """The loop of OpenNRE's ``eval``, from which HVPNeT, MKGformer and MORE took theirs."""
     correct = correct_positive = predicted_positive = gold_positive = 0
     for g, p in zip(gold, predicted, strict=True):
-        if g == p:
-            correct += 1
-            if g != nota:
-                correct_positive += 1
-        if g != nota:
-            gold_positive += 1
-        if p != nota:
-            predicted_positive += 1
+        correct += g == p
+        correct_positive += g == p != nota
+        gold_positive += g != nota
+        predicted_positive += p != nota
 
     def ratio(top: float, bottom: float) -> float:
-        try:
-            return top / bottom
-        except ZeroDivisionError:
-            return 0.0
+        return top / bottom if bottom else 0.0
 
     p, r = ratio(correct_positive, predicted_positive), ratio(correct_positive, gold_positive)
     return Micro(p, r, ratio(2 * p * r, p + r), ratio(correct, len(gold)))
@@ -131,9 +124,7 @@ def test_relations_against_loops(both: list[tuple[str, str]]) -> None:
             f1s.append(alone.f1)
     assert macro_f1(rows) == pytest.approx(sum(f1s) / len(f1s) if f1s else 0.0)
     forward = [OrderedDecision(label, 0.5) for label in predicted]
-    result = evaluate_predictions(
-        gold, forward, [NONE] * len(gold), ["p"] * len(gold), OPEN, draws=1
-    )
+    result = evaluate_predictions(gold, forward, [NONE] * len(gold), ["p"] * len(gold), OPEN)
     counted = Counter(both)
     assert result["confusion"]["counts"] == [[counted[g, p] for p in LABELS] for g in LABELS]
 
@@ -167,27 +158,9 @@ def test_swapping_the_orders_reverses_the_label(a: OrderedDecision, b: OrderedDe
         return
     there, back = take_better(a, b, OPEN), take_better(b, a, OPEN)
     assert there.score == back.score
-    swapped = {
-        "none": "none",
-        "married": "married",
-        "employs": "employed_by",
-        "employed_by": "employs",
-        "likes": "likes reversed",
-        "likes reversed": "likes",
-    }
-    assert there.relation is not None
-    assert back.relation == swapped[there.relation]
-
-
-def test_wrong_direction_is_a_false_positive() -> None:
-    gold = ["likes", "likes", "married", "none"]
-    forward = [OrderedDecision("likes", 0.8), NONE, NONE, NONE]
-    backward = [NONE, OrderedDecision("likes", 0.8), OrderedDecision("married", 0.7), NONE]
-    free = order_free(forward, backward, OPEN)
-    assert free == ["likes", "likes reversed", "married", "none"]
-    # Three predicted, three gold, two right; the reversed one is both a wrong and a missed one.
-    assert micro(gold, free, "none") == pytest.approx((2 / 3, 2 / 3, 2 / 3, 3 / 4))
-    assert order_free([NONE], [NONE], CLOSED) == [None]
+    swapped = {"none": "none", "married": "married", "employs": "employed_by"}
+    swapped |= {"employed_by": "employs", "likes": "likes reversed", "likes reversed": "likes"}
+    assert back.relation == swapped[str(there.relation)]
 
 
 def test_bootstrap_against_a_loop() -> None:
@@ -197,14 +170,14 @@ def test_bootstrap_against_a_loop() -> None:
     predicted = [g if chance.random() < 0.5 else chance.choice(LABELS) for g in gold]
     posts = [f"p{chance.randrange(20)}" for _ in gold]
     names = list(dict.fromkeys(posts))
-    generator = np.random.default_rng(7)
+    generator = np.random.default_rng(0)
     f1s = []
     for _ in range(50):
         drawn = [names[i] for i in generator.integers(len(names), size=len(names))]
         chosen = [i for name in drawn for i, post in enumerate(posts) if post == name]
         f1s.append(field_eval([gold[i] for i in chosen], [predicted[i] for i in chosen], "none").f1)
     expected = np.quantile(f1s, [0.025, 0.975])
-    found = bootstrap_f1(gold, predicted, posts, "none", draws=50, seed=7)
+    found = bootstrap_f1(gold, predicted, posts, "none", draws=50)
     assert found == pytest.approx(tuple(expected))
 
 
@@ -234,11 +207,6 @@ def test_a_paired_difference_sees_the_same_resamples() -> None:
     assert found["p"] == 0
 
 
-def test_f1_of_counts_lies_along_an_axis() -> None:
-    counts = np.array([[1, 2, 2], [0, 0, 0]])
-    assert f1_from_counts(counts).tolist() == f1_from_counts(counts.T, 0).tolist() == [0.5, 0.0]
-
-
 @quick
 @given(st.lists(scores, max_size=12), st.floats(0, 12))
 def test_threshold_against_brute_force(values: list[float], positives: float) -> None:
@@ -263,9 +231,8 @@ def test_threshold_by_hand() -> None:
 
 @pytest.mark.parametrize("score", [float("nan"), -0.1, 1.5])
 def test_threshold_takes_probabilities_only(score: float) -> None:
-    with pytest.raises(InputError) as error:
+    with pytest.raises(InputError):
         expected_threshold([0.5, score], 1.0)
-    assert error.value.field == "scores[1]"
 
 
 def test_calibration_error_of_calibrated_scores_is_small() -> None:
@@ -296,19 +263,17 @@ def test_evaluate_predictions_puts_it_together() -> None:
     forward = [OrderedDecision("likes", 0.8), NONE, NONE, OrderedDecision("none", 0.6)]
     backward = [NONE, OrderedDecision("likes", 0.8), OrderedDecision("married", 0.7), NONE]
     posts = ["p", "p", "q", "r"]
-    result = evaluate_predictions(gold, forward, backward, posts, OPEN, draws=100, seed=5)
-
+    result = evaluate_predictions(gold, forward, backward, posts, OPEN)
     given = ["likes", "none", "none", "none"]
     figures = [result[f"micro_{key}"] for key in ("precision", "recall", "f1")]
     assert (*figures, result["accuracy"]) == field_eval(gold, given, "none")
     assert result["macro_f1"] == pytest.approx((2 / 3 + 0) / 2)
     assert result["micro_f1_order_free"] == pytest.approx(2 / 3)
     assert (result["pairs"], result["positives"], result["posts"]) == (4, 3, 3)
-    interval = bootstrap_f1(gold, given, posts, "none", draws=100, seed=5)
-    assert result["micro_f1_ci"] == list(interval)
-    free = ["likes", "likes reversed", "married", "none"]
-    interval = bootstrap_f1(gold, free, posts, "none", draws=100, seed=5)
-    assert result["micro_f1_order_free_ci"] == list(interval)
+    assert result["micro_f1_ci"] == list(bootstrap_f1(gold, given, posts, "none"))
+    free = order_free(forward, backward, OPEN)
+    assert free == ["likes", "likes reversed", "married", "none"]
+    assert result["micro_f1_order_free_ci"] == list(bootstrap_f1(gold, free, posts, "none"))
     assert result["confusion"]["labels"] == list(LABELS)
     assert result["confusion"]["counts"][1][:2] == [1, 1]
     assert json.loads(json.dumps(result, allow_nan=False)) == result
@@ -317,7 +282,7 @@ def test_evaluate_predictions_puts_it_together() -> None:
 def test_evaluate_predictions_on_a_closed_schema() -> None:
     forward = [OrderedDecision("likes", 0.8), OrderedDecision(None, 0.1)]
     result = evaluate_predictions(["likes", "likes"], forward, forward, ["p", "q"], CLOSED)
-    assert result["positives"] == 2
+    assert result["positives"] == 2 and order_free([NONE], [NONE], CLOSED) == [None]
     assert (result["micro_precision"], result["micro_recall"]) == (1.0, 0.5)
     assert result["confusion"]["labels"] == [None, *CLOSED.labels]
     assert result["micro_f1_ci"] == [0.0, 1.0]
@@ -325,5 +290,5 @@ def test_evaluate_predictions_on_a_closed_schema() -> None:
 
 
 def test_an_unknown_label_is_named() -> None:
-    with pytest.raises(InputError, match=r"'lkes'.*'likes'"):
+    with pytest.raises(InputError, match="'lkes'"):
         evaluate_predictions(["lkes"], [NONE], [NONE], ["p"], OPEN)

@@ -25,13 +25,10 @@ class PersonTagger:
 
     def assign_types(self, posts: Sequence[Post]) -> list[Post]:
         assert all(entity.type is None for post in posts for entity in post.entities)
+        entities = [tuple(e.model_copy(update={"type": "PER"}) for e in p.entities) for p in posts]
         return [
-            post.model_copy(
-                update={
-                    "entities": tuple(e.model_copy(update={"type": "PER"}) for e in post.entities)
-                }
-            )
-            for post in posts
+            post.model_copy(update={"entities": typed})
+            for post, typed in zip(posts, entities, strict=True)
         ]
 
 

@@ -72,10 +72,17 @@ def per_relation(
     """
     labels = _without_none(gold, None), _without_none(predicted, None)
     columns = precision_recall_fscore_support(*labels, labels=relations, zero_division=0.0)
-    keys, counts = ("precision", "recall", "f1", "support"), Counter(predicted)
+    counts = Counter(predicted)
     return [
-        {"relation": name, **dict(zip(keys, row, strict=True)), "predicted": counts[name]}
-        for name, *row in zip(relations, *(column.tolist() for column in columns), strict=True)
+        {
+            "relation": name,
+            "precision": float(precision),
+            "recall": float(recall),
+            "f1": float(f1),
+            "support": int(support),
+            "predicted": counts[name],
+        }
+        for name, precision, recall, f1, support in zip(relations, *columns, strict=True)
     ]
 
 

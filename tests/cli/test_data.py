@@ -64,11 +64,8 @@ def test_convert_there_and_back(data: Callable[..., Any], file: Path, tmp_path: 
     captions.write_text("{'img_id': 'a.jpg', 'text': 'Ann.'}\n")
     ours, back = tmp_path / "ours.jsonl", tmp_path / "back.txt"
     command = ["convert", file, "--format", "mnre", "--out", ours, "--captions", captions]
-    assert data(*command, "--images", tmp_path / "images") == (
-        0,
-        f"1 posts written to {ours}\n",
-        "",
-    )
+    done = data(*command, "--images", tmp_path / "images")
+    assert done == (0, f"1 posts written to {ours}\n", "")
     (post,) = read(ours)
     assert (post.caption, post.image) == ("Ann.", tmp_path / "images" / "a.jpg")
     assert data("convert", ours, "--out", back, "--to", "mnre").code == 0

@@ -46,8 +46,8 @@ def test_triples_go_to_standard_output_or_a_file(
     assert f"7 posts, {len(triples)} relations" in done.err
     warnings = [line for line in done.err.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 2 and any("gone.png" in line for line in warnings)
-    done = extract("--threshold", 0, "--images", tmp_path / "gone")
-    assert done.code == 0 and f"warning: there is no folder {tmp_path / 'gone'}" in done.err
+    without = extract("--images", tmp_path / "gone")
+    assert without.code == 0 and f"warning: there is no folder {tmp_path / 'gone'}" in without.err
     again = extract("--threshold", 0, "--out", tmp_path / "out.jsonl", "--quiet")
     assert (again.code, again.out) == (0, "") and "warning" not in again.err
     assert (tmp_path / "out.jsonl").read_text() == done.out

@@ -106,11 +106,10 @@ def test_a_draft_records_its_author(server: Server, run: Any, source: Path, tmp_
         sources = {(text.status, text.author, text.date) for text in texts}
         assert sources == {("draft", "some-model", date.today())}
     # The rest of the schema stays as it was.
+    undescribed = [r.model_copy(update={"descriptions": ()}) for r in draft.relations[:4]]
     original = RelationSchema.parse(SCHEMA, require_descriptions=False)
-    assert draft.relation("likes") == original.relation("likes")
-    assert draft.relation("likes").descriptions[0].status is None
-    assert (draft.nota, draft.types) == ("none", SCHEMA["types"])
-    assert draft.inverse_of("employs") == MISSING[0]
+    rest = {"relations": (*undescribed, draft.relation("likes"))}
+    assert draft.model_copy(update=rest) == original
     assert source.read_text() == before
     assert KEY not in done.out + done.err + out.read_text()
     # A draft is never replaced: somebody may have verified it.

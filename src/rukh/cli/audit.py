@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rukh.cli import options
-from rukh.cli.logs import print_status
+from rukh.cli.logs import print_result, print_status
 
 
 def audit(
@@ -45,7 +45,7 @@ def audit(
     from rukh.audit.audit import audit as run
     from rukh.audit.inputs import KEYINGS, AuxFile
     from rukh.audit.report import to_html, to_markdown
-    from rukh.utils.files import atomic_open, check_outputs, write_json
+    from rukh.utils.files import atomic_open, check_outputs
 
     others = [_parse_named(text, "--other") for text in other or ()]
     files = []
@@ -67,10 +67,7 @@ def audit(
         seed=seed,
         progress=lambda name: print_status(f"examining {name} ..."),
     )
-    if str(json) != "-":
-        typer.echo(to_markdown(result))
-    if json is not None:
-        write_json(result, json)
+    print_result(to_markdown(result), result, json)
     if report is not None:
         with atomic_open(report) as stream:
             stream.write(to_html(result, shlex.join(["rukh", *sys.argv[1:]])))

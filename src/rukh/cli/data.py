@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rukh.cli import options
+from rukh.cli.logs import print_result
 from rukh.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="Check and convert data files.")
@@ -22,22 +23,18 @@ def check(
 ) -> None:
     """Report every bad record with its line, field and reason. Exits with 2 if there is one."""
     from rukh.data.readers import scan
-    from rukh.utils.files import write_json
 
     posts, problems = 0, []
-    to_stderr = str(json) == "-"
     for line, result in scan(file, format, boxes=boxes):
         if isinstance(result, InputError):
-            typer.echo(str(result), err=to_stderr)
-            problems.append(
-                {"line": line, "field": result.field, "why": result.problem, "fix": result.fix}
-            )
+            typer.echo(str(result), err=str(json) == "-")
+            row = {"line": line, "field": result.field, "why": result.problem, "fix": result.fix}
+            problems.append(row)
         else:
             posts += 1
-    typer.echo(f"{file}: {posts:,} good, {len(problems):,} bad", err=to_stderr)
-    if json is not None:
-        report = {"file": str(file), "format": format, "good": posts, "bad": len(problems)}
-        write_json(report | {"problems": problems}, json)
+    report = {"file": str(file), "format": format, "good": posts, "bad": len(problems)}
+    summary = f"{file}: {posts:,} good, {len(problems):,} bad"
+    print_result(summary, report | {"problems": problems}, json)
     if problems:
         raise typer.Exit(2)
 

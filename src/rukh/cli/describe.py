@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from rukh.cli import options
-from rukh.cli.logs import print_status
+from rukh.cli.logs import print_result, print_status
 from rukh.errors import InputError
 
 
 def describe(
     schema: Annotated[
-        str,
-        typer.Argument(help="A YAML file or a shipped schema; descriptions may be missing."),
+        str, typer.Argument(help="A YAML file or a shipped schema; descriptions may be missing.")
     ],
     out: Annotated[Path | None, typer.Option(help="The draft to write; must not exist.")] = None,
     relation: Annotated[
@@ -46,7 +45,7 @@ def describe(
     from rukh.llm import describe as drafts
     from rukh.llm.endpoint import Endpoint, from_environment
     from rukh.schema.schema import RelationSchema
-    from rukh.utils.files import atomic_open, check_outputs, write_json
+    from rukh.utils.files import atomic_open, check_outputs
 
     relations = RelationSchema.load(schema, require_descriptions=False)
     names = drafts.select_relations(relations, relation or (), all_relations=all_)
@@ -72,8 +71,6 @@ def describe(
     with atomic_open(out) as stream:
         stream.write(f"# Drafts by {config.model!r}, {today}, not verified.\n")
         stream.write(described.to_yaml())
-    if str(json) != "-":
-        typer.echo(f"{len(names)} relations described in {out}; next: rukh schema lint {out}")
-    if json is not None:
-        summary = {"model": config.model, "relations": names, "out": str(out)}
-        write_json(summary | endpoint.totals, json)
+    done = f"{len(names)} relations described in {out}; next: rukh schema lint {out}"
+    summary = {"model": config.model, "relations": names, "out": str(out)}
+    print_result(done, summary | endpoint.totals, json)

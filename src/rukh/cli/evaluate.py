@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from rukh.cli import options
+from rukh.cli.logs import print_result
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def evaluate(
     from rukh.evaluation.report import draw, markdown
     from rukh.extractor import Extractor
     from rukh.hub import cache_folder
-    from rukh.utils.files import atomic_open, check_outputs, write_json
+    from rukh.utils.files import atomic_open, check_outputs
 
     check_outputs((json, report, plot), data, captions, boxes, schema)
     posts = read_posts(data, format, images=images, captions=captions, boxes=boxes, limit=limit)
@@ -63,10 +64,7 @@ def evaluate(
     if not result["positives"]:
         logger.warning("no pair has a relation, so the F1 figures are meaningless")
     title = f"{model} on {data.name}"
-    if str(json) != "-":
-        typer.echo(_summary(result))
-    if json is not None:
-        write_json(result, json)
+    print_result(_summary(result), result, json)
     if report is not None:
         with atomic_open(report) as stream:
             stream.write(markdown(result, title, shlex.join(["rukh", *sys.argv[1:]])))

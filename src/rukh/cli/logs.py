@@ -1,12 +1,15 @@
-"""Logging to standard error, and the options ``--verbose`` and ``--quiet`` of every command."""
+"""What commands print, and the options ``--verbose`` and ``--quiet`` that all of them have."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from rukh.utils.files import write_json
 
 
 class StderrHandler(logging.Handler):
@@ -33,6 +36,16 @@ def print_status(line: str) -> None:
         typer.echo(line, err=True)
 
 
+def print_result(text: str, result: Any, json: Path | None) -> None:
+    """Print a result as text, and write it to ``--json``.
+
+    If that is ``-``, the JSON goes to standard output and the text to standard error.
+    """
+    typer.echo(text, err=str(json) == "-")
+    if json is not None:
+        write_json(result, json)
+
+
 def _verbose(count: int) -> None:
     if count:
         set_up_logging(logging.INFO if count == 1 else logging.DEBUG)
@@ -55,8 +68,7 @@ def _options(
         ),
     ] = 0,
     quiet: Annotated[
-        bool,
-        typer.Option("-q", "--quiet", callback=_quiet, help="Show only errors.", **SHARED),
+        bool, typer.Option("-q", "--quiet", callback=_quiet, help="Show only errors.", **SHARED)
     ] = False,
 ) -> None: ...
 

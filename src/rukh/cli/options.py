@@ -65,7 +65,7 @@ TypeConstraints: TypeAlias = Annotated[
     Literal["soft", "hard", "off"],
     typer.Option(
         help="`soft`: subtract a learned penalty for disallowed types; `hard`: exclude the "
-        "relation if the type was given; `off`: ignore types.",
+        "relation if the type was given; `off`: ignore types."
     ),
 ]
 Directed: TypeAlias = Annotated[
@@ -77,8 +77,7 @@ Directed: TypeAlias = Annotated[
     ),
 ]
 Format: TypeAlias = Annotated[
-    str,
-    typer.Option(help="jsonl, mnre, more, opennre, fewrel, redocred or conll04."),
+    str, typer.Option(help="jsonl, mnre, more, opennre, fewrel, redocred or conll04.")
 ]
 Images: TypeAlias = Annotated[
     Path | None,

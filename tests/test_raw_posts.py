@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-import sys
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from conftest import schema_of
-from rukh import cli
+from rukh.arguments.tagger import to_entities
 from rukh.arguments.token_tagger import TokenTagger
 from rukh.data.readers import read, write
 from rukh.extractor import MAX_ARGUMENTS_FOR_ALL_PAIRS, MAX_DETECTED_ENTITIES, Extractor
@@ -35,17 +35,11 @@ class NameTagger:
 
     def detect_entities(self, texts: Sequence[str]) -> list[list[TextEntity]]:
         self.read += texts
-        return [self._detect(text) for text in texts]
-
-    def _detect(self, text: str) -> list[TextEntity]:
-        found, start = [], 0
-        for word in text.split(" "):
-            if word in TYPES:
-                end = start + len(word)
-                entity = {"id": f"e{len(found)}", "start": start, "end": end, "type": TYPES[word]}
-                found.append(TextEntity(**entity, type_confidence=1.0))
-            start += len(word) + 1
-        return found
+        names = re.compile("|".join(TYPES))
+        return [
+            to_entities(text, [(m.start(), m.end(), TYPES[m[0]]) for m in names.finditer(text)])
+            for text in texts
+        ]
 
     def assign_types(self, posts: Sequence[Post]) -> list[Post]:
         return list(posts)
@@ -73,15 +67,13 @@ def test_triples_of_detected_entities(extractor: Extractor) -> None:
 
 
 def test_types_restrict_the_pairs(tiny_model: Make) -> None:
-    relations = [r.model_dump() for r in schema_of().relations if r.name != "near"]
-    narrow = schema_of(relations=relations)
-    triples = Extractor(tiny_model(), tagger=NameTagger(), schema=narrow, threshold=0).extract(
-        [Post(id="p", text=TEXT)]
+    narrow = schema_of(
+        relations=[r.model_dump() for r in schema_of().relations if r.name != "near"]
     )
-    pairs = {frozenset((t.head.id, t.tail.id)) for t in triples}
-    assert pairs == {
-        frozenset((person, other)) for person in ("e0", "e1") for other in ("e2", "e3")
-    }
+    extractor = Extractor(tiny_model(), tagger=NameTagger(), schema=narrow, threshold=0)
+    triples = extractor.extract([Post(id="p", text=TEXT)])
+    pairs = {tuple(sorted((t.head.id, t.tail.id))) for t in triples}
+    assert pairs == {(person, other) for person in ("e0", "e1") for other in ("e2", "e3")}
 
 
 def test_entities_are_detected_only_where_none_and_no_pairs_are_given(
@@ -131,16 +123,13 @@ def test_the_number_of_detected_entities_is_bounded(
     most = MAX_ARGUMENTS_FOR_ALL_PAIRS
     assert most * (most - 1) <= MAX_PAIRS < (most + 1) * most
     objects = [{"id": f"o{i}", "box": (0.0, 0.0, 1.0, 1.0)} for i in range(most - 3)]
-    crowd, few, calm = extractor.detect_entities(
-        [
-            Post(id="crowd", text="Ann " * 600),
-            Post(id="few", text="Ann " * 5, objects=objects),
-            Post(id="calm", text="Ann " * 5),
-        ]
-    )
-    assert [entity.start for entity in crowd.entities] == [
-        4 * i for i in range(MAX_DETECTED_ENTITIES)
+    posts = [
+        Post(id="crowd", text="Ann " * 600),
+        Post(id="few", text="Ann " * 5, objects=objects),
+        Post(id="calm", text="Ann " * 5),
     ]
+    crowd, few, calm = extractor.detect_entities(posts)
+    assert [e.start for e in crowd.entities] == [4 * i for i in range(MAX_DETECTED_ENTITIES)]
     assert (len(few.entities), len(few.arguments), len(calm.entities)) == (3, most, 5)
     assert [record.args for record in caplog.records] == [
         ("crowd", 600 - MAX_DETECTED_ENTITIES, 600),
@@ -149,7 +138,9 @@ def test_the_number_of_detected_entities_is_bounded(
 
 
 @pytest.fixture
-def run(tiny_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def run(
+    tiny_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rukh: Callable[..., Any]
+) -> Callable[..., Any]:
     """Runs a command on a post without arguments, one with many names, and one with a pair."""
     tiny_model().save(tmp_path / "model", "")
     given = Post(
@@ -164,44 +155,30 @@ def run(tiny_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
         "rukh.arguments.token_tagger.TokenTagger.from_pretrained", lambda name: NameTagger()
     )
     monkeypatch.setattr("rukh.extractor.MAX_DETECTED_ENTITIES", 4)  # 64 would be slow
-
-    def run_here(command: str, *arguments: object) -> int:
-        line = ["rukh", command, *arguments, "--model", tmp_path / "model"]
-        monkeypatch.setattr(sys, "argv", list(map(str, line)))
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return int(stop.value.code or 0)
-
-    return run_here
+    model = ("--model", tmp_path / "model")
+    return lambda command, *arguments: rukh(command, *arguments, *model)
 
 
-def test_the_command_reports_detected_entities(
-    run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_reports_detected_entities(run: Callable[..., Any], tmp_path: Path) -> None:
     posts = tmp_path / "posts.jsonl"
-    assert run("extract", posts, "--threshold", 0, "--tagger", "tagger") == 0
-    printed = capsys.readouterr()
-    rows = [json.loads(line) for line in printed.out.splitlines()]
+    done = run("extract", posts, "--threshold", 0, "--tagger", "tagger")
+    rows = [json.loads(line) for line in done.out.splitlines()]
     raw = [row for row in rows if row["post_id"] == "raw"]
-    assert {row["head"]["text"] for row in raw} <= set(TYPES) and len(raw) == 6
-    assert "'crowd': 196 of 200" in printed.err and "no arguments" not in printed.err
-    assert run("extract", posts, "--threshold", 0, "--tagger", "tagger", "--table") == 0
-    table = capsys.readouterr().out
+    assert done.code == 0 and {row["head"]["text"] for row in raw} <= set(TYPES) and len(raw) == 6
+    assert "'crowd': 196 of 200" in done.err
+    table = run("extract", posts, "--threshold", 0, "--tagger", "tagger", "--table").out
     assert any(f"    {row['head']['text']}  --" in table for row in raw)
     assert "    e0" not in table
-    # Its own model has no tagger.
-    assert run("extract", posts, "--threshold", 0) == 0
-    printed = capsys.readouterr()
-    assert "triples: 2" in printed.err and len(printed.out.splitlines()) == 1
-    assert run("extract", posts, "--tagger", "spcy:en") == 2
-    assert "'spacy'" in capsys.readouterr().err
-    assert run("evaluate", "--data", posts, "--tagger", "tagger", "--json", "-") == 0
-    assert json.loads(capsys.readouterr().out)["pairs"] == 1
-    assert run("evaluate", "--data", posts, "--tagger", "spcy:en") == 2
+    done = run("extract", posts, "--threshold", 0)  # the model has no tagger of its own
+    assert done.code == 0 and "triples: 2" in done.err and len(done.out.splitlines()) == 1
+    done = run("evaluate", "--data", posts, "--tagger", "tagger", "--json", "-")
+    assert json.loads(done.out)["pairs"] == 1
+    for command in (["extract", posts], ["evaluate", "--data", posts]):
+        assert run(*command, "--tagger", "spcy:en").code == 2
 
 
 def test_another_tagger_does_not_resume_the_output(
-    run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identities: list[str] = []
     original = resumable_output.ResumableOutput
@@ -215,11 +192,11 @@ def test_another_tagger_does_not_resume_the_output(
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "config.json").write_text("1" if folder == "a" else "2")
     command = ["extract", tmp_path / "posts.jsonl", "--out", tmp_path / "out.jsonl"]
-    assert run(*command) == 0
+    run(*command)
     for folder in "aab":
-        assert run(*command, "--tagger", tmp_path / folder) == 0
+        run(*command, "--tagger", tmp_path / folder)
     (tmp_path / "a" / "config.json").write_text("3")
-    assert run(*command, "--tagger", tmp_path / "a") == 0
+    run(*command, "--tagger", tmp_path / "a")
     assert identities[1] == identities[2] and len(set(identities)) == 4
 
 

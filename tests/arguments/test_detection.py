@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +13,6 @@ import torch
 import transformers
 from PIL import Image
 
-from rukh import cli
 from rukh.arguments import huggingface
 from rukh.arguments.detection import detect_objects, load_detector, object_type, to_objects
 from rukh.arguments.huggingface import HfDetector
@@ -74,7 +72,7 @@ def test_detected_objects_are_valid(
 ) -> None:
     monkeypatch.setattr(huggingface, "MIN_SCORE", 0.0)
     detector = load_detector(f"hf:{save(tmp_path)}")
-    sizes = [(64, 32), (20, 90), (1, 1), (300, 200)]
+    sizes = [(64, 32), (20, 90), (1, 1), (150, 100)]
     images = [Image.effect_noise(size, 60).convert("RGB") for size in sizes]
     detected = detector.detect(images)
     assert [len(objects) for objects in detected] == [5] * 4 and detector.detect([]) == []
@@ -162,7 +160,7 @@ def test_command(
     posts: list[Post],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    rukh: Callable[..., Any],
 ) -> None:
     from rukh.data.readers import write
 
@@ -170,11 +168,7 @@ def test_command(
     write([posts[1].model_copy(update={"objects": ()})], tmp_path / "posts.jsonl")
     folder = save_yolos(tmp_path / "yolos")
     monkeypatch.setattr(huggingface, "MIN_SCORE", 0.0)
-    command = ["rukh", "extract", tmp_path / "posts.jsonl", "--model", tmp_path / "model"]
-    command += ["--threshold", 0, "--detector", f"hf:{folder}", "--max-objects", 2]
-    monkeypatch.setattr(sys, "argv", list(map(str, command)))
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code
-    triples = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    options = ["--threshold", 0, "--detector", f"hf:{folder}", "--max-objects", 2]
+    done = rukh("extract", tmp_path / "posts.jsonl", "--model", tmp_path / "model", *options)
+    triples = [json.loads(line) for line in done.out.splitlines()]
     assert {t[role]["id"] for t in triples for role in ("head", "tail")} == {"b", "o0", "o1"}

@@ -80,8 +80,7 @@ _KEYS: dict[str, Callable[[Instance], Hashable]] = {
 def overlaps(splits: Mapping[str, Sequence[Instance]]) -> list[dict[str, Any]]:
     """Count what each two splits share, and how many pairs (rows) of each are affected.
 
-    Sentences are compared exactly, images by file name, entity pairs by their two surface forms
-    in lower case and in any order.
+    Images are compared by file name, entity pairs by surface form in lower case and any order.
     """
     found = []
     for first, second in combinations(splits, 2):

@@ -111,9 +111,9 @@ def _align(
             if match := _CROP.fullmatch(key):
                 crops.setdefault(match[1], []).append((int(match[2]), key))
         values = {stem: [values[key] for _, key in sorted(keys)] for stem, keys in crops.items()}
-    names = [str(i.number) if keying == "row" else i.image for i in instances]
     # A pair without an image is a unit of its own, with a name that no file has.
-    names = [f"\0{i}" if name is None else name for i, name in enumerate(names)]
+    images = [instance.image or f"\0{i}" for i, instance in enumerate(instances)]
+    names = [str(i.number) for i in instances] if keying == "row" else images
     units, unit = np.unique(np.array(names, dtype=object), return_inverse=True)
     keys = [next((key for key in (n, Path(n).stem) if key in values), None) for n in units]
     matched = set(keys) - {None}

@@ -82,8 +82,7 @@ def fit_probe(
         predicted = _predict(matrix[shuffled], target, fold)
         null.append(balanced_accuracy_score(target, predicted))
     high = float(np.quantile(null, 0.95, method="higher"))
-    reached = sum(value >= result["balanced_accuracy"]["value"] for value in null)
-    p = (1 + reached) / (1 + permutations)
+    p = float(np.mean([1, *(v >= result["balanced_accuracy"]["value"] for v in null)]))
     result["null"] = {"mean": float(np.mean(null)), "high": high, "p": p}
     result["majority"] = float(np.bincount(target).max() / len(target))
     return result
@@ -149,7 +148,7 @@ def find_rules(
         right; and ``leak``.
     """
     x = features.matrix[unit].tocsc()
-    texts = [text for opposites in zip(*features.conditions, strict=True) for text in opposites]
+    texts = [text for column in zip(*features.conditions, strict=True) for text in column]
     rules = []
     for relation in (True, False):
         right = (is_relation == relation).astype(np.float64)

@@ -63,7 +63,9 @@ def _tables(result: Mapping[str, Any]) -> dict[str, list[list[str]]]:
     for question in inputs[0]["questions"]:
         answers = [{"name": one["name"]} | (one["questions"][question] or {}) for one in inputs]
         tables[f"Each input alone: {question}"] = answers
-    tables["Rules"] = [{"name": one["name"]} | rule for one in inputs for rule in one["rules"]]
+    rules = [{"name": one["name"]} | rule for one in inputs for rule in one["rules"]]
+    # A rule that may be no better than a constant prediction is only in the JSON.
+    tables["Rules"] = [rule for rule in rules if rule["low"] > rule["share"]]
     best = [(one["name"], one["shares"]["bars"]) for one in inputs if one["shares"]]
     tables["The best condition"] = [{"name": name} | bar for name, bars in best for bar in bars]
     tables |= {"Overlap of splits": result["overlaps"], "Repeats": [result["repeats"]]}

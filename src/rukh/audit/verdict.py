@@ -38,8 +38,8 @@ def verdict(
     for rule in rules:
         if rule["leak"]:
             predicts = "a relation" if rule["relation"] else "none"
-            measured = f"precision {rule['precision']:.3f} on {rule['coverage']:.1%} of pairs"
-            leaks.append(f"{rule['text']} -> {predicts}: {measured}")
+            precision, coverage = f"{rule['precision']:.3f}", f"{100 * rule['coverage']:.1f} %"
+            leaks.append(f"{rule['text']} -> {predicts}: precision {precision} on {coverage}")
     if leaks:
         return "leak", leaks
     if not any(questions.values()):

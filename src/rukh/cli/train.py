@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,6 +73,9 @@ def train(
 def _train(config: Path, changes: list[str], out: Path) -> Any:
     """Train the configured task; returns the metrics."""
     from pydantic import BaseModel
+
+    if logging.getLogger("rukh").isEnabledFor(logging.WARNING):  # not with --quiet
+        logging.getLogger("rukh.training").setLevel(logging.INFO)  # the dev set's scores
 
     from rukh.config import load_config
 

@@ -82,4 +82,11 @@ def _summary(result: Mapping[str, Any]) -> str:
     for name, key in (("order-free", "micro_f1_order_free"), ("given-order", "micro_f1")):
         low, high = map(percent, result[f"{key}_ci"])
         lines.append(f"{name} micro-F1: {percent(result[key])} [{low}, {high}]")
+    keys = ("micro_precision", "micro_recall", "macro_f1", "accuracy", "expected_calibration_error")
+    lines.append(", ".join(f"{key.replace('_', ' ')} {percent(result[key])}" for key in keys))
+    counts = ", ".join(f"{key.replace('_', ' ')} {n}" for key, n in result["mistakes"].items())
+    lines.append(f"order-free, pairs: {counts}")
+    for key in ("relation_accuracy", "relation_auroc"):
+        if result[key] is not None:
+            lines.append(f"{key.replace('_', ' ')} {percent(result[key])}")
     return "\n".join(lines)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from PIL import Image
 from pydantic import BaseModel
 
 from rukh.config import load_config
-from rukh.data.readers import read
+from rukh.data.readers import write
 from rukh.errors import InputError
-from rukh.records import VisualObject
+from rukh.records import Post
 from rukh.training.relation_task import RelationTrainingConfig
 from rukh.training.tagger_task import TaggerConfig
 
@@ -64,129 +64,74 @@ def test_an_unknown_key_is_an_error_with_a_suggestion(
     assert caught.value.field == field and suggested in str(caught.value.fix)
 
 
-# The relation and the box of each object in the made-up images of MORE.
-PEOPLE = ("Ann", "Bob", "Cleo", "Dan", "Eve")
-OBJECTS = {
-    "[OBJ0]": ("/per/per/self", (0.25, 0.5, 0.3, 0.8)),
-    "[OBJ1]": ("none", (0.8, 0.3, 0.2, 0.2)),
-}
-
-
-def write_more(folder: Path, split: str, size: int, as_published: bool = False) -> None:
-    """Write a split of pairs, boxes and images in the format of NJUNLP/MORE."""
-    from PIL import Image, ImageDraw
-
-    images = folder / "img_org" / split
+def write_split(folder: Path, images: Path, size: int, format: str) -> None:
+    """Write posts with a person, who is related to the second argument, but not to the third."""
     images.mkdir(parents=True)
-    lines: list[str] = []
-    boxes: dict[str, dict[str, Any]] = {}
+    posts = []
     for i in range(size):
-        name, person = f"{split}{i}.png", PEOPLE[i % len(PEOPLE)]
-        image = Image.new("RGB", (64, 48), (40 * (i % 5), 90, 160))
-        ImageDraw.Draw(image).ellipse([6, 5, 26, 43], fill="#f6d2b3")
-        image.save(images / name)
-        boxes[name] = {id_: box for id_, (_, box) in OBJECTS.items()}
-        lines += [
-            repr(
-                {
-                    "token": [person, "holds", "a", "hat", f"in{i}"],
-                    "h": {"name": person, "pos": [0, 1]},
-                    "t": {"name": id_},
-                    "img_id": name,
-                    "relation": relation,
-                }
-            )
-            for id_, (relation, _) in OBJECTS.items()
+        person, image = ("Ann", "Bob", "Cleo")[i % 3], images / f"{images.name}{i}.png"
+        Image.new("RGB", (64, 48), (40 * (i % 5), 90, 160)).save(image)
+        text, end = f"{person} Acme Rome {images.name}{i}", len(person)
+        entities = [{"id": "a", "start": 0, "end": end}]
+        objects = [{"id": "b", "box": (0, 0, 0.5, 1)}, {"id": "c", "box": (0.5, 0, 1, 1)}]
+        relation, nota = "/per/per/self", "none"
+        if format == "mnre":
+            entities.append({"id": "b", "start": end + 1, "end": end + 5})
+            entities.append({"id": "c", "start": end + 6, "end": end + 10})
+            objects, relation, nota = [], "/per/org/member_of", "None"
+        pairs = [
+            {"head": "a", "tail": "b", "relation": relation},
+            {"head": "a", "tail": "c", "relation": nota},
         ]
-    (folder / f"{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    if as_published:
-        import torch
-
-        torch.save(boxes, folder / f"ent_{split}_dict.pth")
-        file = folder / "caption_dict.json"  # one file for all splits
-        labels = json.loads(file.read_text()) if file.exists() else {}
-        labels |= {name: {"[OBJ0]": "a man", "[OBJ1]": "a hat"} for name in boxes}
-        file.write_text(json.dumps(labels), encoding="utf-8")
-        return
-    (folder / f"ent_{split}_dict.json").write_text(json.dumps(boxes), encoding="utf-8")
+        fields = {"entities": entities, "objects": objects, "pairs": pairs}
+        posts.append(Post.model_validate({"id": str(i), "text": text, "image": image, **fields}))
+    write(posts, folder / f"{images.name}.txt", format)
 
 
-@pytest.mark.parametrize("name", ["more", "more-paper"])
-def test_more_is_trained_and_evaluated(
-    name: str, tmp_path: Path, tiny_text: str, tiny_vision: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "image_folder", "val_split"),
+    [
+        ("more", "img_org", "valid"),
+        ("more-paper", "img_org", "valid"),
+        ("mnre-paper", "images", "val"),
+    ],
+)
+def test_a_shipped_configuration_is_trained_and_evaluated(
+    name: str,
+    image_folder: str,
+    val_split: str,
+    tmp_path: Path,
+    tiny_text: str,
+    tiny_vision: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The shipped configuration with tiny encoders, through the functions of the command line."""
+    """With tiny encoders, through the functions of the command line."""
     from rukh.cli.evaluate import evaluate
     from rukh.cli.train import train
 
-    monkeypatch.setenv("RUKH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("RUKH_DATA", str(tmp_path))
     monkeypatch.setenv("RUKH_CACHE", str(tmp_path / "cache"))
-    folder = tmp_path / "data" / "more"
-    write_more(folder, "train", 20, as_published=name == "more-paper")
-    write_more(folder, "valid", 6, as_published=name == "more-paper")
-    post = next(read(folder / "train.txt", "more", images=folder / "img_org/train"))
-    assert isinstance(post.objects[0], VisualObject) and post.image is not None
-    assert post.image.is_file()
-    assert post.objects[0].label == ("a man" if name == "more-paper" else None)
-
-    config = next(path for path in CONFIGS if path.stem == name)
-    out, figures = tmp_path / "model", tmp_path / "figures.json"
+    format, _, _ = name.partition("-")
+    folder = tmp_path / format
+    write_split(folder, folder / image_folder / "train", 20, format)
+    write_split(folder, folder / image_folder / val_split, 6, format)
+    out, figures, again = tmp_path / "model", tmp_path / "figures.json", tmp_path / "again.json"
     changes = [
         f"pair.text_encoder={tiny_text}",
         f"pair.vision_encoder={tiny_vision}",
-        "pair.dim=32",
+        "pair.dim=24",
         "pair.fusion_heads=4",
         "tagger=null",
         "training.epochs=1",
         "training.batch_size=4",
     ]
-    train(config, changes, out=out, json=figures)
+    train(FOLDER / f"{name}.yaml", changes, out=out, json=figures)
     val = json.loads(figures.read_text())["val"]
-    assert val["pairs"] == 12 and val["positives"] == 6
-    assert val["images_used"] == 6 and val["images_missing"] == 0
-
-    again = tmp_path / "again.json"
-    evaluate(
-        folder / "valid.txt", str(out), format="more", images=folder / "img_org/valid", json=again
-    )
+    assert (val["pairs"], val["positives"], val["posts"]) == (12, 6, 6)
+    assert (val["images_used"], val["images_missing"]) == (6, 0)
+    val_file, images = folder / f"{val_split}.txt", folder / image_folder / val_split
+    evaluate(val_file, str(out), format=format, images=images, json=again)
     measured = json.loads(again.read_text())
     assert 0 <= measured["micro_f1_order_free"] <= 1
     for count in ("pairs", "positives", "posts", "images_used", "images_missing"):
         assert measured[count] == val[count], count
-
-
-def test_mnre_is_trained_in_the_setting_of_the_paper(
-    tmp_path: Path, tiny_text: str, tiny_vision: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from rukh.cli.train import train
-
-    monkeypatch.setenv("RUKH_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("RUKH_CACHE", str(tmp_path / "cache"))
-    folder = tmp_path / "data" / "mnre"
-    folder.mkdir(parents=True)
-    for split, size in (("train", 20), ("val", 6)):
-        lines = [
-            repr(
-                {
-                    "token": [PEOPLE[i % 5], "of", "Acme", "in", f"in{split}{i}"],
-                    "h": {"name": PEOPLE[i % 5], "pos": [0, 1]},
-                    "t": {"name": "Acme", "pos": [2, 3]},
-                    "img_id": f"{split}{i}.jpg",
-                    "relation": ("/per/org/member_of", "None")[i % 2],
-                }
-            )
-            for i in range(size)
-        ]
-        (folder / f"{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    changes = [
-        f"pair.text_encoder={tiny_text}",
-        f"pair.vision_encoder={tiny_vision}",
-        "pair.dim=24",
-        "tagger=null",
-        "training.epochs=1",
-        "training.batch_size=4",
-    ]
-    config = next(path for path in CONFIGS if path.stem == "mnre-paper")
-    train(config, changes, out=tmp_path / "model", json=tmp_path / "figures.json")
-    val = json.loads((tmp_path / "figures.json").read_text())["val"]
-    assert (val["pairs"], val["positives"], val["images_missing"]) == (6, 3, 6)

@@ -7,7 +7,7 @@ import torch
 
 from rukh.modeling.relation_bank import RelationBank
 from rukh.schema.schema import RelationSchema
-from rukh.training.calibration import calibrate, fit_penalty, fit_temperature, fit_unseen
+from rukh.training.calibration import calibrate, fit_penalty, fit_temperature
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +35,6 @@ def test_the_penalty_that_generated_the_labels_is_found(logits: torch.Tensor) ->
     assert fit_penalty(logits, violations, target) == pytest.approx(1.5, abs=0.26)
 
 
-def test_the_shift_of_unseen_relations_that_generated_the_labels_is_found(
-    logits: torch.Tensor,
-) -> None:
-    seen = torch.tensor([True, True, False, False, False])
-    target = sample((logits + torch.where(seen, 0.0, 2.0)) / 1.5)
-    found = fit_unseen(logits[:2000], target[:2000], seen)
-    assert found == pytest.approx((1.5, 2.0), rel=0.2)
-
-
 def test_calibrate_on_pairs_that_can_be_counted_by_hand() -> None:
     schema = RelationSchema.parse(
         {
@@ -66,7 +57,8 @@ def test_calibrate_on_pairs_that_can_be_counted_by_hand() -> None:
         ([9.0, 0, 0], nota),  # none; a relation only at a low threshold
     ]
     logits = torch.tensor([row for pair in pairs for row in pair])
-    result = calibrate(logits, ["in", "in", "near", "none", "none"], bank, schema)
+    gold = ["in", "in", "near", "none", "none"]
+    result = calibrate(logits, gold, bank, schema, "both", torch.zeros_like(logits))
     # Predicted: three; correct: two of three in both orders, one in the annotated order.
     assert result.order_free == pytest.approx(2 * 2 / (3 + 3))
     assert result.given_order == pytest.approx(2 * 1 / (1 + 3))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -13,7 +13,7 @@ from pydantic import Field
 from rukh.data.readers import read_posts
 from rukh.data.splits import split_dev
 from rukh.errors import MAX_LISTED, InputError, suggestion
-from rukh.records import Post, Record
+from rukh.records import Pair, Post, Record
 from rukh.schema.schema import RelationSchema
 
 T = TypeVar("T")
@@ -23,20 +23,14 @@ class DataConfig(Record):
     """The section ``data`` of a configuration file.
 
     Attributes:
-        train: The training file. A part of it, the dev set, is held out for early stopping and
+        train, format: The training file, and the name of its reader.
+        images, captions: Folder and caption file of its images.
+        val, val_images, val_captions: The same for a file that is evaluated once, after training.
+        dev_fraction: Fraction of the posts that is held out as the dev set, for early stopping and
             calibration.
-        format: Name of the reader of ``train`` and ``val``.
-        images: Folder of the training images, or None.
-        captions: Caption file of the training images, or None.
-        val: File that is evaluated once, after training; None evaluates nothing.
-        val_images: Folder of its images.
-        val_captions: Caption file of its images.
-        dev_fraction: Fraction of the training posts in the dev set.
-        train_fraction: Fraction of the remaining training posts that is used, for low-resource
-            experiments; the dev set is not reduced.
-        caption_dropout: Probability that the caption of a training post is dropped.
-        type_dropout: Probability that the types of its arguments are dropped.
-        image_dropout: Probability that its image is dropped.
+        train_fraction: Fraction of the other posts that is used, for low-resource experiments.
+        caption_dropout, type_dropout, image_dropout: Probability that a training post loses its
+            caption, the types of its arguments, or its image.
         image_swap: Probability that its image is replaced by that of another post, if the text
             alone decides its labels; see :mod:`rukh.training.augmentation`.
     """
@@ -57,14 +51,10 @@ class DataConfig(Record):
 
 
 class ExtraCorpusConfig(Record):
-    """An additional training corpus with its own schema.
-
-    Its pairs are scored against the relations of its own schema only, because it has no labels
-    for those of the others.
+    """An additional training corpus with its own schema, the only relations it has labels for.
 
     Attributes:
-        train: The file.
-        format: Name of its reader.
+        train, format: The file, and the name of its reader.
         relation_schema: Its schema (``schema`` in the file): a shipped name or a YAML file.
         fraction: Fraction of its posts that is used.
     """
@@ -76,12 +66,8 @@ class ExtraCorpusConfig(Record):
 
 
 class Corpus(NamedTuple):
-    """The posts of all corpora and their use.
-
-    Attributes:
-        posts: All posts.
-        train, dev: Indices of the training posts and of the dev set.
-        source: The corpus of each post: 0 for ``data``, then those of ``extra_corpora``.
+    """The posts of all corpora, the indices of those in the training set and in the dev set, and
+    the corpus of each post: 0 for ``data``, then those of ``extra_corpora``.
     """
 
     posts: list[Post]
@@ -97,8 +83,8 @@ def read_corpus(
 ) -> Corpus:
     """Read the posts of all corpora and split off the dev set.
 
-    Posts that share a text or an image are on the same side of the split. Labels are normalised to
-    the names of the corpus's schema; types are left as the data gives them.
+    Posts that share a text or an image are on the same side of the split. Labels become the names
+    of relations; types are left as the data gives them.
 
     Args:
         schemas: The schema of ``data``, then those of ``extra_corpora``.
@@ -127,13 +113,15 @@ def _subset(items: list[T], fraction: float) -> list[T]:
     return [items[i] for i in sorted(order[: max(1, round(fraction * len(items)))].tolist())]
 
 
+def labelled_pairs(post: Post) -> list[Pair]:
+    """The pairs of a post that have a label."""
+    return [pair for pair in post.pairs or () if pair.relation is not None]
+
+
 def merge_labels(
     post: Post, own: RelationSchema, merged: RelationSchema, excluded: Collection[str]
 ) -> Post:
-    """Translate the labels of a post from its own schema to a merged schema.
-
-    The NOTA label becomes that of the merged schema; pairs of excluded relations are removed.
-    """
+    """Replace the NOTA label by that of a merged schema, and remove pairs of excluded relations."""
     pairs = tuple(
         pair.model_copy(update={"relation": pair.relation and merged.nota})
         if pair.relation == own.nota
@@ -144,18 +132,13 @@ def merge_labels(
     return post.model_copy(update={"pairs": pairs})
 
 
-def check_labels(posts: Iterable[Post], schema: RelationSchema, where: str) -> None:
-    """Check that the posts have labels, and that the schema knows each of them, by name or id.
-
-    Args:
-        where: The posts' file, for error messages.
+def check_labels(posts: Sequence[Post], schema: RelationSchema, where: str) -> None:
+    """Check the labels of posts from the file ``where``.
 
     Raises:
-        InputError: No pair is labelled, or labels are unknown (listed, the most frequent first).
+        InputError: No pair is labelled, or the schema lacks labels (the most frequent are listed).
     """
-    counts = Counter(
-        pair.relation for post in posts for pair in post.pairs or () if pair.relation is not None
-    )
+    counts = Counter(str(pair.relation) for post in posts for pair in labelled_pairs(post))
     if not counts:
         raise InputError("no pair has a label", where=where)
     unknown = [label for label, _ in counts.most_common() if not schema.has_label(label)]
@@ -171,11 +154,7 @@ def check_labels(posts: Iterable[Post], schema: RelationSchema, where: str) -> N
 
 
 def load_val(data: DataConfig, schema: RelationSchema) -> list[Post]:
-    """The posts of ``data.val``, which must be set.
-
-    Raises:
-        InputError: The file is unreadable, has no labels, or has labels outside the schema.
-    """
+    """Read ``data.val``, which must be set, and check its labels; see :func:`check_labels`."""
     assert data.val is not None
     posts = read_posts(data.val, data.format, images=data.val_images, captions=data.val_captions)
     check_labels(posts, schema, str(data.val))

@@ -132,16 +132,13 @@ class RelationModel(nn.Module):
         """
         schema = schema or self.schema
         selected = select_descriptions(schema, self.config.relation, training)
-        if self.config.relation.encoder == "shared":
-            bank = RelationBank.build(selected, self.pair_encoder.text_encoder.embed_sentences)
-        else:
-            # The pair encoder's text encoder has been trained, so the pretrained one is loaded
-            # again, but only if the cache lacks a description.
-            name = self.config.pair.text_encoder
-            load = cache(lambda: TextEncoder.load(name).eval())
-            bank = RelationBank.build(
-                selected, lambda texts: load().embed_sentences(texts), encoder_key(name)
-            )
+        # The pair encoder's text encoder has been trained, so the pretrained one is loaded again,
+        # but only if the cache lacks a description.
+        name = self.config.pair.text_encoder
+        load = cache(lambda: TextEncoder.load(name).eval())
+        bank = RelationBank.build(
+            selected, lambda texts: load().embed_sentences(texts), encoder_key(name)
+        )
         trained = self._trained_relations(schema)
         mask = column_mask(trained, bank, self.config.direction_mode)
         if not mask.all():

@@ -35,12 +35,8 @@ class RelationConfig(Record):
 
     Attributes:
         scorer: ``retrieval``, or ``classification`` for the baseline.
-        encoder: ``frozen``: the pretrained text encoder embeds descriptions once, and a trained
-            projection maps the embeddings. ``shared``: the pair encoder's text encoder embeds them.
         reduction: How the similarities of a relation's descriptions become one score.
         temperature: Initial value of the learned temperature.
-        refresh_steps: With a shared encoder, training steps between two embeddings of all
-            descriptions.
         max_descriptions: Maximum number of descriptions per relation; 0 uses all.
         label_names: ``true``: describe relations by the words of their names instead of their
             descriptions. ``false``: by descriptions alone. ``trained``: training uses the name as
@@ -51,10 +47,8 @@ class RelationConfig(Record):
     """
 
     scorer: str = "retrieval"
-    encoder: Literal["frozen", "shared"] = "frozen"
     reduction: Reduction = "logsumexp"
     temperature: float = Field(default=0.07, gt=0)
-    refresh_steps: int = Field(default=50, ge=1)
     max_descriptions: int = Field(default=0, ge=0)
     label_names: bool | Literal["trained"] = False
     descriptions_per_step: int = Field(default=0, ge=0)

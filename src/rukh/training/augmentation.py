@@ -1,6 +1,5 @@
-"""Augmentation of posts in training: captions, types and images are dropped, images swapped.
-
-A model that was trained this way copes without them, and learns when not to trust an image.
+"""Augmentation: captions, types and images are dropped, and images swapped, so that a model copes
+without them and learns when not to trust an image.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from rukh.data.corpus import DataConfig
+from rukh.data.corpus import DataConfig, labelled_pairs
 from rukh.records import Post
 
 
@@ -19,8 +18,8 @@ class AugmentedView(NamedTuple):
 
     Attributes:
         caption, types: Whether the caption and the types of the arguments are kept.
-        image: Index of the post whose image is shown, or None for no image.
-        image_fits: Whether that image belongs to the text; None without an image.
+        image: Index of the post whose image is shown, or None.
+        image_fits: Whether that image belongs to the text, or None.
     """
 
     caption: bool
@@ -32,22 +31,13 @@ class AugmentedView(NamedTuple):
 def text_decides(post: Post) -> bool:
     """Whether the labels of a post hold whatever its image shows.
 
-    ``Post.meta["text_decides"]`` says so if it is set. Otherwise they do if all labelled pairs are
-    pairs of text entities.
-
-    Example:
-        >>> post = Post(id="0", text="Ann in Rome", entities=[
-        ...     {"id": "a", "start": 0, "end": 3}, {"id": "r", "start": 7, "end": 11}],
-        ...     pairs=[{"head": "a", "tail": "r", "relation": "in"}])
-        >>> unclear = post.model_copy(update={"meta": {"text_decides": False}})
-        >>> text_decides(post), text_decides(unclear)
-        (True, False)
+    ``Post.meta["text_decides"]`` says so; by default, they do if no labelled pair has an object.
     """
     stated = post.meta.get("text_decides")
     if isinstance(stated, bool):
         return stated
     objects = {thing.id for thing in post.objects}
-    return not any({p.head, p.tail} & objects for p in post.pairs or () if p.relation is not None)
+    return not any({pair.head, pair.tail} & objects for pair in labelled_pairs(post))
 
 
 def augment(
@@ -62,9 +52,7 @@ def augment(
     Args:
         posts: All posts; an image fits its post unless ``Post.meta["image_fits"]`` is False.
         chosen: Indices of the posts to augment; swapped images come from these posts as well.
-        data: The probabilities ``caption_dropout``, ``type_dropout``, ``image_dropout`` and
-            ``image_swap``.
-        seed: Determines the result together with the other arguments.
+        data: The probabilities.
     """
     generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(len(chosen), 4, generator=generator).tolist()

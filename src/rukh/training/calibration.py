@@ -17,14 +17,12 @@ from rukh.schema.schema import RelationSchema
 
 
 class Calibration(NamedTuple):
-    """The decision parameters fitted on the dev set, and the scores they reach there.
+    """The decision parameters fitted on the dev set, and the micro-F1 they reach there.
 
     Attributes:
-        temperature: Divides the logits before the softmax.
-        type_penalty: Is subtracted from the logit of a relation that disallows the types.
-        threshold: Minimum probability of a predicted relation.
-        order_free: Order-free micro-F1 on the dev set.
-        given_order: Micro-F1 on the dev set if only the annotated order is scored.
+        temperature, type_penalty, threshold: See :class:`rukh.modeling.model.ModelConfig`.
+        order_free: Micro-F1 of the better direction of each pair.
+        given_order: Micro-F1 of the annotated direction alone.
     """
 
     temperature: float
@@ -39,8 +37,8 @@ def calibrate(
     gold: Sequence[str],
     bank: RelationBank,
     schema: RelationSchema,
-    mode: DirectionMode = "both",
-    violations: Tensor | None = None,
+    mode: DirectionMode,
+    violations: Tensor,
 ) -> Calibration:
     """Fit penalty and temperature to the labels, and the threshold to the probabilities.
 
@@ -50,18 +48,12 @@ def calibrate(
     Args:
         logits: ``(2 Q, C)``; each pair in its annotated order, then in the reverse order.
         gold: The ``Q`` labels in the annotated order.
-        bank: The relations of the columns.
-        schema: Defines the reverse of each label.
-        mode: How the columns encode directions.
-        violations: ``(2 Q, C)`` from :func:`rukh.modeling.type_constraints.violations`, or None to
-            ignore types.
+        violations: ``(2 Q, C)`` from :func:`rukh.modeling.type_constraints.type_penalties`.
     """
     nota = schema.nota
     target = torch.tensor([column for g in gold for column in target_columns(g, bank, nota, mode)])
-    penalty = 0.0
-    if violations is not None:
-        penalty = fit_penalty(logits, violations, target)
-        logits = logits - penalty * violations
+    penalty = fit_penalty(logits, violations, target)
+    logits = logits - penalty * violations
     temperature = fit_temperature(logits, target)
     probabilities = to_probabilities(logits / temperature, len(bank.names))
     decisions = best_relations(probabilities, bank.names)
@@ -88,27 +80,7 @@ def fit_temperature(logits: Tensor, target: Tensor) -> float:
 
 
 def fit_penalty(logits: Tensor, violations: Tensor, target: Tensor) -> float:
-    """The penalty in [0, 5] on violations ``(Q, C)`` that minimises the cross-entropy of logits
-    ``(Q, C)`` and target columns ``(Q,)``.
-    """
+    """The penalty in [0, 5] on violations ``(Q, C)`` that minimises the cross-entropy."""
     grid = torch.linspace(0, 5, 21)
     losses = torch.stack([cross_entropy(logits - p * violations, target) for p in grid])
     return float(grid[losses.argmin()])
-
-
-def fit_unseen(logits: Tensor, target: Tensor, seen: Tensor) -> tuple[float, float]:
-    """Fit a temperature and a logit shift for relations that do not occur in training.
-
-    See ``unseen_temperature`` and ``unseen_shift`` of :class:`rukh.modeling.model.ModelConfig`.
-
-    Args:
-        logits, target: ``(Q, C)`` and ``(Q,)``.
-        seen: ``(C,)`` bool, true for NOTA and the relations that occur in training.
-    """
-    candidates = []
-    for shift in torch.linspace(-2, 6, 33).tolist():
-        shifted = logits + torch.where(seen, 0.0, shift)
-        temperature = fit_temperature(shifted, target)
-        candidates.append((float(cross_entropy(shifted / temperature, target)), temperature, shift))
-    _, temperature, shift = min(candidates)
-    return temperature, shift

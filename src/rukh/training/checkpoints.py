@@ -1,8 +1,7 @@
 """Checkpoints from which training resumes bit for bit, stored as safetensors and JSON.
 
-A checkpoint is the folder ``<run>/checkpoint``, which is replaced as a whole. It holds the trained
-weights and their moving average, the state of the optimizer and of the random generator, and the
-position in the run.
+A checkpoint holds the trained weights and their moving average, the state of the optimizer and of
+the random generator, and the position in the run.
 """
 
 from __future__ import annotations
@@ -42,10 +41,7 @@ def save_checkpoint(
 def load_checkpoint(
     run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, averages: nn.Module | None
 ) -> dict[str, Any] | None:
-    """Restore the run's checkpoint.
-
-    Returns:
-        The ``state`` it was saved with, or None if the run has no checkpoint.
+    """Restore ``<run>/checkpoint`` and return its ``state``; None if there is no checkpoint.
 
     Raises:
         InputError: The checkpoint is of a model with other trainable parameters.

@@ -1,10 +1,9 @@
 """Learn new relations from a few examples, without forgetting the others.
 
-A relation that is only described is scored by its descriptions. Examples add an *anchor*: a linear
-function of the pair embedding, added to the relation's logit. Anchors are fitted by a softmax over
-all relations, to the examples and to the pairs of other relations in the model's memory
-(:mod:`rukh.modeling.memory`; rehearsal). Neither a weight of the model nor the logit of another
-relation changes.
+Examples give a relation an *anchor*: a linear function of the pair embedding, added to its logit.
+Anchors are fitted by a softmax over all relations, to the examples and to the pairs of other
+relations in the model's memory (:mod:`rukh.modeling.memory`; rehearsal). Neither a weight of the
+model nor the logit of another relation changes.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from rukh.modeling.adapters import read_state
 from rukh.modeling.directions import merge_directions, target_columns
 from rukh.modeling.inference import encode_memory
 from rukh.modeling.memory import Memory
-from rukh.modeling.model import ANCHORS, RelationModel, write_model
+from rukh.modeling.model import ANCHORS, WEIGHTS, RelationModel, write_model
 from rukh.modeling.pair_encoder import PairEncoding
 from rukh.modeling.scorers import RetrievalScorer, anchor_logits
 from rukh.records import Post
@@ -42,7 +41,7 @@ CARD_HEADING = "\n## Relations added from examples\n\n"
 def adapt(
     source: str | Path, schema: RelationSchema, examples: Sequence[Post], out: Path
 ) -> dict[str, int]:
-    """Write a copy of a model to which :func:`add_relations` added the relations of the examples.
+    """Write a copy of a model with the relations of the examples; see :func:`add_relations`.
 
     Args:
         source: A shipped model's name, or a folder.
@@ -53,7 +52,7 @@ def adapt(
 
     Raises:
         WeightsError: There is no such model.
-        InputError: ``out`` is the source, or see :func:`add_relations`.
+        InputError: ``out`` is the source, or the relations cannot be added.
     """
     folder = model_folder(source)
     if folder.resolve() == out.resolve():
@@ -65,7 +64,7 @@ def adapt(
     add_relations(model, schema, examples)
     assert model.memory is not None
     counts = Counter(model.memory.labels[known:])
-    state = read_state(folder / "model.safetensors")
+    state = read_state(folder / WEIGHTS)
     state[ANCHORS] = model.anchors.half().contiguous()
     names = ", ".join(f"`{name}`" for name in model.config.anchored_relations)
     card = (folder / "README.md").read_text(encoding="utf-8").partition(CARD_HEADING)[0]
@@ -78,9 +77,7 @@ def adapt(
 
 
 def add_relations(model: RelationModel, schema: RelationSchema, examples: Sequence[Post]) -> None:
-    """Add the relations of some labelled examples to a model, in place.
-
-    The examples are added to the model's memory, so that relations added later respect them.
+    """Add the relations of labelled examples to a model, and the examples to its memory, in place.
 
     Args:
         model: A retrieval model with a memory.
@@ -120,14 +117,14 @@ def add_relations(model: RelationModel, schema: RelationSchema, examples: Sequen
 
 def _encode(model: RelationModel, schema: RelationSchema, posts: Sequence[Post]) -> Memory:
     """Encode the pairs that are labelled with a relation."""
-    extractor = Extractor(model, schema=schema)
     examples = []
-    for post in (schema.resolve_labels(post) for post in posts):
+    for post in map(schema.resolve_labels, posts):
         pairs = tuple(p for p in post.pairs or () if p.relation not in (None, schema.nota))
         if pairs:
             examples.append(post.model_copy(update={"pairs": pairs}))
     if not examples:
         raise InputError("no pair of the examples is labelled with a relation")
+    extractor = Extractor(model, schema=schema)
     examples = extractor.assign_types(examples)
     return encode_memory(model, extractor.bank, examples, extractor.visual_features(examples))
 
@@ -138,14 +135,8 @@ def _set_anchors(model: RelationModel, anchors: dict[str, Tensor]) -> None:
 
 
 def _fit_anchors(model: RelationModel, memory: Memory, num_old: int, new: Sequence[str]) -> Tensor:
-    """Fit the anchors of new relations by convex optimisation.
-
-    Args:
-        memory: Pairs of all relations; those after the first ``num_old`` are the new examples.
-        new: The ``N`` new relations.
-
-    Returns:
-        ``(N, dim + 1)``.
+    """Fit the anchors ``(N, dim + 1)`` of ``N`` new relations by convex optimisation, to a memory
+    whose pairs after the first ``num_old`` are the new examples.
     """
     scorer, bank, nota = model.scorer, model.bank(), model.schema.nota
     assert isinstance(scorer, RetrievalScorer)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 
 def info_nce(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """InfoNCE with all relations of the bank as negatives.
-
-    It is the cross-entropy over cosines divided by the temperature, and none of the above (NOTA).
+    """InfoNCE with NOTA and all other relations of the bank as negatives: a cross-entropy.
 
     Args:
-        logits: ``(Q, C)``; column 0 is NOTA.
+        logits: ``(Q, C)``: NOTA, then cosines divided by the temperature.
         target: ``(Q,)`` the gold column of each pair.
         label_smoothing: Fraction of the target probability that is spread over all columns.
 
-    Returns:
-        The mean over pairs, a scalar.
-
     Example:
+        >>> import torch
         >>> round(info_nce(torch.tensor([[0.0, 0.0]]), torch.tensor([1])).item(), 4)
         0.6931
     """
@@ -27,16 +22,14 @@ def info_nce(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Te
 
 
 def gate_loss(gate: Tensor, matches: Tensor) -> Tensor:
-    """Binary cross-entropy of the image gate against whether the image matches the text.
+    """Binary cross-entropy of the image gate, which learns whether the image matches the text.
 
     Args:
         gate: ``(B,)`` in (0, 1); NaN for a post without an image, which is ignored.
         matches: ``(B,)`` 1 for an image that belongs to the text, 0 for one that does not.
 
-    Returns:
-        The mean over posts with an image, a scalar; 0 if there is none.
-
     Example:
+        >>> import torch
         >>> gate = torch.tensor([0.5, float("nan")])
         >>> round(gate_loss(gate, torch.tensor([0.0, 1.0])).item(), 4)
         0.6931
@@ -46,5 +39,4 @@ def gate_loss(gate: Tensor, matches: Tensor) -> Tensor:
         return gate.new_zeros(())
     # In float32 and away from 0 and 1, where bfloat16 rounds to the limits.
     trust = gate[has_image].float().clamp(1e-4, 1 - 1e-4)
-    likelihood = torch.where(matches[has_image] > 0, trust, 1 - trust)
-    return -likelihood.log().mean()
+    return nn.functional.binary_cross_entropy(trust, matches[has_image])

@@ -50,69 +50,51 @@ def relation_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: s
         metrics: What :func:`rukh.training.relation_task.train_relations` returns.
         name: The model's name.
     """
-    pair, data, relation = config["pair"], config["data"], config["relation"]
-    corpora = [data, *config["extra_corpora"]]
+    corpora = [config["data"], *config["extra_corpora"]]
     schemas = [Path(one["schema"]).stem for one in (config, *config["extra_corpora"])]
     settings = {
-        "schema": ", ".join(dict.fromkeys(schemas)),
         "training data": ", ".join(f"{Path(c['train']).name} ({c['format']})" for c in corpora),
-        "text encoder": pair["text_encoder"],
-        "vision encoder": pair["vision_encoder"] or "none: images are ignored",
-        "scorer": relation["scorer"],
-        "relation encoder": relation["encoder"],
-        "markers": pair["markers"],
-        "direction mode": config["direction_mode"],
-        "tagger": config["tagger"] or "none",
-        "captions": config["caption_source"] or "none",
-        "seed": config["training"]["seed"],
+        "schema": ", ".join(dict.fromkeys(schemas)),
     }
+    for key in ("tagger", "caption_source", "direction_mode", "pair", "relation", "training"):
+        settings[key] = config[key]
     return TEMPLATE.format(
         name=name,
         summary="A relation extraction model for rukh. It predicts the relation between two "
         "arguments of a post, entities of the text or objects of the image, by retrieving the "
         "relation whose description is nearest to the pair.",
         usage=RELATION_USAGE.format(name=name),
-        settings=_settings(settings),
-        metrics=_metrics(metrics),
-        explanation=f"`dev` is the dev set: {100 * data['dev_fraction']:g} % of the training "
-        "posts, without a text or image in common with the others. The epoch was chosen and the "
-        "model calibrated on it. `val` was evaluated once, after training.",
+        settings=markdown_table(("setting", "value"), _rows(settings)),
+        metrics=markdown_table(("metric", "value"), _rows(metrics)),
+        explanation=f"`dev` is the dev set: {100 * config['data']['dev_fraction']:g} % of the "
+        "training posts, without a text or image in common with the others. The epoch was chosen "
+        "and the model calibrated on it. `val` was evaluated once, after training.",
         notes=config["card_notes"].strip(),
     )
 
 
 def tagger_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str) -> str:
     """Write the model card of a tagger, in Markdown; see :func:`relation_card`."""
-    settings = {
-        "entity types": ", ".join(config["types"]),
-        "training data": ", ".join(Path(path).name for path in config["train"]),
-        "test data": ", ".join(Path(path).name for path in config["test"]) or "none",
-        "text encoder": config["text_encoder"],
-        "seed": config["training"]["seed"],
-    }
+    settings = {key: ", ".join(Path(p).name for p in config[key]) for key in ("train", "test")}
+    for key in ("types", "text_encoder", "lora_rank", "trainable_layers", "training"):
+        settings[key] = config[key]
     return TEMPLATE.format(
         name=name,
         summary="An entity tagger for rukh. It detects entities in text, and assigns types to "
         "given ones. It was not trained on relation labels.",
         usage=TAGGER_USAGE.format(name=name),
-        settings=_settings(settings),
-        metrics=_metrics(metrics),
+        settings=markdown_table(("setting", "value"), _rows(settings)),
+        metrics=markdown_table(("metric", "value"), _rows(metrics)),
         explanation="`dev` is a tenth of the training sentences, on which the epoch was chosen. "
         "`test` was evaluated once, after training.",
         notes=config["card_notes"].strip(),
     )
 
 
-def _settings(settings: Mapping[str, Any]) -> str:
-    return markdown_table(("setting", "value"), [(k, escape(v)) for k, v in settings.items()])
-
-
-def _metrics(metrics: Mapping[str, Any]) -> str:
-    def rows(section: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-        for key, value in section.items():
-            if isinstance(value, Mapping):
-                yield from rows(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", f"{value:.4f}" if isinstance(value, float) else str(value)
-
-    return markdown_table(("metric", "value"), rows(metrics, ""))
+def _rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Keys and values; keys of nested mappings are joined by dots."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _rows(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", f"{value:.4g}" if isinstance(value, float) else escape(value)

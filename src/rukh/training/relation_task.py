@@ -13,7 +13,14 @@ from torch import Tensor
 
 from rukh.arguments.label_map import normalize_types
 from rukh.arguments.tagger import load_tagger
-from rukh.data.corpus import DataConfig, ExtraCorpusConfig, load_val, merge_labels, read_corpus
+from rukh.data.corpus import (
+    DataConfig,
+    ExtraCorpusConfig,
+    labelled_pairs,
+    load_val,
+    merge_labels,
+    read_corpus,
+)
 from rukh.errors import InputError
 from rukh.evaluation.evaluate import evaluate_posts
 from rukh.extractor import Extractor
@@ -35,7 +42,7 @@ from rukh.modeling.pair_encoder import PairConfig
 from rukh.modeling.relation_bank import RelationBank
 from rukh.modeling.scorers import RelationConfig
 from rukh.modeling.type_constraints import EXCLUDED, type_penalties
-from rukh.records import Pair, Post, Record, both_orders
+from rukh.records import Post, Record, both_orders
 from rukh.schema.schema import RelationSchema
 from rukh.training.augmentation import AugmentedView, augment
 from rukh.training.calibration import Calibration, calibrate
@@ -52,8 +59,7 @@ class LossConfig(Record):
 
     Attributes:
         label_smoothing: Fraction of the target probability that is spread over all labels.
-        gate_weight: Weight of :func:`rukh.training.losses.gate_loss`, which trains the image gate
-            to recognise images that do not belong to the text. 0: no such loss.
+        gate_weight: Weight of :func:`rukh.training.losses.gate_loss`; 0 leaves it out.
     """
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -66,13 +72,10 @@ class RelationTrainingConfig(Record):
     Attributes:
         data, pair, relation, loss, memory, training: The sections; see their classes.
         relation_schema: The schema (``schema`` in the file): a shipped name or a YAML file.
-        extra_corpora: Additional corpora with their own schemas. The model learns the relations of
-            all schemas.
+        extra_corpora: Additional corpora, whose relations the model learns as well.
         exclude_relations: Relations that are left out; pairs labelled with them are removed.
         tagger: The tagger that assigns types to entities without one; None leaves them untyped.
-        direction_mode: How pairs are presented, see :mod:`rukh.modeling.directions`. ``joint``: one
-            decision over both directions. ``both``: each direction by itself. ``given``: only the
-            annotated direction, which leaks labels in MNRE; for comparison with published results.
+        direction_mode: How pairs are presented; see :mod:`rukh.modeling.directions`.
         unseen_calibration: ``[temperature, shift]`` for relations that do not occur in training,
             from ``python -m research.zero_shot``.
         caption_source: Name of the caption source, stored with the model.
@@ -96,30 +99,17 @@ class RelationTrainingConfig(Record):
     training: TrainingConfig = TrainingConfig()
 
     def schemas(self) -> list[RelationSchema]:
-        """The schemas of ``data`` and of each extra corpus, in this order."""
+        """Load the schemas of ``data`` and of each extra corpus, in this order."""
         names = [self.relation_schema, *(extra.relation_schema for extra in self.extra_corpora)]
         return [RelationSchema.load(name) for name in names]
 
 
 class TrainingItem(NamedTuple):
-    """A marked sequence of a training post.
-
-    Attributes:
-        post: Index of the post.
-        sequence: Its tokens, with the positions of ``Q`` pairs.
-        columns: ``(Q,)`` the gold column of each pair.
-    """
+    """A marked sequence of a training post, and the gold columns ``(Q,)`` of its ``Q`` pairs."""
 
     post: int
     sequence: MarkedSequence
     columns: Tensor
-
-
-class RelationBatch(NamedTuple):
-    """Indices of items, and the view of its post that each item shows."""
-
-    items: list[int]
-    views: list[AugmentedView]
 
 
 class RelationTask:
@@ -136,11 +126,12 @@ class RelationTask:
         self.config = config
         torch.manual_seed(config.training.seed)
         schemas = config.schemas()
-        schema = schemas[0]
         # Missing weights are reported before the data is read.
         check_weights((config.pair.text_encoder, "text"), (config.pair.vision_encoder, "vision"))
-        corpus = read_corpus(config.data, schemas, config.extra_corpora)
-        self.posts, self.dev, self.source = corpus.posts, corpus.dev, corpus.source
+        self.posts, train, self.dev, self.source = read_corpus(
+            config.data, schemas, config.extra_corpora
+        )
+        schema = schemas[0]
         if config.extra_corpora or config.exclude_relations:
             schema = RelationSchema.merge(schemas, config.exclude_relations)
             self.posts = [
@@ -169,12 +160,12 @@ class RelationTask:
         if vision is not None:
             self.features = FeatureCache(cache_folder() / "features", vision)
             self.features.fill([post.image for post in self.posts if post.image is not None])
-        self.bank = self._embed_relations()
-        self.training_bank: RelationBank | None = None
+        self.bank = self.model.bank()
+        self.training_bank = self.model.bank(training=True)
         # A pair is scored against the relations of its own corpus's schema only.
         masks = [column_mask(own.names, self.bank, config.direction_mode) for own in schemas]
         self.bias = torch.where(torch.stack(masks), 0.0, -EXCLUDED)
-        self.items = [item for i in corpus.train for item in self._items(i)]
+        self.items = [item for i in train for item in self._items(i)]
         if not self.items or not any(labelled_pairs(self.posts[i]) for i in self.dev):
             raise InputError(
                 "too few labelled pairs: the training set and the dev set, which have no text and "
@@ -182,70 +173,53 @@ class RelationTask:
                 where=str(config.data.train),
             )
 
-    def _embed_relations(self, *, training: bool = False) -> RelationBank:
-        """Embed the descriptions with the present weights: no gradient, no dropout, float32."""
-        mode = self.model.training
-        with torch.autocast("cpu", enabled=False):
-            bank = self.model.eval().bank(training=training)
-        self.model.train(mode)
-        return bank
-
     def _items(self, index: int) -> list[TrainingItem]:
         post, schema, mode = self.posts[index], self.model.schema, self.config.direction_mode
         pairs, columns = training_pairs(post, self.bank, schema, mode)
-        if not pairs:
-            return []
-        sequences = tokenize_pairs(self.model, post, pairs)
         return [
             TrainingItem(index, one, torch.tensor([columns[pair.pair] for pair in one.pairs]))
-            for one in sequences
+            for one in (tokenize_pairs(self.model, post, pairs) if pairs else ())
         ]
 
-    def batches(self, epoch: int) -> list[RelationBatch]:
-        """Batches of items of similar length, with freshly drawn views."""
-        seed = self.config.training.seed * 1000 + epoch
+    def batches(self, epoch: int) -> list[list[tuple[int, AugmentedView]]]:
+        """Draw batches of items of similar length: an item's index, and the view of its post."""
+        seed = self.config.training.epoch_seed(epoch)
         views = augment(self.posts, [item.post for item in self.items], self.config.data, seed)
         lengths = [len(item.sequence) for item in self.items]
         batches = batches_by_length(lengths, self.config.training.batch_size, seed=seed)
-        return [RelationBatch(batch, [views[i] for i in batch]) for batch in batches]
+        return [[(i, views[i]) for i in batch] for batch in batches]
 
-    def loss(self, batch: RelationBatch, step: int) -> Tensor:
-        """InfoNCE over the pairs of the batch, and the loss of the image gate."""
-        items = [self.items[i] for i in batch.items]
+    def loss(self, batch: Sequence[tuple[int, AugmentedView]]) -> Tensor:
+        """Compute InfoNCE over the pairs of the batch, and the loss of the image gate."""
+        items = [self.items[i] for i, _ in batch]
+        views = [view for _, view in batch]
         sequences = []
-        for item, view in zip(items, batch.views, strict=True):
+        for item, view in zip(items, views, strict=True):
             sequence = item.sequence if view.caption else item.sequence.without_caption()
             sequences.append(sequence if view.types else sequence.without_types())
-        shown = [None if view.image is None else self.posts[view.image] for view in batch.views]
+        shown = [None if view.image is None else self.posts[view.image] for view in views]
         posts = [self.posts[item.post] for item in items]
         inputs = batch_inputs(self.model, sequences, posts, features_of(shown, self.features))
-        scores = self.model(inputs, self._bank_at(step))
+        bank = self.training_bank
+        if count := self.config.relation.descriptions_per_step:
+            bank = bank.sample(count)
+        scores = self.model(inputs, bank)
         source = [self.source[item.post] for item in items for _ in item.columns]
         target = torch.cat([item.columns for item in items])
         config = self.config.loss
         loss = info_nce(scores.logits + self.bias[source], target, config.label_smoothing)
         if config.gate_weight:
-            fits = torch.tensor([float(view.image_fits is not False) for view in batch.views])
+            fits = torch.tensor([float(view.image_fits is not False) for view in views])
             loss = loss + config.gate_weight * gate_loss(scores.gate, fits)
         return loss
 
-    def _bank_at(self, step: int) -> RelationBank:
-        """The bank for a training step; a shared encoder embeds it anew every few steps."""
-        config, bank = self.config.relation, self.training_bank
-        if bank is None or (config.encoder == "shared" and step % config.refresh_steps == 0):
-            self.training_bank = bank = self._embed_relations(training=True)
-        count = config.descriptions_per_step
-        return bank.sample(count) if count else bank
-
     def validate(self) -> dict[str, float]:
-        """Order-free micro-F1 on the dev set as ``score``, after calibration on the same posts."""
+        """Calibrate on the dev set, and return the order-free micro-F1 there as ``score``."""
         calibration = self.calibrate()
         return {"score": calibration.order_free, **calibration._asdict()}
 
     def calibrate(self) -> Calibration:
         """Calibrate the model with its present weights on the dev set, in both orders."""
-        if self.config.relation.encoder == "shared":
-            self.bank = self._embed_relations()
         posts = [self.posts[i] for i in self.dev]
         labelled = [labelled_pairs(post) for post in posts]
         pairs = [both_orders(some) for some in labelled]
@@ -260,7 +234,7 @@ class RelationTask:
         return calibrate(logits, gold, self.bank, schema, mode, violations)
 
     def remember(self) -> Memory:
-        """The memory of the trained model: some training pairs, as configured by ``memory``."""
+        """Encode some training pairs, as configured by ``memory``, with the trained model."""
         indices = sorted({item.post for item in self.items})
         pairs = [(i, pair) for i in indices for pair in self.posts[i].pairs or ()]
         labels = [pair.relation for _, pair in pairs]
@@ -272,19 +246,13 @@ class RelationTask:
         return encode_memory(self.model, self.bank, posts, features, [i for i, _ in chosen])
 
 
-def labelled_pairs(post: Post) -> list[Pair]:
-    """The pairs of a post that have a label."""
-    return [pair for pair in post.pairs or () if pair.relation is not None]
-
-
 def training_pairs(
     post: Post, bank: RelationBank, schema: RelationSchema, mode: DirectionMode
 ) -> tuple[list[tuple[str, str]], list[int]]:
     """The pairs of a post in the orders to train on, and the gold column of each.
 
-    In mode ``given``, these are the labelled pairs. In the other modes, each is used in both
-    orders, except a pair that only repeats another one in reverse: the same fact, or NOTA although
-    a relation holds in the reverse direction.
+    Unless the mode is ``given``, each labelled pair is used in both orders, except one that only
+    repeats another in reverse: the same fact, or NOTA although a relation holds in reverse.
     """
     pairs: list[tuple[str, str]] = []
     columns: list[int] = []
@@ -308,10 +276,7 @@ def training_pairs(
 
 
 def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
-    """Train a relation model, or resume its training, and write it to a folder.
-
-    Args:
-        out: Folder of the model. The run, with its checkpoints, is kept in ``<out>.run``.
+    """Train a relation model, or resume the run in ``<out>.run``, and write it to ``out``.
 
     Returns:
         The metrics: ``dev``, ``step`` (of the best validation), and ``val`` if there is a val file.
@@ -319,29 +284,27 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
     Raises: See :class:`RelationTask` and :func:`rukh.training.trainer.fit`.
     """
     task = RelationTask(config)
+    model = task.model
     # Read before training, so that an error in it is reported at once.
-    val = None if config.data.val is None else load_val(config.data, task.model.schema)
+    val = None if config.data.val is None else load_val(config.data, model.schema)
     logger.info("%d training sequences, %d dev posts", len(task.items), len(task.dev))
-    identity = config.model_dump(
-        mode="json",
-        by_alias=True,
-        exclude={"training", "card_notes", "unseen_calibration", "memory"},
-    )
-    result = fit(task, config.training, out.with_name(out.name + ".run"), identity)
+    later = {"training", "card_notes", "unseen_calibration", "memory"}
+    identity = config.model_dump(mode="json", by_alias=True, exclude=later)
+    best = fit(task, config.training, out.with_name(f"{out.name}.run"), identity)
     with torch.no_grad():
         # Calibrate and evaluate the weights as they are saved: in half precision.
-        for parameter in trained_state(task.model).values():
+        for parameter in trained_state(model).values():
             parameter.copy_(parameter.half())
-    model, calibration = task.model, task.calibrate()
-    metrics: dict[str, Any] = {"dev": calibration._asdict(), "step": result.best["step"]}
-    fitted = {k: getattr(calibration, k) for k in ("temperature", "type_penalty", "threshold")}
-    model.config = model.config.model_copy(update=fitted)
+    calibration = task.calibrate()._asdict()
+    metrics: dict[str, Any] = {"dev": calibration, "step": best["step"]}
+    update = {name: calibration[name] for name in ("temperature", "type_penalty", "threshold")}
+    model.config = model.config.model_copy(update=update)
     if val is not None:
         metrics["val"] = _evaluate(model, val)
         if config.pair.caption_words and config.data.val_captions is not None:
             without = [post.model_copy(update={"caption": None}) for post in val]
             metrics["val_without_captions"] = _evaluate(model, without)
-    update: dict[str, Any] = {"metrics": metrics}
+    update = {"metrics": metrics}
     if config.unseen_calibration is not None:
         update["unseen_temperature"], update["unseen_shift"] = config.unseen_calibration
     model.config = model.config.model_copy(update=update)

@@ -31,8 +31,7 @@ class TaggerConfig(Record):
 
     Attributes:
         train: CoNLL files. A tenth of their sentences is the dev set.
-        test: CoNLL files that are evaluated once, after training; their sentences are removed from
-            the training data.
+        test: CoNLL files for an evaluation after training; their sentences are not trained on.
         types: Entity types.
         text_encoder: Name or path of the text encoder.
         lora_rank: Rank of low-rank adapters in all linear layers; 0 tunes whole layers instead.
@@ -85,7 +84,7 @@ class TaggerTask:
         self.items = [self._item(examples[i]) for i in order[dev_size:]]
 
     def _read(self, paths: Sequence[Path]) -> list[Example]:
-        """The sentences of files, without those of which the tokenizer leaves nothing."""
+        """Read sentences, without those of which the tokenizer leaves nothing."""
         examples = []
         for path in paths:
             for text, entities in read_tagged(path, normalize_label):
@@ -100,7 +99,7 @@ class TaggerTask:
         return examples
 
     def _item(self, example: Example) -> tuple[list[int], list[int]]:
-        """Token ids and label ids of a sentence, truncated to the encoder's length."""
+        """Token ids and label ids, truncated to the encoder's length."""
         text, entities = example
         tokens = self.model.encoder.tokenize(text)
         labels = [0] * len(tokens.ids)
@@ -113,13 +112,12 @@ class TaggerTask:
         return tokens.ids[:length], labels[:length]
 
     def batches(self, epoch: int) -> list[list[int]]:
-        """Indices of sentences, in batches of similar length."""
-        lengths = [len(ids) for ids, _ in self.items]
-        seed = self.config.training.seed * 1000 + epoch
-        return batches_by_length(lengths, self.config.training.batch_size, seed=seed)
+        """Draw batches of sentences of similar length, by index."""
+        config, lengths = self.config.training, [len(ids) for ids, _ in self.items]
+        return batches_by_length(lengths, config.batch_size, seed=config.epoch_seed(epoch))
 
-    def loss(self, batch: list[int], step: int) -> Tensor:
-        """Cross-entropy of the labels of all tokens."""
+    def loss(self, batch: list[int]) -> Tensor:
+        """Compute the cross-entropy of the labels of all tokens."""
         ids, mask = pad(self.model.encoder, [self.items[i][0] for i in batch])
         target = torch.full_like(ids, -100)  # ignored by cross-entropy: special tokens, padding
         for row, i in enumerate(batch):
@@ -130,19 +128,16 @@ class TaggerTask:
 
     def validate(self) -> dict[str, float]:
         """Span F1 on the dev set as ``score``."""
-        return {"score": self.score(self.dev)}
+        return {"score": self.span_f1(self.dev)}
 
-    def score(self, examples: Sequence[Example]) -> float:
+    def span_f1(self, examples: Sequence[Example]) -> float:
         """Span F1 on examples."""
         predicted = self.model.detect_entities([text for text, _ in examples])
         return span_f1([entities for _, entities in examples], predicted)
 
 
 def train_tagger(config: TaggerConfig, out: Path) -> dict[str, Any]:
-    """Train a tagger, or resume its training, and write it to a folder.
-
-    Args:
-        out: Folder of the tagger. The run, with its checkpoints, is kept in ``<out>.run``.
+    """Train a tagger, or resume the run in ``<out>.run``, and write it to ``out``.
 
     Returns:
         The metrics: ``dev_span_f1``, and ``test_span_f1, test_typing_accuracy`` if there are test
@@ -154,10 +149,10 @@ def train_tagger(config: TaggerConfig, out: Path) -> dict[str, Any]:
 
     task = TaggerTask(config)
     identity = config.model_dump(mode="json", exclude={"training", "card_notes"})
-    result = fit(task, config.training, out.with_name(out.name + ".run"), identity)
-    metrics: dict[str, Any] = {"dev_span_f1": result.best["score"]}
+    best = fit(task, config.training, out.with_name(f"{out.name}.run"), identity)
+    metrics = {"dev_span_f1": best["score"]}
     if task.test:
-        metrics["test_span_f1"] = task.score(task.test)
+        metrics["test_span_f1"] = task.span_f1(task.test)
         metrics["test_typing_accuracy"] = typing_accuracy(task.model, task.test)
     description = {
         "task": "tagger",

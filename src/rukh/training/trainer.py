@@ -1,24 +1,22 @@
-"""The training loop that the relation model and the tagger share.
+"""The training loop, with early stopping, that the relation model and the tagger share.
 
-The loop sees a :class:`TrainingTask`: batches, a loss and a validation score. It writes checkpoints
-from which an interrupted run resumes bit for bit, keeps the weights of the best validation, and
-stops early.
+It writes checkpoints from which an interrupted run resumes bit for bit.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from rukh.errors import InputError, MissingDependency
 from rukh.modeling.adapters import trained_state
@@ -36,21 +34,19 @@ class TrainingConfig(Record):
     Attributes:
         epochs: Maximum number of passes over the training data.
         batch_size: Posts (for the tagger: sentences) per step.
-        learning_rate: Peak learning rate of pretrained weights.
-        head_learning_rate: Peak learning rate of newly initialised weights.
+        learning_rate, head_learning_rate: Peak learning rates of pretrained and of new weights.
         weight_decay: Weight decay of AdamW; applies to matrices, not to biases and norms.
         warmup_ratio: Fraction of all steps over which the learning rate rises linearly; it then
             decays linearly to zero.
         max_grad_norm: Gradients with a larger norm are scaled down to it.
-        ema_decay: Decay of an exponential moving average of the weights. The averaged weights are
-            validated and saved. 0 disables averaging.
+        ema_decay: Decay of a moving average of the weights, which is validated and saved instead of
+            them; 0 disables it.
         early_stopping_patience: Number of validations without improvement after which training
             stops; 0 disables early stopping.
         evals_per_epoch: Validations per epoch.
         save_steps: Steps between two checkpoints.
-        precision: ``fp32``, or ``bf16`` to run matrix products in bfloat16: about twice as fast on
-            processors with AVX512-BF16 or AMX, much slower on others. ``auto`` uses bfloat16 where
-            the processor supports it.
+        precision: ``fp32``, or ``bf16`` for matrix products in bfloat16: about twice as fast on
+            processors with AVX512-BF16 or AMX, much slower on others. ``auto``: ``bf16`` on these.
         seed: Determines the order of the data, dropout and new weights.
     """
 
@@ -68,6 +64,10 @@ class TrainingConfig(Record):
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     seed: int = Field(default=13, ge=0)
 
+    def epoch_seed(self, epoch: int) -> int:
+        """The seed of the order of an epoch's data."""
+        return self.seed * 1000 + epoch
+
 
 class TrainingTask(Protocol):
     """What the training loop needs from a task."""
@@ -77,60 +77,60 @@ class TrainingTask(Protocol):
 
     @property
     def model(self) -> nn.Module:
-        """The model; its parameters with ``requires_grad`` are trained."""
+        """Its parameters with ``requires_grad`` are trained."""
 
     def batches(self, epoch: int) -> Sequence[Any]:
         """The batches of an epoch; they depend on the seed and the epoch only."""
 
-    def loss(self, batch: Any, step: int) -> Tensor:
-        """The scalar loss of a batch; ``step`` counts the optimizer steps before it."""
+    def loss(self, batch: Any) -> Tensor:
+        """The scalar loss of a batch."""
 
     def validate(self) -> dict[str, float]:
         """Metrics on the dev set; the weights with the highest ``score`` are kept."""
 
 
-class TrainingResult(NamedTuple):
-    """The metrics of the best validation, and those of all validations in order."""
-
-    best: dict[str, float]
-    history: list[dict[str, float]]
-
-
 def fit(
     task: TrainingTask, config: TrainingConfig, run: Path, identity: dict[str, Any]
-) -> TrainingResult:
+) -> dict[str, float]:
     """Train a task in the folder ``run``, or resume the interrupted run in that folder.
 
-    Afterwards ``run/best.safetensors`` holds the trained weights of the best validation,
-    ``run/history.json`` the metrics of every validation, and ``task.model`` the best weights.
+    Afterwards ``task.model`` and ``run/best.safetensors`` hold the weights of the best validation,
+    and ``run/history.json`` the metrics of every validation.
 
     Args:
-        identity: Everything that determines the result besides ``config``, as JSON data. A run
-            can only be resumed with the same identity and configuration.
+        identity: Everything that determines the result besides ``config``, as JSON data; a run can
+            only be resumed with the same.
+
+    Returns:
+        The metrics of the best validation; of equal scores the last, when the learning rate was
+        lowest.
 
     Raises:
         InputError: The folder holds another run or is in use by another process, or the loss is
             not finite.
         MissingDependency: ``accelerate`` is not installed.
     """
+    from safetensors.torch import load_file
+
     try:
         from accelerate import Accelerator
     except ImportError:
         raise MissingDependency("accelerate", "train") from None
     with lock_folder(run):
-        _check_identity(run, identity | {"training": config.model_dump()})
+        _check_identity(run, identity | {"training": config.model_dump(mode="json")})
         # Training on a GPU is not supported yet: batches are built on the CPU.
         history = _train(task, config, run, Accelerator(cpu=True))
         write_json(history, run / "history.json")
-        _load_best(task.model, run)
-    # Of equal scores the last: its learning rate was the lowest.
-    return TrainingResult(max(reversed(history), key=lambda metrics: metrics["score"]), history)
+        task.model.load_state_dict(load_file(run / "best.safetensors"), strict=False)
+        task.model.eval()
+    return max(reversed(history), key=lambda metrics: metrics["score"])
 
 
 def _train(
     task: TrainingTask, config: TrainingConfig, run: Path, accelerator: Any
 ) -> list[dict[str, float]]:
     """Run all steps that the checkpoint in ``run`` has not done yet; return the history."""
+    from safetensors.torch import save
     from transformers import get_linear_schedule_with_warmup
 
     torch.manual_seed(config.seed)
@@ -145,7 +145,7 @@ def _train(
     averages = None
     if config.ema_decay:
         # Only the trainable parameters are copied, not the frozen encoders.
-        averages = AveragedModel(weights, multi_avg_fn=_ema_with_warmup(config.ema_decay))
+        averages = AveragedModel(weights, avg_fn=partial(_update_average, config.ema_decay))
     state = load_checkpoint(run, task.model, optimizer, averages) or {"step": 0, "history": []}
     step: int = state["step"]
     history: list[dict[str, float]] = state["history"]
@@ -169,7 +169,7 @@ def _train(
             batches = task.batches(epoch)
         # Autocast covers the loss only: validation runs in full precision.
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            loss = task.loss(batches[index], step)
+            loss = task.loss(batches[index])
         value = loss.item()
         if not math.isfinite(value):
             raise InputError(f"the loss is {value} at step {step + 1}", where=str(run))
@@ -190,7 +190,9 @@ def _train(
             with _swapped(weights, averages), torch.no_grad():
                 metrics = task.validate() | {"step": step}
                 if metrics["score"] >= max((past["score"] for past in history), default=-math.inf):
-                    _save_best(task.model, run)
+                    best = {k: v.contiguous() for k, v in trained_state(task.model).items()}
+                    with atomic_open(run / "best.safetensors", "wb") as stream:
+                        stream.write(save(best))
             task.model.train()
             history.append(metrics)
             for key, metric in metrics.items():
@@ -210,70 +212,48 @@ def make_optimizer(task: TrainingTask, config: TrainingConfig) -> torch.optim.Ad
         if parameter.requires_grad:
             key = (name.startswith(task.pretrained_prefix), parameter.dim() > 1)
             groups.setdefault(key, []).append(parameter)
-    optimizer = torch.optim.AdamW(
-        {
-            "params": parameters,
-            "lr": config.learning_rate if pretrained else config.head_learning_rate,
-            "weight_decay": config.weight_decay if matrix else 0.0,
-        }
-        for (pretrained, matrix), parameters in groups.items()
-    )
-    for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]  # a resumed schedule reads the peak here
-    return optimizer
+    options: list[dict[str, Any]] = []
+    for (pretrained, matrix), parameters in groups.items():
+        rate = config.learning_rate if pretrained else config.head_learning_rate
+        decay = config.weight_decay if matrix else 0.0
+        # A resumed schedule reads the peak from ``initial_lr``.
+        group = {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+        options.append(group)
+    return torch.optim.AdamW(options)
 
 
 def supports_bfloat16() -> bool:
     """Whether this processor has instructions for products of bfloat16 matrices."""
-    read = getattr(torch.cpu, "get_capabilities", None)  # not in every supported torch version
-    capabilities = {} if read is None else read()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    read: Any = getattr(torch.cpu, "get_capabilities", dict)  # not in every supported version
+    return any(read().get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def _ema_with_warmup(decay: float) -> Callable[[Any, Any, Any], None]:
-    """An averaging function whose decay rises to ``decay``: early weights are soon forgotten."""
-
-    def update(averages: Any, weights: Any, num_averaged: Any) -> None:
-        step = int(num_averaged) + 1
-        average = get_ema_multi_avg_fn(min(decay, step / (step + 9)))  # type: ignore[no-untyped-call]
-        average(averages, weights, num_averaged)
-
-    return update
+def _update_average(decay: float, average: Tensor, weight: Tensor, count: Tensor) -> Tensor:
+    """Exponential moving average whose decay rises to ``decay``, to forget early weights soon."""
+    step = int(count) + 1
+    return average.lerp(weight, 1 - min(decay, step / (step + 9)))
 
 
 @contextmanager
 def _swapped(weights: nn.ParameterList, averages: AveragedModel | None) -> Iterator[None]:
-    """Put the averages, if any, in the place of the weights within the block."""
-    pairs: list[tuple[Tensor, Tensor]] = []
-    if averages is not None:
-        pairs = list(zip(weights.parameters(), averages.module.parameters(), strict=True))
-    for weight, average in pairs:
-        weight.data, average.data = average.data, weight.data
+    """Swap the weights and their averages, if any, within the block."""
+
+    def swap() -> None:
+        if averages is not None:
+            pairs = zip(weights.parameters(), averages.module.parameters(), strict=True)
+            for weight, average in pairs:
+                weight.data, average.data = average.data, weight.data
+
+    swap()
     try:
         yield
     finally:
-        for weight, average in pairs:
-            weight.data, average.data = average.data, weight.data
-
-
-def _save_best(model: nn.Module, run: Path) -> None:
-    from safetensors.torch import save
-
-    with atomic_open(run / "best.safetensors", "wb") as stream:
-        stream.write(save({k: v.contiguous() for k, v in trained_state(model).items()}))
-
-
-def _load_best(model: nn.Module, run: Path) -> None:
-    from safetensors.torch import load_file
-
-    model.load_state_dict(load_file(run / "best.safetensors"), strict=False)
-    model.eval()
+        swap()
 
 
 def _check_identity(run: Path, identity: dict[str, Any]) -> None:
-    """Record what the folder's run is. Raises InputError if the folder holds another run."""
+    """Write ``run.json``. Raises InputError if the folder holds another run."""
     path = run / "run.json"
-    identity = json.loads(json.dumps(identity))
     if not path.exists():
         write_json(identity, path)
     elif (other := read_json(path)) != identity:

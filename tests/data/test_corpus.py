@@ -85,19 +85,22 @@ def test_no_posts_are_an_error(tmp_path: Path, tiny_schema: RelationSchema) -> N
         read_corpus(data(tmp_path / "posts.jsonl", []), [tiny_schema])
 
 
-def test_labels_are_translated_to_a_merged_schema() -> None:
-    merged = schema_of(nota="none")
-    own = schema_of(
-        nota="None", relations=[{"name": "None"}, {"name": "near", "descriptions": ["x"]}]
-    )
+@pytest.mark.parametrize(
+    ("nota", "excluded", "expected"),
+    [
+        ("None", [], ["none", "near", None]),
+        ("None", ["near"], ["none", None]),
+        (None, [], ["None", "near", None]),
+    ],
+)
+def test_labels_are_translated_to_a_merged_schema(
+    nota: str | None, excluded: list[str], expected: list[str | None]
+) -> None:
+    relations = [{"name": name, "descriptions": ["x"]} for name in ("None", "near")]
+    own = schema_of(nota=nota, relations=relations)
     (post,) = make_posts(1, "None", "near", None)
-    labels = [pair.relation for pair in merge_labels(post, own, merged, []).pairs or ()]
-    assert labels == ["none", "near", None]
-    labels = [pair.relation for pair in merge_labels(post, own, merged, ["near"]).pairs or ()]
-    assert labels == ["none", None]
-    closed = own.model_copy(update={"nota": None})
-    labels = [pair.relation for pair in merge_labels(post, closed, merged, []).pairs or ()]
-    assert labels == ["None", "near", None]
+    merged = merge_labels(post, own, schema_of(), excluded)
+    assert [pair.relation for pair in merged.pairs or ()] == expected
 
 
 def test_unknown_labels_are_listed_by_frequency(tiny_schema: RelationSchema) -> None:

@@ -54,22 +54,16 @@ def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path) -> None:
         load_checkpoint(tmp_path, *make(0, outputs=4))
 
 
-def test_a_process_killed_between_the_two_renames_leaves_a_checkpoint(tmp_path: Path) -> None:
+def test_what_a_killed_process_leaves(tmp_path: Path) -> None:
     run = make(0)
     save_checkpoint(tmp_path, *run, {"step": 3})
-    os.rename(tmp_path / "checkpoint", tmp_path / f".checkpoint.{os.getpid()}.old")
+    # Killed between the two renames: the previous checkpoint has its temporary name.
+    remains = [tmp_path / f".checkpoint.{os.getpid()}.{name}" for name in ("old", "part")]
+    os.rename(tmp_path / "checkpoint", remains[0])
     assert load_checkpoint(tmp_path, *run) == {"step": 3}
-    save_checkpoint(tmp_path, *run, {"step": 4})
-    assert load_checkpoint(tmp_path, *run) == {"step": 4}
-
-
-def test_remains_of_a_killed_process_with_the_same_id_do_not_matter(tmp_path: Path) -> None:
-    run = make(0)
-    save_checkpoint(tmp_path, *run, {"step": 3})
-    for name in ("old", "part"):
-        remains = tmp_path / f".checkpoint.{os.getpid()}.{name}"
-        remains.mkdir()
-        (remains / "state.json").write_text("{}")
+    # A process with the same id replaces the remains.
+    remains[1].mkdir()
+    (remains[1] / "state.json").write_text("{}")
     save_checkpoint(tmp_path, *run, {"step": 4})
     assert load_checkpoint(tmp_path, *run) == {"step": 4}
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]

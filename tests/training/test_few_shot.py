@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import pytest
 import torch
 import yaml
 
-from conftest import schema_of
+from conftest import Done, schema_of
+from rukh.data.readers import write
 from rukh.errors import InputError, WeightsError
 from rukh.extractor import Extractor
 from rukh.modeling.inference import encode_memory, score_posts
@@ -177,37 +178,21 @@ def test_an_adapted_model_is_a_copy_with_more_relations(
         RelationModel.from_pretrained(tmp_path / "again")
 
 
-def test_the_command_line_adapts_a_model(tiny_model: Any, tmp_path: Path) -> None:
-    from typer.testing import CliRunner
-
-    from rukh.cli import app
-    from rukh.data.readers import write
-
-    with_memory(tiny_model(schema=schema_of())).save(tmp_path / "source", "# card\n")
-    write(EXAMPLES, tmp_path / "few.jsonl")
+def test_the_command_line_adapts_a_model(
+    tiny_model: Any, tmp_path: Path, rukh: Callable[..., Done]
+) -> None:
+    source, few, out = tmp_path / "source", tmp_path / "few.jsonl", tmp_path / "out"
+    with_memory(tiny_model(schema=schema_of())).save(source, "# card\n")
+    write(EXAMPLES, few)
     (tmp_path / "new.yaml").write_text(yaml.safe_dump(NEW))
-    command = [
-        "train", "--from", str(tmp_path / "source"), "--few-shot", str(tmp_path / "few.jsonl"),
-        "--schema", str(tmp_path / "new.yaml"), "--out", str(tmp_path / "out"),
-    ]  # fmt: skip
-    done = CliRunner().invoke(app, command)
-    assert done.exit_code == 0, done.output
-    assert "mends" in RelationModel.from_pretrained(tmp_path / "out").schema.names
-    again = CliRunner().invoke(app, command)  # the folder exists, perhaps with other examples
-    assert isinstance(again.exception, InputError)
+    command = ["train", "--from", source, "--few-shot", few, "--schema", tmp_path / "new.yaml"]
+    assert rukh(*command, "--out", out).code == 0
+    assert "mends" in RelationModel.from_pretrained(out).schema.names
+    assert rukh(*command, "--out", out).code == 2  # it exists, perhaps with other examples
 
 
 @pytest.mark.parametrize(
-    "command",
-    [
-        ["train"],
-        ["train", "--from", "mnre"],
-        ["train", "x.yaml", "--from", "a", "--few-shot", "b", "--schema", "c", "--out", "d"],
-    ],
+    "command", ["", "--from mnre", "x.yaml --from a --few-shot b --schema c --out d"]
 )
-def test_an_incomplete_command_is_an_error(command: list[str]) -> None:
-    from typer.testing import CliRunner
-
-    from rukh.cli import app
-
-    assert CliRunner().invoke(app, command).exit_code != 0
+def test_an_incomplete_command_is_an_error(command: str, rukh: Callable[..., Done]) -> None:
+    assert rukh("train", *command.split()).code == 2

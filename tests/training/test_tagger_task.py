@@ -56,7 +56,7 @@ def test_labels_are_assigned_to_the_tokens_of_their_words(tmp_path: Path, tiny_t
     (tmp_path / "train.txt").write_text(sentences(12))
     task = TaggerTask(config(tmp_path, tiny_text))
     text, entities = tagged_text(["Zed", "Lee", "x"], ["B-PER", "I-PER", "O"])
-    ids, labels = task._item((text, entities))
+    ids, labels = task._item(text, entities)
     assert ids == task.model.encoder.tokenize(text).ids and len(ids) == 7  # z ##e ##d l ##e ##e x
     names = [task.model.labels[k] for k in labels]
     assert names == ["B-PER", "I-PER", "I-PER", "I-PER", "I-PER", "I-PER", "O"]

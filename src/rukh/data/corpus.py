@@ -145,12 +145,10 @@ def check_labels(posts: Sequence[Post], schema: RelationSchema, where: str) -> N
     if unknown:
         names = ", ".join(map(repr, unknown[:MAX_LISTED]))
         more = len(unknown) - MAX_LISTED
-        raise InputError(
-            f"{sum(counts[label] for label in unknown):,} pairs carry labels outside schema "
-            f"{schema.name!r}: {names}" + (f" and {more:,} more" if more > 0 else ""),
-            where=where,
-            fix=suggestion(unknown[0], schema.labels),
-        )
+        number = sum(counts[label] for label in unknown)
+        problem = f"{number:,} pairs carry labels outside schema {schema.name!r}: {names}"
+        problem += f" and {more:,} more" if more > 0 else ""
+        raise InputError(problem, where=where, fix=suggestion(unknown[0], schema.labels))
 
 
 def load_val(data: DataConfig, schema: RelationSchema) -> list[Post]:

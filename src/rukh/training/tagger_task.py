@@ -19,7 +19,7 @@ from rukh.errors import InputError, suggestion
 from rukh.evaluation.tagger import Example, span_f1, typing_accuracy
 from rukh.modeling.adapters import add_lora, trained_state, tune_top_layers
 from rukh.modeling.text_encoder import TextEncoder
-from rukh.records import Record
+from rukh.records import Record, TextEntity
 from rukh.training.model_card import tagger_card
 from rukh.training.trainer import TrainingConfig, fit
 from rukh.utils.batching import batches_by_length
@@ -71,8 +71,8 @@ class TaggerTask:
         self.model = TokenTagger(encoder, config.types)
         self.test = self._read(config.test)
         test_texts = {text for text, _ in self.test}
-        by_text = {text: (text, entities) for text, entities in self._read(config.train)}
-        examples = [by_text[text] for text in by_text if text not in test_texts]
+        by_text = dict(self._read(config.train))
+        examples = [example for example in by_text.items() if example[0] not in test_texts]
         if len(examples) < 10:
             raise InputError(
                 f"{len(examples)} training sentences are too few; at least 10 are needed",
@@ -81,7 +81,7 @@ class TaggerTask:
         order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0)).tolist()
         dev_size = len(order) // 10
         self.dev = [examples[i] for i in order[:dev_size]]
-        self.items = [self._item(examples[i]) for i in order[dev_size:]]
+        self.items = [self._item(*examples[i]) for i in order[dev_size:]]
 
     def _read(self, paths: Sequence[Path]) -> list[Example]:
         """Read sentences, without those of which the tokenizer leaves nothing."""
@@ -98,9 +98,8 @@ class TaggerTask:
                     examples.append((text, entities))
         return examples
 
-    def _item(self, example: Example) -> tuple[list[int], list[int]]:
+    def _item(self, text: str, entities: Sequence[TextEntity]) -> tuple[list[int], list[int]]:
         """Token ids and label ids, truncated to the encoder's length."""
-        text, entities = example
         tokens = self.model.encoder.tokenize(text)
         labels = [0] * len(tokens.ids)
         for entity in entities:
@@ -154,12 +153,8 @@ def train_tagger(config: TaggerConfig, out: Path) -> dict[str, Any]:
     if task.test:
         metrics["test_span_f1"] = task.span_f1(task.test)
         metrics["test_typing_accuracy"] = typing_accuracy(task.model, task.test)
-    description = {
-        "task": "tagger",
-        "text_encoder": config.text_encoder,
-        "types": list(config.types),
-        "metrics": metrics,
-    }
+    description = config.model_dump(mode="json", include={"task", "text_encoder", "types"})
+    description["metrics"] = metrics
     state = {k: v.half().contiguous() for k, v in trained_state(task.model).items()}
     card = tagger_card(config.model_dump(mode="json"), metrics, out.name)
     with atomic_folder(out) as folder:

@@ -207,19 +207,18 @@ def _train(
 
 def make_optimizer(task: TrainingTask, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW over the trainable parameters, grouped by learning rate and weight decay."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in task.model.named_parameters():
         if parameter.requires_grad:
-            key = (name.startswith(task.pretrained_prefix), parameter.dim() > 1)
-            groups.setdefault(key, []).append(parameter)
-    options: list[dict[str, Any]] = []
-    for (pretrained, matrix), parameters in groups.items():
-        rate = config.learning_rate if pretrained else config.head_learning_rate
-        decay = config.weight_decay if matrix else 0.0
+            pretrained = name.startswith(task.pretrained_prefix)
+            rate = config.learning_rate if pretrained else config.head_learning_rate
+            decay = config.weight_decay if parameter.dim() > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
         # A resumed schedule reads the peak from ``initial_lr``.
-        group = {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
-        options.append(group)
-    return torch.optim.AdamW(options)
+        {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
+    )
 
 
 def supports_bfloat16() -> bool:

@@ -63,9 +63,9 @@ def test_every_image_is_encoded_once(folder: Path | None, tmp_path: Path) -> Non
     encoder = CountingEncoder()
     cache = FeatureCache(folder, encoder)
     first = cache.get([*paths, copy, paths[1].read_bytes(), paths[1]])
-    assert encoder.images == 40
     again = cache.get(paths)
-    assert encoder.images == 40 and cache.fill(paths) == 0
+    cache.fill(paths)
+    assert encoder.images == 40
     direct = encode_images(encoder, [load_image(path) for path in paths])
     for one, two, three in zip(first, again, direct, strict=False):
         assert one is not None and two is not None
@@ -112,15 +112,18 @@ def test_only_the_first_unreadable_images_are_warnings(
 def test_other_images_encoders_and_preprocessing_are_encoded_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, folder = write(tmp_path, 1)[0], tmp_path / "cache"
-    same, other = CountingEncoder(), CountingEncoder(scale=2.0)
-    assert FeatureCache(folder, CountingEncoder()).fill([path]) == 1
-    assert FeatureCache(folder, same).fill([path]) == 0
-    assert FeatureCache(folder, other).fill([path]) == 1
+    (path,) = write(tmp_path, 1)
+
+    def computed(scale: float = 1.0) -> int:
+        encoder = CountingEncoder(scale)
+        FeatureCache(tmp_path / "cache", encoder).fill([path])
+        return encoder.images
+
+    assert [computed(), computed(), computed(scale=2.0)] == [1, 0, 1]
     path.write_bytes(png("blue"))
-    assert FeatureCache(folder, same).fill([path]) == 1
+    assert [computed(), computed()] == [1, 0]
     monkeypatch.setattr(image_features, "PREPROCESSING_VERSION", 99)
-    assert FeatureCache(folder, same).fill([path]) == 1
+    assert computed() == 1
 
 
 def test_damaged_entries_are_computed_again(tmp_path: Path) -> None:
@@ -135,13 +138,13 @@ def test_damaged_entries_are_computed_again(tmp_path: Path) -> None:
         assert torch.equal(before.states, after.states)
 
 
-def test_memory_is_bounded(tmp_path: Path) -> None:
-    encoder = CountingEncoder()
-    cache = FeatureCache(None, encoder, max_in_memory=2)
-    paths = write(tmp_path, 4)
-    assert None not in cache.get(paths)
-    assert cache.fill(paths[2:]) == 0
-    assert cache.fill(paths[:1]) == 1
+def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_features, "MAX_IN_MEMORY", 2)
+    encoder, paths = CountingEncoder(), write(tmp_path, 4)
+    cache = FeatureCache(None, encoder)
+    for sources, computed in ((paths, 4), (paths[2:], 4), (paths[:1], 5)):
+        assert None not in cache.get(sources)
+        assert encoder.images == computed
 
 
 def test_states_beyond_half_precision_stay_finite() -> None:
@@ -167,8 +170,3 @@ def test_features_of_posts(tmp_path: Path) -> None:
     features = features_of([without, None, with_image], cache)
     assert [one is not None for one in features] == [False, False, True]
     assert features_of([with_image], None) == [None]
-
-
-def test_real_images(mnre_images: list[Path]) -> None:
-    cache = FeatureCache(None, CountingEncoder())
-    assert cache.fill(mnre_images) == len(mnre_images) and not cache.missing and not cache.broken

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
@@ -77,8 +77,8 @@ def test_supported_formats(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["PPM", "ICO", "PDF", "EPS", "TGA"])
 def test_other_formats_are_not_decoded(kind: str) -> None:
-    with pytest.raises(InputError, match="^upload: .*JPEG, PNG"):
-        load_image(encode(Image.new("RGB", (30, 20)), kind), "upload")
+    with pytest.raises(InputError, match="JPEG, PNG"):
+        load_image(encode(Image.new("RGB", (30, 20)), kind))
 
 
 @pytest.mark.parametrize(
@@ -111,10 +111,10 @@ def test_palette_with_and_without_transparency() -> None:
     )
 
 
-def test_cmyk() -> None:
-    for kind in ("JPEG", "TIFF"):
-        red, green, blue = first_pixel(encode(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), kind))
-        assert red > 240 and green < 15 and blue < 15
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_cmyk(kind: str) -> None:
+    pixel = first_pixel(encode(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), kind))
+    assert pixel == pytest.approx((255, 0, 0), abs=15)
 
 
 @pytest.mark.parametrize(
@@ -178,22 +178,26 @@ def test_broken_exif_is_ignored() -> None:
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_first_frame_of_an_animation(kind: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("blue", "red", "lime")]
-    red, green, blue = first_pixel(encode(frames[0], kind, save_all=True, append_images=frames[1:]))
-    assert blue > 200 and red < 60 and green < 60
+    pixel = first_pixel(encode(frames[0], kind, save_all=True, append_images=frames[1:]))
+    assert pixel == pytest.approx((0, 0, 255), abs=55)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1)])
-def test_one_pixel_and_thin_images(size: tuple[int, int]) -> None:
-    image = load_image(encode(Image.new("RGB", size, "red")))
-    assert image.getpixel((0, 0)) == (255, 0, 0)
-    assert max(image.size) <= MAX_SIDE and min(image.size) >= 1
-    x1, y1, x2, y2 = preprocess(image, 32, MEAN, STD).frame
-    assert x2 > x1 and y2 > y1
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_large_images_are_scaled_down_and_keep_their_aspect_ratio(kind: str) -> None:
-    assert load_image(encode(Image.new("RGB", (4000, 3000), "red"), kind)).size == (1024, 768)
+@pytest.mark.parametrize(
+    ("kind", "size", "expected"),
+    [
+        ("PNG", (1, 1), (1, 1)),
+        ("PNG", (1, 5000), (1, 1024)),
+        ("PNG", (5000, 1), (1024, 1)),
+        ("PNG", (4000, 3000), (1024, 768)),
+        ("JPEG", (4000, 3000), (1024, 768)),
+    ],
+)
+def test_images_are_scaled_down_and_keep_their_aspect_ratio(
+    kind: str, size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    image = load_image(encode(Image.new("RGB", size, "red"), kind))
+    assert image.size == expected
+    assert image.getpixel((0, 0)) == pytest.approx((255, 0, 0), abs=2)
 
 
 @pytest.mark.parametrize(
@@ -212,8 +216,8 @@ def test_truncated_images(kind: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), kind)
     for fraction in (0.2, 0.5, 0.8):
-        with pytest.raises(InputError, match="^upload: "):
-            load_image(data[: int(len(data) * fraction)], "upload")
+        with pytest.raises(InputError):
+            load_image(data[: int(len(data) * fraction)])
 
 
 @settings(max_examples=60, deadline=None)
@@ -236,13 +240,13 @@ def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", load)
     for side in (20_000, 7100):  # beyond Pillow's own limit, and within it
-        with pytest.raises(InputError, match=r"bomb\.png: more than 50,000,000 pixels"):
-            load_image(png(side, side), "bomb.png")
+        with pytest.raises(InputError, match="50,000,000"):
+            load_image(png(side, side))
 
 
 def test_tiles_larger_than_their_image_are_refused() -> None:
     assert load_image(tiled_tiff(64, 64)).size == (64, 64)
-    with pytest.raises(InputError, match="more than 50,000,000 pixels"):
+    with pytest.raises(InputError, match="50,000,000"):
         load_image(tiled_tiff(64, 8000))
 
 
@@ -251,7 +255,7 @@ def test_too_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     path = tmp_path / "big.bmp"
     path.write_bytes(encode(Image.new("RGB", (50, 50)), "BMP"))
     for source in (path, path.read_bytes()):
-        with pytest.raises(InputError, match="more than 1,000 bytes"):
+        with pytest.raises(InputError, match="1,000"):
             load_image(source)
 
 
@@ -275,6 +279,7 @@ def test_preprocessed_pixels_are_normalized_and_padding_is_zero() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 64))
+@example(1, 1024, 32)
 def test_the_frame_is_where_the_image_is(width: int, height: int, size: int) -> None:
     image = preprocess(Image.new("RGB", (width, height), "white"), size, MEAN, STD)
     x1, y1, x2, y2 = (round(edge * size) for edge in image.frame)
@@ -285,47 +290,38 @@ def test_the_frame_is_where_the_image_is(width: int, height: int, size: int) -> 
     assert max(x2 - x1, y2 - y1) == size
 
 
-def largest(mode: str, kind: str, **options: Any) -> bytes:
-    """An image of a single colour with almost the maximum number of pixels."""
-    return encode(Image.new(mode, (7000, 7000)), kind, **options)
-
-
-LARGE = {
-    "PNG bomb": lambda: png(20_000, 20_000),
-    "RGBA": lambda: largest("RGBA", "PNG", compress_level=1),
-    "palette with transparency": lambda: largest("P", "PNG", compress_level=1, transparency=0),
-    "16-bit": lambda: largest("I;16", "PNG", compress_level=1),
-    "float": lambda: largest("F", "TIFF", compression="tiff_lzw"),
-    "CMYK": lambda: largest("CMYK", "JPEG"),
-    "progressive": lambda: largest("RGB", "JPEG", progressive=True),
-}
+LARGE: list[tuple[str, str, dict[str, Any]]] = [
+    ("RGBA", "PNG", {"compress_level": 1}),
+    ("P", "PNG", {"compress_level": 1, "transparency": 0}),
+    ("I;16", "PNG", {"compress_level": 1}),
+    ("F", "TIFF", {"compression": "tiff_lzw"}),
+    ("CMYK", "JPEG", {}),
+    ("RGB", "JPEG", {"progressive": True}),
+]
 # Prints by how much loading raises the peak memory of the process, in MB.
 MEASURE = r"""
 import re, sys
 from pathlib import Path
-from rukh.errors import InputError
 from rukh.modeling.image_io import load_image, preprocess
 
 def peak():
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024
 
-from PIL import Image
 start = peak()
-try:
-    preprocess(load_image(Path(sys.argv[1])), 224, (0.5,) * 3, (0.5,) * 3)
-except InputError:
-    pass
+preprocess(load_image(Path(sys.argv[1])), 224, (0.5,) * 3, (0.5,) * 3)
 print(peak() - start)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-@pytest.mark.parametrize("name", LARGE)
-def test_no_image_takes_a_gigabyte(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "kind", "options"), LARGE)
+def test_no_image_takes_a_gigabyte(
+    mode: str, kind: str, options: dict[str, Any], tmp_path: Path
+) -> None:
     path = tmp_path / "image"
-    path.write_bytes(LARGE[name]())
+    path.write_bytes(encode(Image.new(mode, (7000, 7000)), kind, **options))
     assert path.stat().st_size < image_io.MAX_BYTES
     command = [sys.executable, "-c", MEASURE, str(path)]
     run = subprocess.run(command, capture_output=True, text=True, check=True)

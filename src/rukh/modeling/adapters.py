@@ -40,8 +40,7 @@ def add_lora(model: Any, rank: int) -> None:
         import peft
     except ImportError:
         raise MissingDependency("peft", "train") from None
-    for parameter in model.parameters():
-        parameter.requires_grad = False
+    model.requires_grad_(False)
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     # With alpha = rank the scale is 1, and loading can add the product to the weight as it is.
     config = peft.LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=linear)
@@ -50,11 +49,7 @@ def add_lora(model: Any, rank: int) -> None:
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
     """Return the trainable parameters by name: those to store."""
-    return {
-        name: parameter.detach()
-        for name, parameter in module.named_parameters()
-        if parameter.requires_grad
-    }
+    return {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
 
 
 def read_state(file: Path) -> dict[str, Tensor]:
@@ -72,6 +67,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
         raise WeightsError(f"cannot read weights from {file}: {error}") from None
 
 
+@torch.no_grad()
 def load_trained_state(module: nn.Module, state: dict[str, Tensor]) -> None:
     """Load stored parameters into a module that already holds the pretrained weights.
 
@@ -83,24 +79,23 @@ def load_trained_state(module: nn.Module, state: dict[str, Tensor]) -> None:
     """
     own = dict(module.named_parameters())
     factors: dict[str, dict[str, Tensor]] = {}
-    with torch.no_grad():
-        for name, value in state.items():
-            match = _LORA.match(name)
-            if match and name not in own:
-                factors.setdefault(match["module"], {})[match["side"]] = value.float()
-            elif name not in own or own[name].shape != value.shape:
-                raise WeightsError(
-                    f"the weights {name!r} of shape {tuple(value.shape)} do not fit the model; "
-                    "they belong to another configuration"
-                )
-            else:
-                own[name].copy_(value)
-        for name, pair in factors.items():
-            weight = own.get(f"{name}.weight")
-            try:
-                product = pair["B"] @ pair["A"]
-            except (KeyError, RuntimeError):  # one factor is missing, or the ranks differ
-                product = None
-            if weight is None or product is None or product.shape != weight.shape:
-                raise WeightsError(f"the low-rank weights of {name!r} do not fit the model")
-            weight.add_(product)
+    for name, value in state.items():
+        match = _LORA.match(name)
+        if match and name not in own:
+            factors.setdefault(match["module"], {})[match["side"]] = value.float()
+        elif name not in own or own[name].shape != value.shape:
+            raise WeightsError(
+                f"the weights {name!r} of shape {tuple(value.shape)} do not fit the model; "
+                "they belong to another configuration"
+            )
+        else:
+            own[name].copy_(value)
+    for name, pair in factors.items():
+        weight = own.get(f"{name}.weight")
+        try:
+            product = pair["B"] @ pair["A"]
+        except (KeyError, RuntimeError):  # one factor is missing, or the ranks differ
+            product = None
+        if weight is None or product is None or product.shape != weight.shape:
+            raise WeightsError(f"the low-rank weights of {name!r} do not fit the model")
+        weight.add_(product)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,79 +44,53 @@ VARIANTS = {
 }
 
 
-class _Conv(nn.Conv2d):
-    """A convolution with TensorFlow's "SAME" padding: an odd pixel goes to the right and bottom."""
-
-    def __init__(self, ins: int, outs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        super().__init__(ins, outs, kernel, stride, groups=groups, bias=False)
-
-    def pad(self, x: Tensor) -> Tensor:
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        rows, cols = (
-            max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:]
-        )
-        if not (rows or cols):
-            return x
-        return functional.pad(x, (cols // 2, cols - cols // 2, rows // 2, rows - rows // 2))
+def _conv(ins: int, outs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(ins, outs, kernel, stride, groups=groups, bias=False)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3)
 
 
-def _conv_norm(conv: _Conv, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """Apply a convolution and its normalization as one convolution.
-
-    This saves a pass over feature maps, which are far larger than the weights.
-    """
+def _conv_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """Apply a convolution with TensorFlow's "SAME" padding, and its normalization."""
+    kernel, stride = conv.kernel_size[0], conv.stride[0]
+    rows, cols = (
+        max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:]
+    )
+    if rows or cols:  # an odd pixel goes to the right and the bottom
+        x = functional.pad(x, (cols // 2, cols - cols // 2, rows // 2, rows - rows // 2))
+    # One convolution saves a pass over feature maps, which are far larger than the weights.
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
-    return functional.conv2d(conv.pad(x), weight, bias, conv.stride, groups=conv.groups)
+    return functional.conv2d(x, weight, bias, conv.stride, groups=conv.groups)
 
 
-def _relu6(x: Tensor) -> Tensor:
-    return functional.relu6(x, inplace=True)
-
-
-class _Expansion(nn.Module):
-    """The first layer of a block, which widens the feature map."""
-
-    def __init__(self, ins: int, expansion: int) -> None:
-        super().__init__()
-        self.width, self.expands = ins * expansion, expansion > 1
-        if self.expands:
-            self._expand_conv, self._bn0 = _Conv(ins, self.width, 1), _norm(self.width)
-
-    def expand(self, x: Tensor) -> Tensor:
-        return _relu6(_conv_norm(self._expand_conv, self._bn0, x)) if self.expands else x
-
-
-class _Block(_Expansion):
+class _Block(nn.Module):
     """An inverted residual block: expand, convolve each channel by itself, project."""
 
     def __init__(self, ins: int, outs: int, kernel: int, stride: int, expansion: int) -> None:
-        super().__init__(ins, expansion)
-        self._depthwise_conv = _Conv(self.width, self.width, kernel, stride, groups=self.width)
+        super().__init__()
+        self.width, self.expands, self.stride = ins * expansion, expansion > 1, stride
+        if self.expands:
+            self._expand_conv, self._bn0 = _conv(ins, self.width, 1), _norm(self.width)
+        self._depthwise_conv = _conv(self.width, self.width, kernel, stride, groups=self.width)
         self._bn1 = _norm(self.width)
-        self._project_conv, self._bn2 = _Conv(self.width, outs, 1), _norm(outs)
+        self._project_conv, self._bn2 = _conv(self.width, outs, 1), _norm(outs)
         self.residual = stride == 1 and ins == outs
 
+    def expand(self, x: Tensor) -> Tensor:
+        return _conv_norm(self._expand_conv, self._bn0, x).clamp_(0, 6) if self.expands else x
+
     def project(self, x: Tensor, expanded: Tensor) -> Tensor:
-        y = _relu6(_conv_norm(self._depthwise_conv, self._bn1, expanded))
+        y = _conv_norm(self._depthwise_conv, self._bn1, expanded).clamp_(0, 6)
         y = _conv_norm(self._project_conv, self._bn2, y)
         return x + y if self.residual else y
 
 
 class EfficientNetLite(nn.Module):
     """The network without its classifier, for inference only.
-
-    Args:
-        variant: Its size.
-        intermediate_features: Give the concatenation of three inner maps instead of the last map:
-            the expansions of the block that halves the map for the last time (pooled 2 x 2 by root
-            mean square), of the next block, and of the last block. They have the same grid and
-            depend less on the classes of ImageNet.
 
     Attributes:
         size: Input size in pixels that it was trained with.
@@ -126,78 +100,78 @@ class EfficientNetLite(nn.Module):
     stride = 32
     """Pixels from one cell of the feature map to the next."""
 
-    def __init__(self, variant: Variant, intermediate_features: bool = False) -> None:
+    def __init__(self, variant: Variant) -> None:
         super().__init__()
-        self.size = variant.size
-        self._conv_stem, self._bn0 = _Conv(3, _STEM, 3, 2), _norm(_STEM)
-        shapes, ins = [], _STEM
+        self.size, self.dim = variant.size, _HEAD
+        self._conv_stem, self._bn0 = _conv(3, _STEM, 3, 2), _norm(_STEM)
+        blocks, ins = [], _STEM
         for kernel, stride, expansion, channels, repeats in _STAGES:
             outs = _round_to_eight(channels * variant.width)
             # The first and last stages, like stem and head, have the same depth in all variants.
             depth = repeats if channels in (16, 320) else math.ceil(repeats * variant.depth)
             for index in range(depth):
-                shapes.append((ins, outs, kernel, 1 if index else stride, expansion))
+                blocks.append(_Block(ins, outs, kernel, 1 if index else stride, expansion))
                 ins = outs
-        blocks: list[_Expansion] = [_Block(*shape) for shape in shapes]
-        self.intermediate: tuple[int, ...] = ()
-        if intermediate_features:
-            halving = max(i for i, (*_, stride, _) in enumerate(shapes) if stride > 1)
-            self.intermediate = halving, halving + 1, len(shapes) - 1
-            blocks[-1] = _Expansion(shapes[-1][0], shapes[-1][-1])
-            self.dim = sum(blocks[index].width for index in self.intermediate)
-        else:
-            self._conv_head, self._bn1 = _Conv(ins, _HEAD, 1), _norm(_HEAD)
-            self.dim = _HEAD
+        self._conv_head, self._bn1 = _conv(ins, _HEAD, 1), _norm(_HEAD)
         self._blocks = nn.ModuleList(blocks)
+        self._intermediate: tuple[int, ...] = ()
         # Depthwise convolutions on a CPU are 20 % faster with the channels last.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def use_intermediate_features(self) -> None:
+        """Give the concatenation of three inner maps from now on, instead of the last map.
+
+        They are the expansions of the block that halves the map for the last time (pooled 2 x 2 by
+        root mean square), of the next block, and of the last block. They have the same grid and
+        depend less on the classes of ImageNet.
+        """
+        blocks: list[Any] = list(self._blocks)
+        halving = max(index for index, block in enumerate(blocks) if block.stride > 1)
+        self._intermediate = halving, halving + 1, len(blocks) - 1
+        self.dim = sum(blocks[index].width for index in self._intermediate)
+        # What follows the last expansion is not needed.
+        last = blocks[-1]
+        del last._depthwise_conv, last._bn1, last._project_conv, last._bn2
+        del self._conv_head, self._bn1
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map pixels ``(B, 3, H, W)`` to features ``(B, dim, H/stride, W/stride)``, rounded up."""
         x = pixels.contiguous(memory_format=torch.channels_last)
-        x = _relu6(_conv_norm(self._conv_stem, self._bn0, x))
-        maps = []
+        x = _conv_norm(self._conv_stem, self._bn0, x).clamp_(0, 6)
+        maps: list[Tensor] = []
         for index, block in enumerate(self._blocks):
-            assert isinstance(block, _Expansion)
+            assert isinstance(block, _Block)
             expanded = block.expand(x)
-            if index in self.intermediate:
+            if index in self._intermediate:
                 maps.append(expanded)
-            if isinstance(block, _Block):
+            if len(maps) < 3:
                 x = block.project(x, expanded)
         if not maps:
-            return _relu6(_conv_norm(self._conv_head, self._bn1, x))
+            return _conv_norm(self._conv_head, self._bn1, x).clamp_(0, 6)
         fine, coarse, last = maps
         mean_square = functional.avg_pool2d(fine.square(), 2, ceil_mode=True)
         # Shipped models were trained with this constant.
         return torch.cat([(mean_square + 1e-6).sqrt(), coarse, last], 1)
 
     @classmethod
-    def load(cls, path: Path, intermediate_features: bool = False) -> EfficientNetLite:
+    def load(cls, path: Path) -> EfficientNetLite:
         """Load a published state dict (``.pth``), without unpickling code.
 
         Raises:
             WeightsError: The file is not such a state dict, or does not fit a known variant.
         """
+        variants = {_round_to_eight(_STAGES[-1][3] * v.width): v for v in VARIANTS.values()}
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            state = {key: value for key, value in state.items() if not key.startswith("_fc.")}
-            last = state["_conv_head.weight"].shape[1]
+            variant = variants.get(state["_conv_head.weight"].shape[1])
+            if variant is None:
+                raise ValueError(f"an unknown variant; known: {', '.join(VARIANTS)}")
+            network = cls(variant)
+            network.load_state_dict({k: v for k, v in state.items() if not k.startswith("_fc.")})
         except Exception as error:  # not a torch file, pickled code, another network
             reason = " ".join(str(error).split())[:200]
             raise WeightsError(f"{path} is no state dict of EfficientNet-Lite: {reason}") from None
-        for variant in VARIANTS.values():
-            if _round_to_eight(_STAGES[-1][3] * variant.width) == last:
-                network = cls(variant, intermediate_features)
-                if intermediate_features:  # the layers behind the last expansion are not needed
-                    needed = network.state_dict().keys()
-                    state = {key: value for key, value in state.items() if key in needed}
-                try:
-                    network.load_state_dict(state)
-                except RuntimeError as error:
-                    reason = " ".join(str(error).split())[:200]
-                    raise WeightsError(f"{path} does not fit EfficientNet-Lite: {reason}") from None
-                return network.eval()
-        raise WeightsError(f"{path} is an unknown variant; known: {', '.join(VARIANTS)}")
+        return network.eval()
 
 
 def _round_to_eight(channels: float) -> int:

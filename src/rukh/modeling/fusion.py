@@ -7,9 +7,6 @@ concatenation, region pooling.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
@@ -20,9 +17,6 @@ class VisualGate(nn.Module):
     """Scores how far to trust an image, given the text of its post.
 
     The trust is the sigmoid of the score. An image with a trust of 0 has the same effect as none.
-
-    Args:
-        dim: Width ``d``.
     """
 
     def __init__(self, dim: int) -> None:
@@ -30,7 +24,7 @@ class VisualGate(nn.Module):
         self.score = nn.Sequential(nn.Linear(3 * dim, dim // 4), nn.GELU(), nn.Linear(dim // 4, 1))
 
     def forward(self, text: Tensor, image: Tensor) -> Tensor:
-        """Map mean states of text and image, ``(B, d)`` each, to logits ``(B,)``."""
+        """Map mean states of text and image, ``(B, dim)`` each, to logits ``(B,)``."""
         logits: Tensor = self.score(torch.cat([text, image, text * image], -1)).squeeze(-1)
         return logits
 
@@ -39,13 +33,7 @@ class Fusion(nn.Module):
     """N pre-norm transformer encoder layers (ROC: the fusion of ``[X_T; X_I]``).
 
     Their output projections are initialized to zero, so that the layers start as the identity and
-    the pretrained states pass through unchanged.
-
-    Args:
-        dim: Width ``d``.
-        layers: N; with 0 the states stay as they are.
-        heads: Attention heads.
-        dropout: Dropout probability.
+    the pretrained states pass through unchanged. Without layers, states always do.
     """
 
     def __init__(self, dim: int, layers: int, heads: int, dropout: float) -> None:
@@ -56,41 +44,30 @@ class Fusion(nn.Module):
             )
             for _ in range(layers)
         )
-        for layer in self.layers:
-            for last in (layer.self_attn.out_proj, layer.linear2):  # type: ignore[union-attr]
-                nn.init.zeros_(last.weight)  # type: ignore[union-attr, arg-type]
-                nn.init.zeros_(last.bias)  # type: ignore[union-attr, arg-type]
+        for name, parameter in self.named_parameters():
+            if "out_proj." in name or "linear2." in name:
+                nn.init.zeros_(parameter)
 
     def forward(self, states: Tensor, mask: Tensor, log_trust: Tensor) -> Tensor:
-        """Fuse states.
+        """Fuse states ``(B, S, dim)``.
 
         Args:
-            states: ``(B, S, d)``.
+            states: The states of text and image.
             mask: ``(B, S)`` bool, False for padding; at least one True per row.
             log_trust: ``(B, S)`` logarithm of the trust in each position, 0 for full trust. It is
                 added to the logits of all attention to that position.
-
-        Returns:
-            ``(B, S, d)``.
         """
         bias = log_trust.masked_fill(~mask, float("-inf"))
-        with _without_fast_path():
+        # PyTorch's fast path for inference turns a float mask into a boolean one: it would hide
+        # every position with less than full trust.
+        fast_path = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
             for layer in self.layers:
                 states = layer(states, src_key_padding_mask=bias)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast_path)
         return states
-
-
-@contextmanager
-def _without_fast_path() -> Iterator[None]:
-    """Disable PyTorch's fast path for inference, which turns a float mask into a boolean one: it
-    would hide every position with less than full trust.
-    """
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 class RegionPooling(nn.Module):
@@ -104,10 +81,6 @@ class RegionPooling(nn.Module):
 
     A box is pooled by quarters, as in RoI pooling (Girshick, ICCV 2015), so that the layout of the
     object in it is kept. All areas share the first linear layer, which keeps the model small.
-
-    Args:
-        dim: Width ``d``.
-        visual_dim: Width ``v`` of the vision encoder's states.
     """
 
     def __init__(self, dim: int, visual_dim: int) -> None:
@@ -120,13 +93,13 @@ class RegionPooling(nn.Module):
         """Pool the whole of each image and each of its boxes.
 
         Args:
-            patches: ``(B, P, v)``.
+            patches: ``(B, P, visual_dim)``.
             patch_boxes: ``(B, P, 4)``.
             mask: ``(B, P)`` bool, False for padding.
             boxes: ``(B, R, 4)``.
 
         Returns:
-            ``(B, 1 + R, d)``, the whole image first; zeros where there is no image.
+            ``(B, 1 + R, dim)``, the whole image first; zeros where there is no image.
         """
         whole = boxes.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(len(boxes), 1, 4)
         areas = torch.cat([whole, quarters(boxes).flatten(1, 2)], 1)

@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 
 from rukh.errors import InputError
 from rukh.modeling.image_io import load_image, read_image
-from rukh.modeling.vision_encoder import BATCH_SIZE, PatchMap, VisionEncoder, encode_images
+from rukh.modeling.vision_encoder import PatchMap, VisionEncoder, encode_images
 from rukh.records import Post
 from rukh.utils.cache import DiskCache, content_key
 from rukh.utils.progress import progress_bar
@@ -30,6 +30,8 @@ PREPROCESSING_VERSION = 1
 """To be increased when :mod:`rukh.modeling.image_io` is changed to give other pixels."""
 MAX_WARNINGS = 10
 """Unreadable images that are logged as warnings; further ones are logged at level INFO."""
+MAX_IN_MEMORY = 2048
+"""Images whose features a cache without a folder keeps."""
 
 _READ_TOGETHER = 32  # images whose encoded bytes are in memory at once
 _HALF_MAX = torch.finfo(torch.float16).max
@@ -45,27 +47,17 @@ class FeatureCache:
     Args:
         folder: Folder to store the features in, one file per encoder. None keeps them in memory.
         encoder: The vision encoder; its weights must not change while the cache is in use.
-        batch_size: Images per forward pass.
-        max_in_memory: Maximum number of images whose features are kept in memory where there is no
-            folder.
 
     Attributes:
         missing: Images that do not exist, by path, with the reason.
         broken: Images that exist but cannot be read, by path, with the reason.
     """
 
-    def __init__(
-        self,
-        folder: Path | None,
-        encoder: VisionEncoder,
-        *,
-        batch_size: int = BATCH_SIZE,
-        max_in_memory: int = 2048,
-    ) -> None:
-        self.folder, self.encoder, self.batch_size = folder, encoder, batch_size
+    def __init__(self, folder: Path | None, encoder: VisionEncoder) -> None:
+        self.encoder = encoder
         self.missing: dict[str, str] = {}
         self.broken: dict[str, str] = {}
-        self._stored: DiskCache | _MemoryCache = _MemoryCache(max_in_memory)
+        self._stored: DiskCache | _MemoryCache = _MemoryCache()
         if folder is not None:
             version = content_key(encoder.fingerprint, str(PREPROCESSING_VERSION))
             self._stored = DiskCache(folder / f"{version[:16]}.sqlite")
@@ -77,26 +69,24 @@ class FeatureCache:
         An image that cannot be read gives None: it is logged once, and listed in :attr:`missing` or
         :attr:`broken` until it can be read.
         """
-        return [features for some, _ in self._process(sources) for features in some]
+        return [features for some in self._process(sources) for features in some]
 
-    def fill(self, sources: Sequence[Source]) -> int:
-        """Compute and store the features that are not stored yet.
+    def fill(self, sources: Sequence[Source]) -> None:
+        """Compute and store the features that are not stored yet."""
+        for _ in self._process(sources):
+            pass
 
-        Returns:
-            How many were computed; images with the same content count once.
-        """
-        return sum(computed for _, computed in self._process(sources))
-
-    def _process(self, sources: Sequence[Source]) -> Iterator[tuple[list[PatchMap | None], int]]:
-        """Yield the features of some images at a time, and how many of them were just computed."""
-        progress = progress_bar(total=len(sources), desc="images", unit="image", delay=2)
-        with self._lock, progress:
+    def _process(self, sources: Sequence[Source]) -> Iterator[list[PatchMap | None]]:
+        """Yield the features of some images at a time."""
+        with progress_bar(total=len(sources), desc="images", unit="image", delay=2) as progress:
             for first in range(0, len(sources), _READ_TOGETHER):
                 some = sources[first : first + _READ_TOGETHER]
-                yield self._process_some(some)
+                with self._lock:
+                    features = self._process_some(some)
+                yield features
                 progress.update(len(some))
 
-    def _process_some(self, sources: Sequence[Source]) -> tuple[list[PatchMap | None], int]:
+    def _process_some(self, sources: Sequence[Source]) -> list[PatchMap | None]:
         contents: dict[Source, bytes] = {}
         errors: dict[Source, InputError] = {}
         for source in sources:
@@ -105,8 +95,7 @@ class FeatureCache:
             except InputError as error:
                 errors[source] = error
         keys = {source: content_key(data) for source, data in contents.items()}
-        stored = self._stored.get_many(list(dict.fromkeys(keys.values())))
-        features = _unpack(stored)
+        features = _unpack(self._stored.get_many(list(set(keys.values()))))
         images = {}
         for source, key in keys.items():
             if key not in features and key not in images:
@@ -114,13 +103,13 @@ class FeatureCache:
                     images[key] = load_image(contents[source])
                 except InputError as error:
                     errors[source] = error
-        maps = encode_images(self.encoder, list(images.values()), self.batch_size)
+        maps = encode_images(self.encoder, list(images.values()))
         packed = {key: _pack(one) for key, one in zip(images, maps, strict=True)}
         self._stored.put_many(packed)
         features |= _unpack(packed)  # in the precision in which they are stored
         for source in sources:
             self._record(source, errors.get(source))
-        return [features.get(keys.get(source, "")) for source in sources], len(packed)
+        return [features.get(keys.get(source, "")) for source in sources]
 
     def _record(self, source: Source, error: InputError | None) -> None:
         """Note whether an image could be read."""
@@ -129,9 +118,8 @@ class FeatureCache:
             self.missing.pop(name, None)
             self.broken.pop(name, None)
             return
-        problems = (
-            self.broken if isinstance(source, bytes) or os.path.exists(source) else self.missing
-        )
+        exists = isinstance(source, bytes) or os.path.exists(source)
+        problems = self.broken if exists else self.missing
         if name not in problems:
             known = len(self.missing) + len(self.broken)
             level = logging.WARNING if known < MAX_WARNINGS else logging.INFO
@@ -139,19 +127,16 @@ class FeatureCache:
         problems[name] = error.problem
 
 
-class _MemoryCache:
+class _MemoryCache(dict[str, bytes]):
     """A cache like :class:`~rukh.utils.cache.DiskCache` that lives in memory."""
 
-    def __init__(self, max_entries: int) -> None:
-        self.max_entries, self.entries = max_entries, dict[str, bytes]()
-
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        return {key: self.entries[key] for key in keys if key in self.entries}
+        return {key: self[key] for key in keys if key in self}
 
     def put_many(self, entries: Mapping[str, bytes]) -> None:
-        self.entries |= entries
-        while len(self.entries) > self.max_entries:
-            del self.entries[next(iter(self.entries))]  # the oldest
+        self.update(entries)
+        while len(self) > MAX_IN_MEMORY:
+            del self[next(iter(self))]  # the oldest
 
 
 def features_of(posts: Sequence[Post | None], cache: FeatureCache | None) -> list[PatchMap | None]:

@@ -7,24 +7,23 @@ decoded at all.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from rukh.errors import InputError
 from rukh.records import Box
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 MAX_BYTES = 50_000_000
 """Maximum size of a file."""
 MAX_PIXELS = 50_000_000
-"""Maximum number of pixels of an image; decoding one takes less than 0.9 GB of memory. (Pillow's
-own limit is a setting of the whole process, and raises an error only beyond twice its value.)"""
+"""Maximum number of pixels of an image; decoding one takes less than 0.9 GB of memory. Pillow's own
+limit raises an error only beyond twice its value."""
 MAX_SIDE = 1024
 """Maximum width and height of a loaded image; a larger one is scaled down while it is decoded."""
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
@@ -43,29 +42,25 @@ class PreprocessedImage(NamedTuple):
     frame: Box
 
 
-def read_image(source: Path | bytes, where: str | None = None) -> bytes:
-    """Read the encoded bytes of an image.
-
-    Args:
-        source: A path, or the bytes themselves.
-        where: The name for error messages. None: the path.
+def read_image(source: Path | bytes) -> bytes:
+    """Read the encoded bytes of an image; of bytes, only the size is checked.
 
     Raises:
         InputError: The file does not exist, is not a regular file, is empty, or is larger than
             :data:`MAX_BYTES`.
     """
-    if isinstance(source, bytes):
-        where, data = where or "image", source
-    else:
-        where = where or str(source)
-        try:
-            if not source.is_file():  # reading a pipe or a device might never end
-                problem = "not a regular file" if source.exists() else "no such image"
-                raise InputError(problem, where=where)
+    where = _name(source)
+    try:
+        if isinstance(source, bytes):
+            data = source
+        elif source.is_file():  # reading a pipe or a device might never end
             with open(source, "rb") as stream:
                 data = stream.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise InputError(f"cannot read: {error.strerror}", where=where) from None
+        else:
+            problem = "not a regular file" if source.exists() else "no such image"
+            raise InputError(problem, where=where)
+    except OSError as error:
+        raise InputError(f"cannot read: {error.strerror}", where=where) from None
     if not data:
         raise InputError("the image is empty (0 bytes)", where=where, fix="download it again")
     if len(data) > MAX_BYTES:
@@ -73,15 +68,11 @@ def read_image(source: Path | bytes, where: str | None = None) -> bytes:
     return data
 
 
-def load_image(source: Path | bytes, where: str | None = None) -> Image.Image:
+def load_image(source: Path | bytes) -> Image.Image:
     """Load an image as upright RGB, with no side longer than :data:`MAX_SIDE`.
 
     Of an animation, the first frame is taken. Transparent pixels are blended with white, and
     grayscale images of 16 or 32 bits are scaled to 8 bits.
-
-    Args:
-        source: A path, or the encoded bytes.
-        where: The name for error messages. None: the path.
 
     Raises:
         InputError: The file cannot be read, is not in one of :data:`FORMATS`, is damaged, or has
@@ -94,10 +85,7 @@ def load_image(source: Path | bytes, where: str | None = None) -> Image.Image:
         >>> load_image(stream.getvalue()).size
         (4, 3)
     """
-    from PIL import Image, UnidentifiedImageError
-
-    data = read_image(source, where)
-    where = where or (str(source) if isinstance(source, Path) else "image")
+    data = read_image(source)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             # A TIFF may declare tiles larger than the image, and they are decoded as a whole.
@@ -113,28 +101,25 @@ def load_image(source: Path | bytes, where: str | None = None) -> Image.Image:
     except Exception as error:  # decoders raise errors of many types
         reason = " ".join(str(error).split()) or type(error).__name__
         problem, fix = f"the image is truncated or damaged: {reason}", "download it again"
-    raise InputError(problem, where=where, fix=fix)
+    raise InputError(problem, where=_name(source), fix=fix)
+
+
+def _name(source: Path | bytes) -> str:
+    return "image" if isinstance(source, bytes) else str(source)
 
 
 def preprocess(
-    image: Image.Image,
-    size: int,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    image: Image.Image, size: int, mean: Sequence[float], std: Sequence[float]
 ) -> PreprocessedImage:
-    """Scale an RGB image to fit into a square, centre it there, and normalize it.
+    """Scale an RGB image to fit into a square of ``size`` pixels, centre it, and normalize it.
 
-    Args:
-        size: Side ``S`` of the square, in pixels.
-        mean, std: Of each channel, for values in [0, 1].
+    The mean and standard deviation of each channel are those of values in [0, 1].
 
     Example:
         >>> from PIL import Image
         >>> preprocess(Image.new("RGB", (200, 100)), 8, (0.5,) * 3, (0.5,) * 3).frame
         (0.0, 0.25, 1.0, 0.75)
     """
-    from PIL import Image
-
     scale = size / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     left, top = (size - width) // 2, (size - height) // 2
@@ -149,8 +134,6 @@ def preprocess(
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Decode an opened image; see :func:`load_image`."""
-    from PIL import Image, ImageOps
-
     # Convert first only the modes that cannot be resized well: later copies are then small.
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bits(image)
@@ -169,13 +152,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale a grayscale image of integers of 16 or 32 bits, or of floats, to 8 bits.
+    """Scale a grayscale image of 16 or 32 bits, or of floats, to 8 bits.
 
-    These formats do not say which value is white. It is taken to be the smallest of the usual
-    values that no pixel exceeds; failing that, the range of the pixels is stretched.
+    Its format does not say which value is white. It is taken to be the smallest of the usual values
+    that no pixel exceeds; failing that, the range of the pixels is stretched.
     """
-    from PIL import Image
-
     # In place, because each copy of the largest allowed image takes 200 MB.
     values = np.array(image, dtype=np.float32)
     np.nan_to_num(values, copy=False, posinf=0, neginf=0)

@@ -16,8 +16,7 @@ _MIN_SIDE = 1e-4  # shorter sides count as this; less than a pixel, but the loga
 def pool_regions(states: Tensor, patch_boxes: Tensor, mask: Tensor, boxes: Tensor) -> Tensor:
     """Average the states under each box, weighted by the area of each patch that the box covers.
 
-    A box smaller than a patch takes the state of that patch. A box that touches no patch takes the
-    state of the patch with the nearest centre.
+    A box that touches no patch takes the state of the patch with the nearest centre.
 
     Args:
         states: ``(B, P, D)`` states of the patches.
@@ -26,7 +25,7 @@ def pool_regions(states: Tensor, patch_boxes: Tensor, mask: Tensor, boxes: Tenso
         boxes: ``(B, R, 4)``.
 
     Returns:
-        ``(B, R, D)``, differentiable with respect to the states.
+        ``(B, R, D)``.
     """
     if not states.shape[1]:
         return states.new_zeros(*boxes.shape[:2], states.shape[2])
@@ -44,12 +43,8 @@ def pool_regions(states: Tensor, patch_boxes: Tensor, mask: Tensor, boxes: Tenso
 class BoxGeometry(nn.Module):
     """Embeds boxes by their corners, centre, sides and area.
 
-    Each number is used directly and through sines and cosines of doubling frequencies, so that a
-    linear layer can resolve positions as finely as the patches.
-
-    Args:
-        dim: Width of the embedding.
-        bands: Number of frequencies; the finest resolves ``2 ** -bands`` of the image.
+    Each number is used directly and through sines and cosines of ``bands`` doubling frequencies, so
+    that a linear layer can resolve positions as finely as ``2 ** -bands`` of the image.
     """
 
     frequencies: Tensor
@@ -70,16 +65,12 @@ class BoxGeometry(nn.Module):
 
 
 def box_relation(head: Tensor, tail: Tensor) -> Tensor:
-    """Describe how two boxes lie relative to each other.
+    """Describe how two boxes ``(..., 4)`` lie relative to each other, as ``(..., 7)``.
 
-    Args:
-        head, tail: Boxes ``(..., 4)``.
-
-    Returns:
-        ``(..., 7)``: the offset of the tail's centre from the head's (x, y), the log ratios of
-        width and height, the intersection over union, and the fractions of the head and of the
-        tail that the other one covers. Swapping head and tail negates the first four, keeps the
-        fifth, and swaps the last two.
+    The numbers are the offset of the tail's centre from the head's (x, y), the log ratios of width
+    and height, the intersection over union, and the fractions of the head and of the tail that the
+    other one covers. Swapping head and tail negates the first four, keeps the fifth, and swaps the
+    last two.
     """
     head_sides, tail_sides = ((b[..., 2:] - b[..., :2]).clamp_min(_MIN_SIDE) for b in (head, tail))
     head_area, tail_area = head_sides.prod(-1), tail_sides.prod(-1)

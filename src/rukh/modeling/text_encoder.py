@@ -16,12 +16,7 @@ from rukh.hub import find_weights
 
 
 class TokenizedText(NamedTuple):
-    """The tokens of a text, without special tokens.
-
-    Attributes:
-        ids: Token ids.
-        offsets: ``(start, end)`` of each token in characters, end-exclusive.
-    """
+    """Token ids of a text, without special tokens, and their end-exclusive character offsets."""
 
     ids: list[int]
     offsets: list[tuple[int, int]]
@@ -62,10 +57,7 @@ class TextEncoder(nn.Module):
 
     @classmethod
     def load(cls, name: str) -> TextEncoder:
-        """Load an encoder by path, by the name of shipped weights, or from the hub.
-
-        Args:
-            name: See :func:`rukh.hub.find_weights`.
+        """Load an encoder by a name or path that :func:`rukh.hub.find_weights` finds.
 
         Raises:
             WeightsError: The weights are not found or damaged.
@@ -94,34 +86,24 @@ class TextEncoder(nn.Module):
         return embeddings
 
     def forward(self, embeddings: Tensor, mask: Tensor, segments: Tensor | None = None) -> Tensor:
-        """Compute contextual states.
+        """Compute contextual states ``(B, T, d)``.
 
         Args:
             embeddings: ``(B, T, d)`` input embeddings; the model adds positions.
             mask: ``(B, T)`` bool, False for padding.
             segments: ``(B, T)`` 0 for the text, 1 for the caption; ignored by models without
                 segment embeddings.
-
-        Returns:
-            ``(B, T, d)``.
         """
         options = {} if segments is None or not self._has_segments else {"token_type_ids": segments}
-        out: Tensor = self.model(
-            inputs_embeds=embeddings, attention_mask=mask.long(), **options
-        ).last_hidden_state
-        return out
+        out = self.model(inputs_embeds=embeddings, attention_mask=mask.long(), **options)
+        states: Tensor = out.last_hidden_state
+        return states
 
     def embed_sentences(self, texts: Sequence[str], batch_size: int = 32) -> Tensor:
-        """Embed sentences as the mean of their states, L2-normalized.
+        """Embed ``N`` texts as the means of their states, L2-normalized, ``(N, d)``.
 
-        sentence-transformers pools all-MiniLM-L6-v2 and all-mpnet-base-v2 in the same way.
-
-        Args:
-            texts: ``N`` texts; those longer than ``max_sentence_length`` are truncated.
-            batch_size: Texts per forward pass.
-
-        Returns:
-            ``(N, d)``.
+        Texts longer than ``max_sentence_length`` are truncated. sentence-transformers pools
+        all-MiniLM-L6-v2 and all-mpnet-base-v2 in the same way.
         """
         out = torch.empty(len(texts), self.dim)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))

@@ -10,24 +10,21 @@ import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from rukh.errors import WeightsError
 from rukh.hub import find_weights
 from rukh.modeling.efficientnet import EfficientNetLite
-from rukh.modeling.image_io import PreprocessedImage, preprocess
+from rukh.modeling.image_io import preprocess
 from rukh.records import Box
 from rukh.utils.files import read_json
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-Channels = tuple[float, float, float]
-IMAGENET: tuple[Channels, Channels] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of the channels, as used by most vision models."""
 BATCH_SIZE = 2
 """Images per forward pass. On a CPU, larger batches are no faster: the C library then allocates and
@@ -62,8 +59,8 @@ class VisionEncoder(nn.Module):
 
     name: str
     size: int
-    mean: Channels
-    std: Channels
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     dim: int
     grid: tuple[int, int]
     coverage: float = 1.0
@@ -71,10 +68,6 @@ class VisionEncoder(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode normalized pixels ``(B, 3, S, S)`` to states ``(B, P, dim)``, row by row."""
         raise NotImplementedError
-
-    def preprocess(self, image: Image.Image) -> PreprocessedImage:
-        """Preprocess an RGB image; see :func:`rukh.modeling.image_io.preprocess`."""
-        return preprocess(image, self.size, self.mean, self.std)
 
     def settings(self) -> dict[str, Any]:
         """Everything besides the weights that the states depend on."""
@@ -94,8 +87,8 @@ class VisionEncoder(nn.Module):
 class EfficientNetEncoder(VisionEncoder):
     """An EfficientNet-Lite; the cells of its feature map are the patches."""
 
-    mean: Channels = (127 / 255,) * 3
-    std: Channels = (128 / 255,) * 3
+    mean = (127 / 255,) * 3
+    std = (128 / 255,) * 3
 
     def __init__(self, network: EfficientNetLite, name: str, size: int | None = None) -> None:
         super().__init__()
@@ -127,11 +120,7 @@ class HFVisionEncoder(VisionEncoder):
     """
 
     def __init__(
-        self,
-        model: Any,
-        name: str,
-        preprocessing: dict[str, Any] | None = None,
-        size: int | None = None,
+        self, model: Any, name: str, preprocessing: dict[str, Any], size: int | None = None
     ) -> None:
         super().__init__()
         model = getattr(model, "vision_model", model)
@@ -139,40 +128,32 @@ class HFVisionEncoder(VisionEncoder):
         if pooler is not None and any(True for _ in pooler.parameters()):
             model.pooler = None  # not used, and random if the weights do not contain it
         self.model, self.name = model, name
-        given = preprocessing or {}
-        self.mean = _channels(given.get("image_mean"), IMAGENET[0])
-        self.std = _channels(given.get("image_std"), IMAGENET[1])
-        if given.get("do_normalize") is False:
-            self.mean, self.std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        self.mean = tuple(map(float, preprocessing.get("image_mean") or IMAGENET[0]))
+        self.std = tuple(map(float, preprocessing.get("image_std") or IMAGENET[1]))
+        if preprocessing.get("do_normalize") is False:
+            self.mean, self.std = (0.0,) * 3, (1.0,) * 3
         pretrained = getattr(model.config, "image_size", None)
-        self.size = size or _side(given.get("crop_size") or given.get("size") or pretrained)
+        sizes = preprocessing.get("crop_size") or preprocessing.get("size") or pretrained
+        self.size = size or _side(sizes)
         # Models with learned positions must be told to interpolate them for another input size;
         # models that need no telling do not have this parameter.
         can_interpolate = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
         interpolate = can_interpolate and pretrained is not None and _side(pretrained) != self.size
         self._options = {"interpolate_pos_encoding": True} if interpolate else {}
-        self._find_grid()
-
-    @torch.no_grad()
-    def _find_grid(self) -> None:
-        """Find out ``grid``, ``dim`` and ``coverage`` by encoding a black image."""
         try:
-            states = self._states(torch.zeros(1, 3, self.size, self.size))
+            with torch.no_grad():
+                shape = self._states(torch.zeros(1, 3, self.size, self.size)).shape
         except (ValueError, RuntimeError, TypeError) as error:
-            raise WeightsError(
-                f"{self.name} does not take images of {self.size} pixels: {error}"
-            ) from None
-        if states.dim() == 4:
-            self.grid = (states.shape[2], states.shape[3])
-            self.dim = states.shape[1]
+            raise WeightsError(f"{name} takes no images of {self.size} pixels: {error}") from None
+        if len(shape) == 4:
+            self.grid, self.dim = (shape[2], shape[3]), shape[1]
             return
-        patch = _side(getattr(self.model.config, "patch_size", None) or self.size)
+        patch = _side(getattr(model.config, "patch_size", None) or self.size)
         side = self.size // patch
-        self.grid, self.dim = (side, side), states.shape[2]
-        self.coverage = side * patch / self.size
-        if states.shape[1] < side * side:
+        self.grid, self.dim, self.coverage = (side, side), shape[2], side * patch / self.size
+        if shape[1] < side * side:
             raise WeightsError(
-                f"{self.name} gives {states.shape[1]} states for its {side} x {side} patches; "
+                f"{name} gives {shape[1]} states for its {side} x {side} patches; "
                 "use a model that gives at least one state per patch"
             )
 
@@ -196,19 +177,16 @@ class HFVisionEncoder(VisionEncoder):
 
 
 def load_vision_encoder(
-    name: str,
-    *,
-    size: int | None = None,
-    intermediate_features: bool = False,
+    name: str, *, size: int | None = None, intermediate_features: bool = False
 ) -> VisionEncoder:
-    """Load a vision encoder by path, by the name of shipped weights, or from the hub.
+    """Load a vision encoder by a name or path that :func:`rukh.hub.find_weights` finds.
 
     Args:
-        name: See :func:`rukh.hub.find_weights`.
+        name: The name or path.
         size: Side of the square input, in pixels. Larger inputs show smaller objects; the time per
             image grows with the square of the size. None: the size used in pretraining.
-        intermediate_features: Concatenate three inner feature maps of an EfficientNet-Lite instead
-            of taking its last one; see :class:`~rukh.modeling.efficientnet.EfficientNetLite`.
+        intermediate_features: Give inner features of an EfficientNet-Lite; see
+            :meth:`~rukh.modeling.efficientnet.EfficientNetLite.use_intermediate_features`.
 
     Raises:
         WeightsError: The weights are not found, damaged, incomplete, or not of a vision encoder.
@@ -219,19 +197,17 @@ def load_vision_encoder(
     """
     path = find_weights(name, kind="vision")
     if path.is_file():
-        network = EfficientNetLite.load(path, intermediate_features)
+        network = EfficientNetLite.load(path)
+        if intermediate_features:
+            network.use_intermediate_features()
         return EfficientNetEncoder(network, name, size).eval()
     if intermediate_features:
         raise WeightsError(f"intermediate features need an EfficientNet-Lite, not {name}")
-    return _load_hf(path, name, size)
-
-
-def _load_hf(folder: Path, name: str, size: int | None) -> HFVisionEncoder:
     import transformers
 
     try:
         model, report = transformers.AutoModel.from_pretrained(
-            str(folder),
+            str(path),
             local_files_only=True,
             dtype=torch.float32,
             use_safetensors=True,
@@ -239,15 +215,15 @@ def _load_hf(folder: Path, name: str, size: int | None) -> HFVisionEncoder:
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise WeightsError(f"cannot load {name} from {folder}: {reason}") from None
+        raise WeightsError(f"cannot load {name} from {path}: {reason}") from None
     if not hasattr(model, "vision_model") and model.main_input_name != "pixel_values":
         raise WeightsError(f"{name} is a {model.config.model_type} model, not a vision encoder")
     missing = sorted(key for key in report["missing_keys"] if "pooler." not in key)
     if missing:
         raise WeightsError(
-            f"the weights in {folder} lack {len(missing)} tensors of the model: {missing[0]} ..."
+            f"the weights in {path} lack {len(missing)} tensors of the model: {missing[0]} ..."
         )
-    return HFVisionEncoder(model, name, _preprocessing(folder), size).eval()
+    return HFVisionEncoder(model, name, _preprocessing(path), size).eval()
 
 
 def _preprocessing(folder: Path) -> dict[str, Any]:
@@ -255,48 +231,11 @@ def _preprocessing(folder: Path) -> dict[str, Any]:
     # Newer versions of transformers write them into processor_config.json.
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
-            data = read_json(folder / name)
-            data = data.get("image_processor", data) if isinstance(data, dict) else {}
-            return data if isinstance(data, dict) else {}
+            options = read_json(folder / name)
+            if isinstance(options, dict):
+                options = options.get("image_processor", options)
+            return options if isinstance(options, dict) else {}
     return {}
-
-
-def patch_boxes(encoder: VisionEncoder, frame: Box) -> tuple[Tensor, Tensor]:
-    """Return the boxes of the patches of an image that covers ``frame`` of the square input.
-
-    Returns:
-        Boxes ``(rows * cols, 4)`` as fractions of the image, clipped to it; and ``(rows * cols,)``
-        bool: whether a patch shows any part of the image.
-    """
-    rows, cols = encoder.grid
-    x1, y1, x2, y2 = frame
-    xs, ys = (
-        torch.linspace(0, encoder.coverage, count + 1, dtype=torch.float64)
-        for count in (cols, rows)
-    )
-    xs, ys = ((xs - x1) / (x2 - x1)).clamp(0, 1), ((ys - y1) / (y2 - y1)).clamp(0, 1)
-    top, left = torch.meshgrid(ys[:-1], xs[:-1], indexing="ij")
-    bottom, right = torch.meshgrid(ys[1:], xs[1:], indexing="ij")
-    boxes = torch.stack([left, top, right, bottom], -1).reshape(-1, 4)
-    # Thinner boxes are rounding errors: even a single pixel is far wider.
-    visible = ((boxes[:, 2:] - boxes[:, :2]) > 1e-6).all(-1)
-    return boxes.float(), visible
-
-
-@torch.no_grad()
-def encode_images(
-    encoder: VisionEncoder, images: Sequence[Image.Image], batch_size: int = BATCH_SIZE
-) -> list[PatchMap]:
-    """Encode RGB images (see :func:`rukh.modeling.image_io.load_image`)."""
-    device = next(encoder.parameters()).device
-    maps: list[PatchMap] = []
-    for first in range(0, len(images), batch_size):
-        batch = [encoder.preprocess(image) for image in images[first : first + batch_size]]
-        pixels = torch.from_numpy(np.stack([image.pixels for image in batch]))
-        for states, image in zip(encoder(pixels.to(device)).cpu(), batch, strict=True):
-            boxes, visible = patch_boxes(encoder, image.frame)
-            maps.append(PatchMap(states[visible], boxes[visible]))
-    return maps
 
 
 def _side(value: Any) -> int:
@@ -310,8 +249,36 @@ def _side(value: Any) -> int:
     return value
 
 
-def _channels(value: Any, default: Channels) -> Channels:
-    if not isinstance(value, list | tuple) or len(value) != 3:
-        return default
-    red, green, blue = (float(part) for part in value)
-    return red, green, blue
+def patch_boxes(encoder: VisionEncoder, frame: Box) -> tuple[Tensor, Tensor]:
+    """Return the boxes of the patches of an image that covers ``frame`` of the square input.
+
+    Returns:
+        Boxes ``(rows * cols, 4)`` as fractions of the image, clipped to it; and ``(rows * cols,)``
+        bool: whether a patch shows any part of the image.
+    """
+    x1, y1, x2, y2 = frame
+    ys, xs = (torch.linspace(0, encoder.coverage, n + 1, dtype=torch.float64) for n in encoder.grid)
+    xs, ys = ((xs - x1) / (x2 - x1)).clamp(0, 1), ((ys - y1) / (y2 - y1)).clamp(0, 1)
+    top, left = torch.meshgrid(ys[:-1], xs[:-1], indexing="ij")
+    bottom, right = torch.meshgrid(ys[1:], xs[1:], indexing="ij")
+    boxes = torch.stack([left, top, right, bottom], -1).reshape(-1, 4)
+    # Thinner boxes are rounding errors: even a single pixel is far wider.
+    visible = ((boxes[:, 2:] - boxes[:, :2]) > 1e-6).all(-1)
+    return boxes.float(), visible
+
+
+@torch.no_grad()
+def encode_images(encoder: VisionEncoder, images: Sequence[Image.Image]) -> list[PatchMap]:
+    """Encode RGB images (see :func:`rukh.modeling.image_io.load_image`)."""
+    device = next(encoder.parameters()).device
+    maps: list[PatchMap] = []
+    for first in range(0, len(images), BATCH_SIZE):
+        batch = [
+            preprocess(image, encoder.size, encoder.mean, encoder.std)
+            for image in images[first : first + BATCH_SIZE]
+        ]
+        pixels = torch.from_numpy(np.stack([image.pixels for image in batch]))
+        for states, image in zip(encoder(pixels.to(device)).cpu(), batch, strict=True):
+            boxes, visible = patch_boxes(encoder, image.frame)
+            maps.append(PatchMap(states[visible], boxes[visible]))
+    return maps

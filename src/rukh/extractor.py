@@ -1,4 +1,4 @@
-"""The extractor: posts in, triples out. Every other interface of rukh calls this class."""
+"""The extractor, which predicts triples for posts. All other interfaces of rukh use it."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from rukh.utils.batching import split_by_count
 logger = logging.getLogger(__name__)
 
 CHUNK_SIZE = 256
-"""Posts that are read and processed together; also the unit of resuming."""
+"""Number of posts that are processed together. A resumed run starts at a multiple of it."""
 MAX_SCORES = 1 << 23
-"""Maximum number of pair-relation scores held in memory at once, in about ten copies (300 MB)."""
+"""Maximum number of pair-relation scores computed at once, which takes about 300 MB of memory."""
 MAX_ARGUMENTS_FOR_ALL_PAIRS = (1 + isqrt(1 + 4 * MAX_PAIRS)) // 2
-"""Maximum number of arguments of a post whose ordered pairs can all be predicted."""
+"""Maximum number of arguments for which all ordered pairs of a post can be predicted."""
 MAX_DETECTED_ENTITIES = 64
-"""Maximum number of entities detected in a text: the pairs of hundreds take minutes on a CPU."""
+"""Maximum number of entities detected in a text. With hundreds, a post takes minutes on a CPU."""
 
 
 @dataclass(frozen=True)
 class PostQuery:
-    """A post with arguments and types, and the ordered pairs to predict, as argument ids.
+    """A post with typed arguments, and the ordered pairs to predict, as argument ids.
 
-    ``pairs_given``: whether the post lists these pairs itself. If not, they are candidates: all
+    ``pairs_given`` is True if the post itself lists these pairs. Otherwise, they are all pairs
     that the types allow, in both orders.
     """
 
@@ -58,22 +58,22 @@ class Extractor:
 
     Args:
         model: The relation model.
-        tagger: Assigns types to entities without one, and detects the entities of posts that give
-            none. None: the tagger that the model names.
-        schema: The relations to choose from. None: the model's own.
-        threshold: Minimum probability of a predicted relation. None: the model's own.
-        type_constraints: What disallowed argument types do to a relation. ``soft``: subtract the
-            learned penalty from its logit; ``hard``: exclude it if the type was given; ``off``:
-            ignore types.
-        directed: Whether pairs that posts list go from head to tail, so that a relation in the
-            reverse direction is excluded. If not, its probability counts as NOTA's.
-        detector: Detects objects in the images of posts that give none. None: no detection.
+        tagger: Tagger that assigns missing entity types, and detects entities in posts without
+            any. None: the tagger that the model's configuration names.
+        schema: Schema of the relations to predict. None: the model's own schema.
+        threshold: Minimum probability of a predicted relation. None: the model's own threshold.
+        type_constraints: How to treat relations that disallow an argument's type. ``soft``:
+            subtract the learned penalty from the logit; ``hard``: exclude the relation if the type
+            was given; ``off``: ignore types.
+        directed: Whether the pairs that posts list are ordered from head to tail. If so, relations
+            in the reverse direction are excluded. If not, their probability is added to NOTA's.
+        detector: Detector for the images of posts without objects. None: no detection.
         max_objects: Maximum number of objects per image; the most confident ones are kept.
-        feature_folder: Where to cache image features. None: in memory.
+        feature_folder: Folder that caches image features. None: they are cached in memory.
 
     Attributes:
-        features: The cache of image features; its ``missing`` and ``broken`` list the images that
-            could not be read. None until a post has an image.
+        features: The cache of image features. Its attributes ``missing`` and ``broken`` contain
+            the images that could not be read. None until a post has an image.
 
     Example:
         >>> extractor = Extractor.from_pretrained("mnre")
@@ -123,13 +123,13 @@ class Extractor:
         detector: str | Detector | None = None,
         **options: Any,
     ) -> Extractor:
-        """Load a shipped model by name, or a folder that ``rukh train`` wrote.
+        """Load a shipped model by its name, or a trained model from its folder.
 
         Args:
             source: The model's name or folder.
-            tagger: A tagger, or its name as in :func:`rukh.arguments.tagger.load_tagger`.
+            tagger: A tagger, or its name for :func:`rukh.arguments.tagger.load_tagger`.
             schema: A schema, or its name or file.
-            detector: A detector, or its name as in :func:`rukh.arguments.detection.load_detector`.
+            detector: A detector, or its name for :func:`rukh.arguments.detection.load_detector`.
             options: The other arguments of :class:`Extractor`.
 
         Raises:
@@ -149,28 +149,28 @@ class Extractor:
 
     @property
     def tagger(self) -> Tagger | None:
-        """The given tagger, else the model's own, which is loaded at the first use."""
+        """The given tagger, or else the model's own, which is loaded on first use."""
         if self._tagger is None and self.model.config.tagger is not None:
             self._tagger = load_tagger(self.model.config.tagger)
         return self._tagger
 
     def extract(self, posts: Iterable[Post], *, top_k: int = 0) -> list[Triple]:
-        """All triples of all posts, in the order of posts and pairs; see :meth:`stream`."""
+        """Return the triples of all posts, ordered by post and pair; see :meth:`stream`."""
         return [triple for triples in self.stream(posts, top_k=top_k) for triple in triples]
 
     def stream(self, posts: Iterable[Post], *, top_k: int = 0) -> Iterator[list[Triple]]:
         """Yield the triples of each post, in order.
 
-        A post that lists its pairs gets a triple for each of them, also for NOTA. For a post that
-        lists none (``pairs`` is None), all pairs that the types allow are scored in both orders;
-        its triples are the relations that reach the threshold, in the better order of each pair.
-        Entities and objects of such a post are detected if it gives none.
+        A post that lists its pairs gets one triple per pair, even if no relation holds (NOTA). In a
+        post without a list (``pairs`` is None), missing entities and objects are detected, and all
+        pairs that the types allow are scored in both orders. Its triples are the relations that
+        reach the threshold. Only the more probable order of each pair is kept.
 
-        Warnings about all posts together are logged at the end.
+        Warnings that concern all posts are logged at the end.
 
         Args:
-            posts: The posts, possibly endless; they are read in chunks.
-            top_k: How many relations to add as each triple's ranking; 0: no ranking.
+            posts: The posts, possibly an infinite iterable. They are read in chunks.
+            top_k: Number of relations in the ranking of each triple. 0: no ranking.
         """
         remaining = iter(posts)
         without_arguments = 0
@@ -185,12 +185,12 @@ class Extractor:
                 else:
                     yield best_direction_only(triples, self.schema.nota)
         if without_arguments:
-            message = "posts without arguments, given or detected, and so without triples: %d"
+            message = "%d posts have no triples, because they have no given or detected arguments"
             logger.warning(message, without_arguments)
         self.warn_unknown_types(given_types)
 
     def prepare(self, posts: Sequence[Post]) -> list[PostQuery]:
-        """Detect arguments in posts that list no pairs, assign types, and choose the pairs."""
+        """Detect arguments in posts that list no pairs, assign types, and select the pairs."""
         detected = [post for post in posts if post.pairs is None]
         if self.detector is not None:
             detected = detect_objects(detected, self.detector, self.schema, self.max_objects)
@@ -207,8 +207,8 @@ class Extractor:
     def detect_entities(self, posts: Sequence[Post]) -> list[Post]:
         """Add detected entities to the posts that have a text but no entities.
 
-        The first :data:`MAX_DETECTED_ENTITIES` are kept, and fewer if the post has so many objects
-        that the pairs would be too many. Without a tagger, posts stay as they are.
+        Only the first :data:`MAX_DETECTED_ENTITIES` of a post are kept, or fewer if, together with
+        its objects, they would form too many pairs. Without a tagger, no post is changed.
         """
         completed = list(posts)
         bare = [i for i, post in enumerate(posts) if not post.entities and post.text.strip()]
@@ -221,7 +221,7 @@ class Extractor:
             kept = entities[: min(room, MAX_DETECTED_ENTITIES)]
             if len(kept) < len(entities):
                 logger.warning(
-                    "post %r: %d of %d detected entities left out to bound the number of pairs",
+                    "post %r: %d of %d detected entities were dropped to limit the number of pairs",
                     post.id,
                     len(entities) - len(kept),
                     len(entities),
@@ -233,17 +233,17 @@ class Extractor:
         return completed
 
     def assign_types(self, posts: Sequence[Post]) -> list[Post]:
-        """Normalize given entity types to the schemas' names; the tagger assigns missing ones."""
+        """Normalize given entity types, and assign missing ones with the tagger."""
         known = self.schema.argument_types | self.model.schema.argument_types
         normalized = [normalize_types(post, known) for post in posts]
         untyped = any(entity.type is None for post in posts for entity in post.entities)
         return self.tagger.assign_types(normalized) if untyped and self.tagger else normalized
 
     def predict(self, queries: Sequence[PostQuery], *, top_k: int = 0) -> list[list[Triple]]:
-        """Predict a triple for every pair of every query, in order, also where no relation holds.
+        """Predict one triple per pair of each query, in order, including pairs without a relation.
 
-        A post is encoded once for all its pairs; only a post with more than :data:`MAX_SCORES`
-        scores is encoded again for each part of its pairs.
+        A post is encoded once for all its pairs. If it has more than :data:`MAX_SCORES` scores,
+        its pairs are split into groups, and the post is encoded once per group.
         """
         triples: list[list[Triple]] = [[] for _ in queries]
         columns = num_columns(self.bank, self.model.config.direction_mode)
@@ -257,11 +257,11 @@ class Extractor:
     def scores(
         self, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
     ) -> list[PairScores[float | None]]:
-        """Score pairs of posts with assigned types; type constraints are applied to the logits.
+        """Score the pairs of typed posts, and apply the type constraints to the logits.
 
         Args:
-            posts: The posts; each is encoded once for all its pairs.
-            pairs: For each post, ordered pairs as argument ids.
+            posts: The posts. Each is encoded once for all its pairs.
+            pairs: The ordered pairs of each post, as argument ids.
         """
         scores = score_posts(self.model, self.bank, posts, pairs, self.visual_features(posts))
         config, hard = self.model.config, self.type_constraints == "hard"
@@ -274,7 +274,7 @@ class Extractor:
         return [s._replace(logits=s.logits - cost) for s, cost in zip(scores, costs, strict=True)]
 
     def visual_features(self, posts: Sequence[Post]) -> list[PatchMap | None]:
-        """The vision encoder's patch states of each post's image, None for a post without one."""
+        """Compute the patch states of each post's image, or None for a post without an image."""
         has_image = any(post.image is not None for post in posts)
         if has_image and self.features is None and self.model.vision is not None:
             self.features = FeatureCache(self._feature_folder, self.model.vision)
@@ -288,9 +288,9 @@ class Extractor:
             return
         if 2 * sum(counts[name] for name in unknown) > counts.total():
             logger.warning(
-                "most entity types that the posts give are unknown to schema %r: %s (it knows %s), "
-                "which counts against every relation that restricts its types; give known types, "
-                "give none, or ignore types with type_constraints='off'",
+                "most entity types in the posts are not in schema %r: %s (its types are %s), which "
+                "counts against all relations that restrict their types; use the schema's types, "
+                "omit types, or ignore them with type_constraints='off'",
                 self.schema.name,
                 ", ".join(map(repr, unknown[:MAX_LISTED])),
                 ", ".join(map(repr, sorted(known))),
@@ -303,7 +303,7 @@ class Extractor:
         scores: PairScores[float | None],
         top_k: int,
     ) -> list[Triple]:
-        """One triple for each of these pairs of a query."""
+        """Build one triple for each of the given pairs of a query."""
         directed = self.directed and query.pairs_given
         probabilities = self.model.probabilities(scores.logits, self.bank, directed)
         mentions = {one.id: to_mention(one, query.post.text) for one in query.post.arguments}
@@ -333,10 +333,10 @@ class Extractor:
 
 
 def candidate_pairs(post: Post, schema: RelationSchema | None) -> list[tuple[str, str]]:
-    """All ordered pairs of arguments that some relation of a schema allows, or all if it is None.
+    """List the ordered argument pairs that any relation allows, or all pairs without a schema.
 
     Raises:
-        InputError: The post has more than 65,536 ordered pairs, whether allowed or not.
+        InputError: The post has more than 65,536 ordered pairs, including disallowed ones.
 
     Example:
         >>> entities = [{"id": "a", "start": 0, "end": 3}, {"id": "r", "start": 7, "end": 11}]
@@ -346,7 +346,7 @@ def candidate_pairs(post: Post, schema: RelationSchema | None) -> list[tuple[str
     count = len(post.arguments) * (len(post.arguments) - 1)
     if count > MAX_PAIRS:
         raise InputError(
-            f"{len(post.arguments)} arguments make {count} pairs, more than {MAX_PAIRS}",
+            f"{len(post.arguments)} arguments form {count} pairs, more than the limit {MAX_PAIRS}",
             where=f"post {post.id!r}",
             field="pairs",
             fix="list the pairs to predict",
@@ -359,7 +359,7 @@ def candidate_pairs(post: Post, schema: RelationSchema | None) -> list[tuple[str
 
 
 def best_direction_only(triples: Sequence[Triple], nota: str | None) -> list[Triple]:
-    """Keep triples with a relation, and for each two arguments only the more probable order."""
+    """Keep triples with a relation, and only the more probable order of each argument pair."""
     best: dict[frozenset[str], Triple] = {}
     for triple in triples:
         if triple.relation in (None, nota):
@@ -371,7 +371,7 @@ def best_direction_only(triples: Sequence[Triple], nota: str | None) -> list[Tri
 
 
 def count_given_types(posts: Iterable[Post]) -> Counter[str]:
-    """How often each entity type occurs that was not assigned by a tagger."""
+    """Count the entity types that the posts give, excluding types that a tagger assigned."""
     return Counter(
         entity.type
         for post in posts

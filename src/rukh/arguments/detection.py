@@ -1,4 +1,4 @@
-"""Object detectors, and the detection of objects in the images of posts that give none."""
+"""Object detectors, and object detection for posts that have an image but no objects."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ MAX_OBJECTS = 20
 
 
 class Detector(Protocol):
-    """Finds objects in images; registered classes have the class methods of taggers, too."""
+    """Interface of object detectors. Registered classes need the class methods of taggers."""
 
     def detect(self, images: Sequence[Image.Image]) -> list[list[VisualObject]]:
-        """The objects of each RGB image, highest score first, with ids ``o0``, ``o1``, ...
+        """Detect the objects of each RGB image, highest score first, with ids ``o0``, ``o1``, ...
 
         An object has a box, the detector's label, no type, and ``meta["score"]`` in [0, 1].
         """
 
 
 def load_detector(source: str) -> Detector:
-    """Load ``hf:NAME`` or ``hf:FOLDER``, or ``KIND:NAME`` of a kind that a third party registered.
+    """Load a detector from ``hf:NAME``, ``hf:FOLDER``, or ``KIND:NAME`` with a registered kind.
 
     Raises:
         InputError: The kind is unknown.
@@ -42,9 +42,9 @@ def load_detector(source: str) -> Detector:
 
 
 def to_objects(detections: Sequence[tuple[Box, str, float]]) -> list[VisualObject]:
-    """Make objects of boxes, labels and scores, highest score first.
+    """Build objects from boxes, labels and scores, highest score first.
 
-    Boxes are clipped to the image; a box outside of the image is dropped.
+    Boxes are clipped to the image. Boxes outside the image are dropped.
 
     Example:
         >>> (one,) = to_objects([((-0.1, 0.2, 0.5, 0.9), "dog", 0.75), ((1, 0, 2, 1), "cat", 0.5)])
@@ -67,7 +67,7 @@ def to_objects(detections: Sequence[tuple[Box, str, float]]) -> list[VisualObjec
 
 
 def object_type(label: str, schema: RelationSchema) -> str | None:
-    """The schema's type whose name or word is a detector's label, else ``MISC`` if it has it.
+    """Map a label to the schema's type with this name or word, or else to its type ``MISC``.
 
     Example:
         >>> mnre = RelationSchema.load("mnre")
@@ -83,9 +83,9 @@ def object_type(label: str, schema: RelationSchema) -> str | None:
 def detect_objects(
     posts: Sequence[Post], detector: Detector, schema: RelationSchema, max_objects: int
 ) -> list[Post]:
-    """Add objects, with types by :func:`object_type`, to posts that have an image but no objects.
+    """Add detected objects to posts that have an image but no objects.
 
-    An image that cannot be read has no objects.
+    Types are assigned by :func:`object_type`. Images that cannot be read are skipped.
     """
     images: dict[int, Image.Image] = {}
     for i, post in enumerate(posts):

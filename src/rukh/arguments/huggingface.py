@@ -1,7 +1,7 @@
-"""Hugging Face models as taggers and detectors: ``hf:FOLDER``, or ``hf:NAME`` in the hub's cache.
+"""Taggers and detectors from Hugging Face: ``hf:FOLDER``, or ``hf:NAME`` in the hub's cache.
 
 Taggers are BERT-like token classifiers. Detectors are DETR, RT-DETR, YOLOS and similar models.
-Nothing is downloaded.
+This module downloads no models.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MIN_SCORE = 0.5
 
 
 class HfTagger(TokenClassifier):
-    """A pretrained BERT-like token classifier, with its fast tokenizer and its name or path."""
+    """A tagger made of a pretrained BERT-like token classifier and its fast tokenizer."""
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         self.model = model
@@ -36,7 +36,7 @@ class HfTagger(TokenClassifier):
 
     @classmethod
     def locate(cls, source: str | Path) -> Path:
-        """The folder of a model, given a path or a name in the hub's cache. Raises WeightsError."""
+        """Find a model's folder by its path or its name in the hub's cache. Raises WeightsError."""
         return find_weights(source, kind="tagger")
 
     @classmethod
@@ -54,20 +54,20 @@ class HfTagger(TokenClassifier):
         return cls(model, tokenizer, str(source))
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Compute label logits ``(B, T, labels)`` of token ids, given ids and mask ``(B, T)``."""
+        """Compute label logits ``(B, T, labels)`` from token ids and their mask, ``(B, T)``."""
         logits: Tensor = self.model(input_ids=ids, attention_mask=mask.long()).logits
         return logits
 
 
 class HfDetector:
-    """A pretrained object detector, with its image processor, which decodes the model's outputs."""
+    """A pretrained object detector with its image processor, which also decodes the outputs."""
 
     def __init__(self, model: Any, processor: Any) -> None:
         self.model, self.processor = model, processor
 
     @classmethod
     def locate(cls, source: str | Path) -> Path:
-        """The folder of a model, given a path or a name in the hub's cache. Raises WeightsError."""
+        """Find a model's folder by its path or its name in the hub's cache. Raises WeightsError."""
         return find_weights(source, kind="detector")
 
     @classmethod
@@ -87,7 +87,7 @@ class HfDetector:
 
     @torch.inference_mode()
     def detect(self, images: Sequence[Image.Image]) -> list[list[VisualObject]]:
-        """Find the objects of each image, see :class:`rukh.arguments.detection.Detector`."""
+        """Detect the objects of each image; see :class:`rukh.arguments.detection.Detector`."""
         return [self._detect(image) for image in images]
 
     def _detect(self, image: Image.Image) -> list[VisualObject]:
@@ -95,7 +95,7 @@ class HfDetector:
         # the padded size.
         try:
             pixels = self.processor(images=[image], return_tensors="pt")
-        except ValueError:  # the image is so narrow that nothing is left of it after resizing
+        except ValueError:  # the image is so narrow that it has no pixels after resizing
             return []
         # A target size of 1 x 1 yields boxes as fractions of the image.
         (detected,) = self.processor.post_process_object_detection(
@@ -107,10 +107,10 @@ class HfDetector:
 
 
 def _load(folder: Path, model_class: str, processor_class: str, **options: Any) -> tuple[Any, Any]:
-    """Load a ``transformers`` model, and its tokenizer or image processor, by their auto classes.
+    """Load a ``transformers`` model, and its tokenizer or image processor, with auto classes.
 
     Raises:
-        WeightsError: The folder has no such model, no safetensors, or lacks some weights.
+        WeightsError: The folder has no such model or no safetensors, or weights are missing.
     """
     import transformers
     from safetensors import SafetensorError

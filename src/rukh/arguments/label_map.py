@@ -1,4 +1,4 @@
-"""The mapping of other taggers' labels to rukh's entity types."""
+"""The mapping from other taggers' labels to rukh's entity types."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TYPE_OF_LABEL = {label: type_ for type_, labels in LABELS.items() for label in 
 
 
 def normalize_label(label: str) -> str:
-    """The type of a label in upper or lower case; a label that is not in :data:`LABELS` stays.
+    """Map a label to its type, ignoring case. Labels that are not in :data:`LABELS` are kept.
 
     Example:
         >>> [normalize_label(label) for label in ("GPE", "person", "CARDINAL", "Drug")]
@@ -29,13 +29,13 @@ def normalize_label(label: str) -> str:
 
 
 def argument_type(label: str) -> str | None:
-    """The type of a detected entity; None for times and numbers, which are no arguments."""
+    """The type of a detected entity, or None for times and numbers, which cannot be arguments."""
     type_ = normalize_label(label)
     return None if type_ in ("TIME", "NUM") else type_
 
 
 def normalize_types(post: Post, known_types: Collection[str] = ()) -> Post:
-    """The post with its entities' types normalized, except those that the schema knows.
+    """Normalize the entity types of a post, except for types in ``known_types``.
 
     Example:
         >>> post = Post(id="1", text="Rome", entities=[

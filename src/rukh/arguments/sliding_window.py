@@ -1,4 +1,4 @@
-"""Taggers that label each token, for texts that are longer than their encoder can read at once."""
+"""Taggers that label each token and read long texts in overlapping windows."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Label(NamedTuple):
     """A label of a token classifier.
 
     Attributes:
-        begins, ends: Whether an entity begins or ends with a word of this label.
-        name: The entity type in the model's spelling; empty for words outside of entities.
-        type: The type of the argument, see :mod:`rukh.arguments.label_map`; None if it is dropped.
+        begins, ends: Whether a word with this label begins or ends an entity.
+        name: The entity type as the model spells it; empty for words outside of entities.
+        type: The argument type, see :mod:`rukh.arguments.label_map`. None: no argument.
     """
 
     begins: bool
@@ -37,7 +37,7 @@ class Label(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Label:
-        """Parse a label of any of the schemes IO, BIO, BILOU and BIOES.
+        """Parse a label of the scheme IO, BIO, BILOU or BIOES.
 
         Example:
             >>> Label.parse("B-person")
@@ -51,18 +51,18 @@ class Label(NamedTuple):
 
 
 TokenLabels: TypeAlias = tuple[TokenizedText, Tensor]
-"""A text's tokens, and the probabilities of their labels, ``(tokens, labels)``."""
+"""The tokens of a text, and their label probabilities of shape ``(tokens, labels)``."""
 
 
 class TokenClassifier(ABC):
-    """Base of the taggers that predict one of ``parsed_labels`` for each token."""
+    """Base class of taggers that predict one of ``parsed_labels`` for each token."""
 
     encoder: TextEncoder
     parsed_labels: Sequence[Label]
 
     @abstractmethod
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Compute label logits ``(B, T, labels)`` of token ids, given ids and mask ``(B, T)``."""
+        """Compute label logits ``(B, T, labels)`` from token ids and their mask, ``(B, T)``."""
 
     def best_labels(self, probabilities: Tensor) -> list[int]:
         """Choose a label for each word, given the probabilities ``(words, labels)``."""
@@ -72,8 +72,8 @@ class TokenClassifier(ABC):
     def classify(self, texts: Sequence[str]) -> list[TokenLabels]:
         """Predict the label probabilities of all tokens of each text.
 
-        A long text is read in windows that overlap by half; a token's probabilities are those of
-        the window in which it is farthest from an edge.
+        A long text is read in windows that overlap by half. The probabilities of a token are taken
+        from the window in which it is farthest from an edge.
         """
         size = self.encoder.max_length - 2
         tokenized = [self.encoder.tokenize(text) for text in texts]
@@ -98,7 +98,7 @@ class TokenClassifier(ABC):
         return list(zip(tokenized, probabilities, strict=True))
 
     def detect_entities(self, texts: Sequence[str]) -> list[list[TextEntity]]:
-        """Find the entities of each text; the label of a word is that of its first token."""
+        """Detect the entities of each text. A word has the label of its first token."""
         detected = []
         for text, (tokens, probabilities) in zip(texts, self.classify(texts), strict=True):
             words = group_words(text, tokens)
@@ -118,11 +118,11 @@ class TokenClassifier(ABC):
         return detected
 
     def assign_types(self, posts: Sequence[Post]) -> list[Post]:
-        """Assign missing types: the most probable one over the span's tokens; MISC without any."""
+        """Assign the most probable type of its tokens, or MISC, to each entity without a type."""
         return assign_missing_types(posts, self.classify, self._type_of_span)
 
     def _type_of_span(self, entity: TextEntity, predicted: TokenLabels) -> tuple[str, float]:
-        """The most probable type, and its share of the probability of all types."""
+        """Compute the most probable type, and its share of the total probability of types."""
         tokens, probabilities = predicted
         inside = [start < entity.end and end > entity.start for start, end in tokens.offsets]
         total: dict[str, float] = defaultdict(float)
@@ -137,7 +137,7 @@ class TokenClassifier(ABC):
 
 
 def pad(encoder: TextEncoder, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Add special tokens and padding to token ids; returns ids and mask, both ``(B, T)``."""
+    """Add special tokens and padding to token ids. Returns ids and mask, both ``(B, T)``."""
     rows = [torch.tensor([encoder.start_id, *row, encoder.end_id]) for row in ids]
     mask = [torch.ones(len(row), dtype=torch.bool) for row in rows]
     return pad_sequence(rows, batch_first=True), pad_sequence(mask, batch_first=True)
@@ -146,8 +146,8 @@ def pad(encoder: TextEncoder, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Ten
 def group_words(text: str, tokens: TokenizedText) -> list[list[int]]:
     """Group token indices into words.
 
-    A token continues a word if no white space or punctuation is between the two, or if they share
-    a character, as the bytes of an emoji do.
+    A token continues the previous word if neither white space nor punctuation separates them, or
+    if they share a character, as the byte tokens of an emoji do.
     """
     words: list[list[int]] = []
     previous_end = -1

@@ -1,5 +1,4 @@
-"""spaCy pipelines as taggers: ``spacy:NAME`` or ``spacy:FOLDER``; needs the extra ``rukh[spacy]``.
-
+"""Taggers from spaCy, ``spacy:NAME`` or ``spacy:FOLDER``. They need the extra ``rukh[spacy]``.
 An installed spaCy pipeline is a Python package whose code runs when it is loaded. Load only
 pipelines that you trust.
 """
@@ -20,7 +19,7 @@ Span = tuple[int, int, str]
 
 
 class SpacyTagger:
-    """The named entities of a spaCy pipeline, with types by :mod:`rukh.arguments.label_map`."""
+    """A tagger that maps a spaCy pipeline's entities with :mod:`rukh.arguments.label_map`."""
 
     def __init__(self, pipeline: Any) -> None:
         """Use a ``spacy.language.Language`` that sets ``doc.ents``."""
@@ -28,7 +27,7 @@ class SpacyTagger:
 
     @classmethod
     def locate(cls, source: str | Path) -> Path:
-        """The folder of a pipeline; raises as :meth:`from_pretrained`."""
+        """Find the folder of a pipeline. Raises the errors of :meth:`from_pretrained`."""
         try:
             from spacy import util
         except ImportError:
@@ -60,7 +59,7 @@ class SpacyTagger:
             raise WeightsError(f"spaCy cannot load {str(source)!r}: {reason}") from None
 
     def _spans(self, texts: Sequence[str]) -> list[list[Span]]:
-        """``(start, end, type)`` of the entities of each text that can be arguments."""
+        """Find the entities of each text that can be arguments, as ``(start, end, type)``."""
         return [
             [
                 (entity.start_char, entity.end_char, type_)
@@ -71,22 +70,22 @@ class SpacyTagger:
         ]
 
     def detect_entities(self, texts: Sequence[str]) -> list[list[TextEntity]]:
-        """Find the entities of each text, except dates and numbers."""
+        """Detect the entities of each text, except dates and numbers."""
         return [
             to_entities(text, spans) for text, spans in zip(texts, self._spans(texts), strict=True)
         ]
 
     def assign_types(self, posts: Sequence[Post]) -> list[Post]:
-        """Assign missing types: that of the entity with most overlap, or MISC without any."""
+        """Assign the type of spaCy's most overlapping entity, or MISC, to untyped entities."""
         return assign_missing_types(posts, self._spans, _type_of_overlap)
 
 
 def _type_of_overlap(entity: TextEntity, spans: Sequence[Span]) -> tuple[str, float]:
-    """The type of the span that shares most characters with an entity, and a confidence."""
+    """Return the type of the span that shares most characters with an entity, and a confidence."""
 
     def overlap(span: Span) -> int:
         return min(span[1], entity.end) - max(span[0], entity.start)
 
     best = max(spans, key=overlap, default=(0, 0, ""))
-    # spaCy does not say how confident it is.
+    # spaCy provides no confidence.
     return (best[2], 1.0) if overlap(best) > 0 else ("MISC", 0.0)

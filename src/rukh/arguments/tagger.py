@@ -1,4 +1,4 @@
-"""The interface of taggers, loading a tagger by name, and what all taggers share."""
+"""The interface of taggers, a function that loads them by name, and their shared functions."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ Analysis = TypeVar("Analysis")
 
 
 class Tagger(Protocol):
-    """Finds entities in texts, and assigns types to entities whose spans are given.
+    """Interface of taggers, which detect entities in texts and assign types to given entities.
 
     A registered class also has a class method ``from_pretrained(source)`` and, optionally,
     ``locate(source)``, which returns the model's folder for :func:`rukh.registry.fingerprint`.
     """
 
     def detect_entities(self, texts: Sequence[str]) -> list[list[TextEntity]]:
-        """The entities of each text, in order, without overlaps, with ids ``e0``, ``e1``, ..."""
+        """Detect each text's entities, in order, without overlaps, with ids ``e0``, ``e1``, ..."""
 
     def assign_types(self, posts: Sequence[Post]) -> list[Post]:
-        """The posts with a type for each entity that has none; given types stay."""
+        """Return the posts with a type for every entity. Given types are kept."""
 
 
 def load_tagger(source: str | Path) -> Tagger:
-    """Load a shipped tagger by name, a folder that ``rukh train`` wrote, or ``KIND:NAME``.
+    """Load a tagger by its shipped name, from a trained tagger's folder, or from ``KIND:NAME``.
 
     The kind is ``hf``, ``spacy``, or one that a third party registered.
 
@@ -53,9 +53,10 @@ def assign_missing_types(
     """Assign a type to each entity that has none.
 
     Args:
-        posts: The posts; those that are complete are returned as they are.
-        analyze: What a model predicts for each text of the other posts.
-        type_of: The type of an entity and its confidence, given the prediction for the text.
+        posts: The posts. Those without untyped entities are returned unchanged.
+        analyze: Function that returns a model's prediction for each text.
+        type_of: Function that returns the type of an entity and its confidence, given the
+            prediction for the text.
     """
     typed = list(posts)
     untyped = [i for i, post in enumerate(posts) if any(e.type is None for e in post.entities)]
@@ -72,9 +73,9 @@ def assign_missing_types(
 
 
 def to_entities(text: str, spans: Iterable[tuple[int, int, str]]) -> list[TextEntity]:
-    """Make entities ``e0``, ``e1``, ... of spans ``(start, end, type)`` without overlaps, in order.
+    """Build entities ``e0``, ``e1``, ... from disjoint spans ``(start, end, type)``, sorted.
 
-    White space at the edges of a span is removed; a span of white space is dropped.
+    White space at the edges of a span is removed. Spans that consist of white space are dropped.
 
     Example:
         >>> [(e.id, e.start, e.end) for e in to_entities("Ann in Rome ", [(7, 12, "LOC")])]

@@ -46,7 +46,7 @@ class TokenTagger(nn.Module, TokenClassifier):
 
     @classmethod
     def locate(cls, source: str | Path) -> Path:
-        """The folder of a tagger, given a path or a shipped name. Raises WeightsError."""
+        """Find the folder of a tagger by its path or shipped name. Raises WeightsError."""
         return model_folder(source)
 
     @classmethod
@@ -66,13 +66,13 @@ class TokenTagger(nn.Module, TokenClassifier):
         return tagger.eval()
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Compute label logits ``(B, T, labels)`` of token ids, given ids and mask ``(B, T)``."""
+        """Compute label logits ``(B, T, labels)`` from token ids and their mask, ``(B, T)``."""
         states = self.encoder(self.encoder.embed_tokens(ids), mask)
         logits: Tensor = self.head(self.dropout(states))
         return logits
 
     def best_labels(self, probabilities: Tensor) -> list[int]:
-        """Choose the most probable valid BIO sequence (Viterbi) for ``(words, labels)``."""
+        """Choose the most probable valid BIO sequence of the words by the Viterbi algorithm."""
         if not len(probabilities):
             return []
         scores = probabilities.clamp_min(1e-9).log()

@@ -1,4 +1,4 @@
-"""The command line, ``rukh COMMAND``: one file per command, which may import everything.
+"""The command line, ``rukh COMMAND``, with one module per command. It may import everything.
 
 The module of a command, ``rukh.cli.<name>``, is imported only if the command is used, so that
 ``rukh --help`` is fast and an error in one command does not affect the others.
@@ -26,26 +26,26 @@ COMMANDS = {
     "describe": "Draft the descriptions of a schema with a language model.",
     "schema": "Check and import schemas.",
     "data": "Check and convert data files.",
-    "audit": "Find inputs that give the labels away.",
+    "audit": "Find inputs that reveal the labels.",
     "weights": "List, install and fetch pretrained weights.",
 }
-"""Every command and its help. Its module has a function with the command's name or, for a group of
-commands, a typer app named ``app``."""
+"""The help text of each command. The command's module has a function with the command's name or,
+for a group of commands, a typer app named ``app``."""
 
 INTERRUPTED, TERMINATED = 130, 143
 
 
 class LazyGroup(TyperGroup):
-    """A group whose commands are placeholders until one is used."""
+    """A command group that imports a command only when it is used."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
-        """Find the command, and import it."""
+        """Find the command and import it."""
         name, placeholder, rest = super().resolve_command(ctx, args)
         return name, placeholder and load(str(name)), rest
 
 
 def load(name: str) -> Any:
-    """Import a command as what typer runs, with the options that all commands share."""
+    """Import a command and return the command object for typer, with the shared options added."""
     module = import_module(f"rukh.cli.{name}")
     if hasattr(module, "app"):
         module.app.rich_markup_mode = None
@@ -63,7 +63,7 @@ def _version(show: bool) -> None:
         raise typer.Exit
 
 
-# Without rich's frames, help and errors can be piped, and appear in half the time.
+# Without rich's frames, help and errors can be piped and appear in half the time.
 app = typer.Typer(cls=LazyGroup, no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -83,16 +83,16 @@ for _name, _help in COMMANDS.items():
 def main() -> None:
     """Run the command line.
 
-    Exits with 0 done, 2 bad input, 1 failure, 130 interrupted, 143 terminated.
+    Exit codes: 0 success, 1 failure, 2 bad input, 130 interrupted, 143 terminated.
     """
-    # Progress bars and warnings of libraries would mix with our own.
+    # Suppress progress bars and warnings of libraries, which would mix with those of rukh.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore", module="PIL")
-    # As an exception, like Ctrl-C, so that temporary files are removed.
+    # Turn the signal into an exception, like Ctrl-C, so that temporary files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     set_up_logging()
     try:
-        # app(...) would install its own handler of tracebacks.
+        # app(...) would install its own traceback handler.
         typer.main.get_command(app)(prog_name="rukh")
     except RukhError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def _flush_output() -> None:
-    """Flush standard output; a reader that has closed its end (``| head``) is not an error."""
+    """Flush standard output. It is not an error if the reader (``| head``) has closed the pipe."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

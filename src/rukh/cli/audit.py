@@ -1,4 +1,4 @@
-"""``rukh audit``: find inputs that give the labels away."""
+"""``rukh audit``: find inputs that reveal the labels."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from rukh.cli.logs import print_result, print_status
 
 
 def audit(
-    data: Annotated[Path, typer.Option(help="Labelled posts.")],
+    data: Annotated[Path, typer.Option(help="File of labelled posts.")],
     format: options.Format = "jsonl",
     aux: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=FILE[:row|image|crop]",
-            help="An auxiliary input; what its keys are is guessed if not given. Repeatable.",
+            help="An auxiliary input. The kind of its keys is guessed if not given. Repeatable.",
         ),
     ] = None,
     other: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=FILE", help="Another split, to count the overlap. Repeatable."),
+        typer.Option(metavar="NAME=FILE", help="Another split to check for overlap. Repeatable."),
     ] = None,
-    nota: Annotated[str | None, typer.Option(help="The label of none of the above.")] = None,
+    nota: Annotated[str | None, typer.Option(help="The none-of-the-above label.")] = None,
     boxes: options.Boxes = None,
-    folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
-    permutations: Annotated[int, typer.Option(min=19, help="Shuffles for the null.")] = 30,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of folds, shuffles and resampling.")] = 0,
+    folds: Annotated[int, typer.Option(min=2, help="Number of cross-validation folds.")] = 5,
+    permutations: Annotated[int, typer.Option(min=19, help="Permutations for the null.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     json: options.Json = None,
-    report: Annotated[Path | None, typer.Option(help="Write a report as one HTML file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
 ) -> None:
-    """Find inputs that give the labels away.
+    """Find inputs that reveal the labels.
 
-    Predicts from each auxiliary input alone, and from what the data says beside the text (order of
-    arguments, types, captions, ...), whether a pair is a relation, and which. The verdict is leak,
-    informative, or none; unknown if a file may not belong to the data, or pairs are too few.
+    From each auxiliary input alone, and from each property of the data other than the text (order
+    of arguments, types, captions, ...), the audit predicts whether a pair is related, and by which
+    relation. The verdict is leak, informative or none. It is unknown if a file may not belong to
+    the data, or if there are too few pairs.
     """
     import shlex
     import sys
@@ -78,5 +79,5 @@ def _parse_named(text: str, option: str) -> tuple[str, Path]:
 
     name, _, path = text.partition("=")
     if not (name and path):
-        raise InputError(f"{text!r} is not NAME=FILE", field=option, fix="write, say, a=a.json")
+        raise InputError(f"{text!r} is not NAME=FILE", field=option, fix="write it like a=a.json")
     return name, Path(path)

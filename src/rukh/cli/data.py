@@ -21,7 +21,7 @@ def check(
     boxes: options.Boxes = None,
     json: options.Json = None,
 ) -> None:
-    """Report every bad record with its line, field and reason. Exits with 2 if there is one."""
+    """Report each bad record with its line, field and reason. If any is bad, exit with code 2."""
     from rukh.data.readers import scan
 
     posts, problems = 0, []
@@ -46,12 +46,12 @@ def convert(
     format: options.Format = "jsonl",
     to: Annotated[str, typer.Option(help="The format to write.")] = "jsonl",
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the images, which may be missing.")
+        Path | None, typer.Option(help="Folder of the images. Images may be missing.")
     ] = None,
     captions: options.Captions = None,
     boxes: options.Boxes = None,
 ) -> None:
-    """Convert a data file to another format; token offsets become character offsets, and back."""
+    """Convert a data file to another format, including token and character offsets."""
     from rukh.data.captions import read_captions
     from rukh.data.readers import read, write
     from rukh.utils.files import check_outputs
@@ -66,7 +66,7 @@ def convert(
 
 @app.command()
 def spec() -> None:
-    """Print the JSON Schema of rukh's own JSONL."""
+    """Print the JSON Schema of rukh's JSONL format."""
     from rukh.data.jsonl import json_schema
     from rukh.utils.files import write_json
 

@@ -14,18 +14,18 @@ from rukh.errors import InputError
 
 def describe(
     schema: Annotated[
-        str, typer.Argument(help="A YAML file or a shipped schema; descriptions may be missing.")
+        str, typer.Argument(help="A YAML file or a shipped schema. Descriptions may be missing.")
     ],
-    out: Annotated[Path | None, typer.Option(help="The draft to write; must not exist.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write. It must not exist.")] = None,
     relation: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Describe only this relation. Repeatable."),
     ] = None,
     all_: Annotated[
-        bool, typer.Option("--all", help="Also add to relations that have descriptions.")
+        bool, typer.Option("--all", help="Also describe relations that have descriptions.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the prompts and send nothing.")
+        bool, typer.Option("--dry-run", help="Print the prompts without sending them.")
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ignore cached answers.")] = False,
     temperature: Annotated[float, typer.Option(min=0, max=2, help="Sampling temperature.")] = 0,
@@ -34,8 +34,8 @@ def describe(
 ) -> None:
     """Draft the missing descriptions of relations with a language model, five per relation.
 
-    The endpoint is any that speaks OpenAI's protocol: RUKH_LLM_BASE_URL, RUKH_LLM_MODEL and, if
-    it needs a key, RUKH_LLM_API_KEY. Answers are cached, so that the same command resumes an
+    Any OpenAI-compatible endpoint can be used. Set RUKH_LLM_BASE_URL, RUKH_LLM_MODEL and, if the
+    endpoint needs a key, RUKH_LLM_API_KEY. Answers are cached, so that the same command resumes an
     interrupted run.
     """
     import os
@@ -58,7 +58,7 @@ def describe(
     if out is None:
         raise InputError("no file to write", field="--out", fix="name one, or give --dry-run")
     if out.exists() or out.is_symlink():
-        problem = "exists, and may contain verified descriptions"
+        problem = "the file exists and may contain verified descriptions"
         raise InputError(problem, where=str(out), fix="name a new file")
     check_outputs((out, json))
     config, key = from_environment(os.environ, temperature=temperature)

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Labelled posts.")],
+    data: Annotated[Path, typer.Option(help="File of labelled posts.")],
     model: options.Model = "mnre",
     tagger: options.Tagger = None,
     format: options.Format = "jsonl",
@@ -27,14 +27,14 @@ def evaluate(
     images: options.Images = None,
     captions: options.Captions = None,
     boxes: options.Boxes = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N records.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use the first N records.")] = None,
     json: options.Json = None,
     report: Annotated[Path | None, typer.Option(help="Write a report in Markdown.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Plot the results as PNG.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a plot to this PNG file.")] = None,
 ) -> None:
     """Measure a model on labelled data, in the given order of arguments and in both orders.
 
-    Pairs of the formats fewrel and opennre are directed, unless --undirected is given.
+    Pairs in the formats fewrel and opennre are directed unless --undirected is given.
     """
     import shlex
     import sys
@@ -62,7 +62,7 @@ def evaluate(
     options.check_captions(captions, extractor)
     result = evaluate_posts(extractor, posts)
     if not result["positives"]:
-        logger.warning("no pair has a relation, so the F1 figures are meaningless")
+        logger.warning("no pair has a relation, so the F1 scores are meaningless")
     title = f"{model} on {data.name}"
     print_result(_summary(result), result, json)
     if report is not None:

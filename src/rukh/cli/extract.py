@@ -1,4 +1,4 @@
-"""``rukh extract``: posts in, triples out."""
+"""``rukh extract``: extract relations from posts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def extract(
-    input: Annotated[Path, typer.Argument(help="Posts.")],
+    input: Annotated[Path, typer.Argument(help="File of posts.")],
     model: options.Model = "mnre",
     tagger: options.Tagger = None,
     detector: options.Detector = None,
@@ -31,7 +31,7 @@ def extract(
     type_constraints: options.TypeConstraints = "soft",
     directed: options.Directed = False,
     top_k: Annotated[
-        int, typer.Option(min=0, help="Add the K most probable relations of each pair.")
+        int, typer.Option(min=0, help="Add the K most probable relations to each triple.")
     ] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Write the triples to this file as JSON lines; resumable.")
@@ -44,10 +44,10 @@ def extract(
 ) -> None:
     """Extract relations from posts.
 
-    The tagger detects the entities of posts that give none, and --detector the objects.
+    The tagger detects entities in posts without any. With --detector, objects are detected, too.
 
-    Without --out and --table, the triples are printed as JSON lines. An interrupted run with --out
-    is resumed by the same command; a finished file is replaced.
+    If neither --out nor --table is given, the triples are printed as JSON lines. With --out, the
+    same command resumes an interrupted run, and replaces a finished file.
     """
     import sys
     from itertools import islice, tee
@@ -68,7 +68,7 @@ def extract(
     def read_input() -> Iterator[Post]:
         return read(input, format, images=images, captions=texts, boxes=boxes)
 
-    # Reading the whole file first costs little, and reports a bad line before hours of work.
+    # Reading the whole file first takes little time and finds a bad line before hours of work.
     total = _check_posts(read_input(), captions)
     extractor = Extractor.from_pretrained(
         model,
@@ -116,7 +116,7 @@ def extract(
 
 
 def _check_posts(posts: Iterable[Post], captions: Path | None) -> int:
-    """The number of posts; logs a warning if ids are repeated or captions match no post."""
+    """Count the posts, and log a warning if ids are repeated or captions match no post."""
     total = captioned = 0
     ids: set[int] = set()
     for post in posts:
@@ -125,11 +125,11 @@ def _check_posts(posts: Iterable[Post], captions: Path | None) -> int:
         ids.add(hash(post.id))
     if repeated := total - len(ids):
         problem = (
-            "%d of %d posts have the id of another post, so their triples cannot be told apart"
+            "%d of %d posts have the id of another post, so their triples are indistinguishable"
         )
         logger.warning(problem, repeated, total)
     if captions is not None and not captioned:
-        logger.warning("no caption of %s belongs to an image of these posts", captions)
+        logger.warning("no caption in %s belongs to an image of these posts", captions)
     return total
 
 
@@ -154,7 +154,7 @@ def _print_table(post: Post, triples: Iterable[Triple]) -> None:
 
 
 def _name(argument: Mention) -> str:
-    """The words of an entity, or the label and box of an object."""
+    """Return the words of an entity, or the label and box of an object."""
     from rukh.records import EntityMention
 
     if isinstance(argument, EntityMention):

@@ -1,4 +1,4 @@
-"""What commands print, and the options ``--verbose`` and ``--quiet`` that all of them have."""
+"""Output and log messages of commands, and their shared options ``--verbose`` and ``--quiet``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rukh.utils.files import write_json
 
 
 class StderrHandler(logging.Handler):
-    """Writes lines such as ``warning: no folder images`` to standard error, above progress bars."""
+    """A handler that writes lines such as ``warning: ...`` to stderr, above progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """See :class:`logging.Handler`."""
@@ -23,7 +23,7 @@ class StderrHandler(logging.Handler):
 
 
 def set_up_logging(level: int = logging.WARNING) -> None:
-    """Log what rukh reports, from this level on, to standard error."""
+    """Write rukh's log messages of this level or above to standard error."""
     logger = logging.getLogger("rukh")
     logger.setLevel(level)
     if not any(isinstance(handler, StderrHandler) for handler in logger.handlers):
@@ -31,15 +31,15 @@ def set_up_logging(level: int = logging.WARNING) -> None:
 
 
 def print_status(line: str) -> None:
-    """Print a line about finished work to standard error, unless ``--quiet`` was given."""
+    """Print a status line to standard error, unless ``--quiet`` was given."""
     if logging.getLogger("rukh").isEnabledFor(logging.WARNING):
         typer.echo(line, err=True)
 
 
 def print_result(text: str, result: Any, json: Path | None) -> None:
-    """Print a result as text, and write it to ``--json``.
+    """Print a result as text, and write it to the file ``json`` if given.
 
-    If that is ``-``, the JSON goes to standard output and the text to standard error.
+    If ``json`` is ``-``, the JSON goes to standard output and the text to standard error.
     """
     typer.echo(text, err=str(json) == "-")
     if json is not None:
@@ -56,7 +56,7 @@ def _quiet(quiet: bool) -> None:
         set_up_logging(logging.ERROR)
 
 
-# Eager: the callbacks of other options may log.
+# These options are processed first (eager), because the callbacks of other options may log.
 SHARED: Any = {"is_eager": True, "expose_value": False, "show_default": False}
 
 
@@ -64,7 +64,7 @@ def _options(
     verbose: Annotated[
         int,
         typer.Option(
-            "-v", "--verbose", count=True, callback=_verbose, help="Log more; -vv: most.", **SHARED
+            "-v", "--verbose", count=True, callback=_verbose, help="Log more (-vv: most).", **SHARED
         ),
     ] = 0,
     quiet: Annotated[

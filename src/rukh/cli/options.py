@@ -21,25 +21,25 @@ def _check_images(folder: Path | None) -> Path | None:
 
 
 def check_captions(captions: Path | None, extractor: Extractor) -> None:
-    """Log a warning if the model does not use captions, or was trained with those of another model.
+    """Log a warning if the model was trained without captions or with another captioning model.
 
-    The name of the caption file should contain the name of the captioning model.
+    The captioning model is recognized by its name in the name of the caption file.
     """
     config = extractor.model.config
     source = config.caption_source or ""
     if captions is not None and not config.pair.caption_words:
         logger.warning("the model does not use captions")
     elif captions is not None and source.lower() not in captions.name.lower():
-        problem = "trained with captions by %s: those of %s may be worse than none"
+        problem = "the model is trained with captions by %s; those in %s may be worse than none"
         logger.warning(problem, source, captions.name)
 
 
-Model: TypeAlias = Annotated[str, typer.Option(help="A shipped model, or a folder.")]
+Model: TypeAlias = Annotated[str, typer.Option(help="A shipped model or a folder.")]
 Tagger: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Detects entities and assigns types: a shipped tagger, a folder, spacy:NAME or "
-        "hf:NAME; by default the model's own."
+        help="Tagger that detects entities and assigns types: a shipped one, a folder, spacy:NAME "
+        "or hf:NAME. Default: the model's own."
     ),
 ]
 Detector: TypeAlias = Annotated[
@@ -50,7 +50,7 @@ Detector: TypeAlias = Annotated[
 ]
 Schema: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="A YAML file or a shipped schema; by default the model's own relations."),
+    typer.Option(help="A YAML file or a shipped schema. Default: the model's own relations."),
 ]
 Threshold: TypeAlias = Annotated[
     float | None,
@@ -72,27 +72,27 @@ Directed: TypeAlias = Annotated[
     bool | None,
     typer.Option(
         "--directed/--undirected",
-        help="Whether listed pairs go from head to tail, so that no relation in the reverse "
-        "direction is predicted.",
+        help="Whether listed pairs are ordered from head to tail. If so, no relation in the "
+        "reverse direction is predicted.",
     ),
 ]
 Format: TypeAlias = Annotated[
-    str, typer.Option(help="jsonl, mnre, more, opennre, fewrel, redocred or conll04.")
+    str, typer.Option(help="Format: jsonl, mnre, more, opennre, fewrel, redocred or conll04.")
 ]
 Images: TypeAlias = Annotated[
     Path | None,
-    typer.Option(callback=_check_images, help="Folder of the images; by default the data's."),
+    typer.Option(callback=_check_images, help="Folder of the images. Default: the data's folder."),
 ]
 Captions: TypeAlias = Annotated[
-    Path | None, typer.Option(help="Captions by image: {'img_id', 'text'} per line.")
+    Path | None, typer.Option(help="Captions of images, {'img_id', 'text'} on each line.")
 ]
 Boxes: TypeAlias = Annotated[
-    Path | None, typer.Option(help="MORE's dictionary of boxes, if it is not beside the file.")
+    Path | None, typer.Option(help="MORE's dictionary of boxes, if it is not beside the data.")
 ]
 Json: TypeAlias = Annotated[
-    Path | None, typer.Option(help="Write the result to this file as JSON; - is standard output.")
+    Path | None, typer.Option(help="Write the result to this JSON file (-: standard output).")
 ]
 Encoder: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Text encoder for the similarity of relations; default all-MiniLM-L6-v2."),
+    typer.Option(help="Text encoder for relation similarity. Default: all-MiniLM-L6-v2."),
 ]

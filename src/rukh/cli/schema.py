@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rukh.schema.similarity import Embed
 
 MAX_PER_RULE = 100
-"""How many findings of one rule `lint` prints; thousands of relations may have millions."""
+"""Maximum number of findings per rule that `lint` prints. Large schemas may have millions."""
 ENCODER = "all-MiniLM-L6-v2"
 """The text encoder of most shipped models."""
 
@@ -25,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, help="Check and import schemas.")
 
 
 def load_embedder(name: str | None) -> tuple[Embed, Callable[[str], int]]:
-    """Functions of a text encoder: texts to vectors, and how many tokens of a text it truncates."""
+    """Load a text encoder as two functions: embed texts, and count a text's truncated tokens."""
     from functools import partial
 
     import torch
@@ -51,7 +51,7 @@ def load_embedder(name: str | None) -> tuple[Embed, Callable[[str], int]]:
 
 @app.command()
 def lint(
-    schema: Annotated[str, typer.Argument(help="A YAML file, or a shipped schema's name.")],
+    schema: Annotated[str, typer.Argument(help="A YAML file or a shipped schema.")],
     near: Annotated[
         float, typer.Option(min=-1, max=1, help="Minimum cosine of near-duplicates.")
     ] = 0.9,
@@ -60,7 +60,7 @@ def lint(
 ) -> None:
     """Find duplicates, contradictory types, truncated texts and drafts.
 
-    Exits with 1 if there are errors; warnings do not count.
+    The exit code is 1 if there are errors. Warnings do not change it.
     """
     from rukh.schema.lint import lint as find
     from rukh.schema.schema import RelationSchema
@@ -89,11 +89,11 @@ def lint(
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help='JSON, {"P17": ["country", "description"]}.')
+        Path, typer.Argument(metavar="FILE", help='JSON: {"P17": ["country", "description"]}.')
     ],
     out: Annotated[Path, typer.Option(help="The YAML file to write.")],
 ) -> None:
-    """Make a closed schema of a catalogue of relations, such as FewRel's pid2name.json."""
+    """Build a closed schema from a catalogue of relations, such as FewRel's pid2name.json."""
     from rukh.schema.importing import import_schema
     from rukh.utils.files import atomic_open, check_outputs
 
@@ -103,7 +103,7 @@ def import_(
     schema = import_schema(file, out.stem)
     text = schema.to_yaml()
     if out.exists() and out.read_bytes() not in (b"", text.encode()):
-        raise InputError("exists, and may be edited", where=str(out), fix="name a new file")
+        raise InputError("exists and may have edits", where=str(out), fix="name a new file")
     with atomic_open(out) as stream:
         stream.write(text)
     by_name = sum(relation.descriptions[-1] in relation.name for relation in schema.relations)

@@ -1,4 +1,4 @@
-"""``rukh train``: train what a YAML configuration describes."""
+"""``rukh train``: train a model from a YAML configuration."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from rukh.errors import InputError, suggestion
 
 
 def train(
-    config: Annotated[Path | None, typer.Argument(help="A YAML file; see configs/.")] = None,
+    config: Annotated[Path | None, typer.Argument(help="A YAML file, see configs/.")] = None,
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Changes to it, as key.sub=value.")
+        list[str] | None, typer.Argument(help="Changes to the configuration, as key.sub=value.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the model; by default runs/<config's name>.")
+        Path | None, typer.Option(help="Folder of the model. Default: runs/<config's name>.")
     ] = None,
     source: Annotated[
         str | None,
         typer.Option("--from", metavar="MODEL", help="The model that --few-shot adapts."),
     ] = None,
     few_shot: Annotated[
-        Path | None, typer.Option(help="Labelled posts: about five examples per new relation.")
+        Path | None, typer.Option(help="File of labelled posts, about five per new relation.")
     ] = None,
     format: options.Format = "jsonl",
     schema: options.Schema = None,
@@ -38,9 +38,9 @@ def train(
     Checkpoints are kept in OUT.run; the same command resumes an interrupted run. The finished model
     is written to OUT.
 
-    With --few-shot, no weights are trained: the relations of --schema are learned from a few
-    examples and from the training pairs that the model --from remembers. Relations without an
-    example are not added.
+    With --few-shot, no weights are trained. The relations of --schema are learned from a few
+    examples and from the training pairs that the model --from stores. Relations without an example
+    are not added.
     """
     from rukh.utils.files import check_outputs, write_json
 
@@ -52,7 +52,7 @@ def train(
         out = (out or Path("runs") / config.stem).absolute()
         result = _train(config, overrides or [], out)
     elif config is not None:
-        raise InputError(f"{config} and --few-shot exclude each other", fix="give one of them")
+        raise InputError(f"{config} and --few-shot cannot be combined", fix="give one of them")
     elif not (source and few_shot and schema and out):
         raise InputError("an option is missing", fix="give --from, --few-shot, --schema and --out")
     else:
@@ -71,7 +71,7 @@ def train(
 
 
 def _train(config: Path, changes: list[str], out: Path) -> Any:
-    """Train the configured task; returns the metrics."""
+    """Train the configured task, and return its metrics."""
     from pydantic import BaseModel
 
     if logging.getLogger("rukh").isEnabledFor(logging.WARNING):  # not with --quiet
@@ -83,7 +83,7 @@ def _train(config: Path, changes: list[str], out: Path) -> Any:
         task: str
 
     task = load_config(config, Task, changes).task
-    if not (out / "config.json").is_file():  # only a model is replaced
+    if not (out / "config.json").is_file():  # only an existing model is replaced
         _check_empty(out)
     if task == "relations":
         from rukh.training.relation_task import RelationTrainingConfig, train_relations
@@ -99,4 +99,4 @@ def _train(config: Path, changes: list[str], out: Path) -> Any:
 
 def _check_empty(out: Path) -> None:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError("contains other files", where=str(out), fix="give --out a new folder")
+        raise InputError("is not an empty folder", where=str(out), fix="give --out a new folder")

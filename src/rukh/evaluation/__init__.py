@@ -1,5 +1,5 @@
-"""Evaluation: metrics over labels, predictions of labelled posts, taggers, and reports.
+"""Evaluation of extractors and taggers: metrics, predictions for labelled posts, and reports.
 
 May import :mod:`rukh.extractor` and everything below it. ``evaluate.evaluate_posts`` is the entry
-point; ``metrics`` needs no model.
+point. The module ``metrics`` needs no model.
 """

@@ -27,14 +27,14 @@ from rukh.schema.schema import RelationSchema
 
 
 class PairPredictions(NamedTuple):
-    """The labelled pairs of some posts, with an extractor's predictions.
+    """An extractor's predictions for the labelled pairs of posts.
 
     Attributes:
-        gold, post_ids: The label and the post of each pair.
-        given: The predictions in the given order, as the extractor makes them.
-        forward, backward: The predictions in both orders if the relation's direction is unknown.
-        nearest: The best relation of both orders, even if it does not reach the threshold.
-        correct: Whether the best relation in the given order is the label, at any threshold.
+        gold, post_ids: The label and the post id of each pair.
+        given: Predictions for the given order, with the extractor's setting of ``directed``.
+        forward, backward: Predictions for the given and the reverse order, with unknown direction.
+        nearest: The most probable relation over both orders, regardless of the threshold.
+        correct: Whether the most probable relation in the given order is the label.
         counts: ``images_used, images_missing, images_broken, captions_used, unlabelled``.
     """
 
@@ -49,7 +49,7 @@ class PairPredictions(NamedTuple):
 
 
 def predict_pairs(extractor: Extractor, posts: Iterable[Post]) -> PairPredictions:
-    """Predict every labelled pair in both orders; unreadable images are counted, not raised.
+    """Predict each labelled pair in both orders. Unreadable images are counted without an error.
 
     Raises:
         InputError: No pair has a label, or a label is unknown to the schema.
@@ -80,7 +80,7 @@ def predict_pairs(extractor: Extractor, posts: Iterable[Post]) -> PairPrediction
             counts["images_missing"] += sum(image in features.missing for image in images)
             counts["images_broken"] += sum(image in features.broken for image in images)
     if not rows:
-        raise InputError("no labelled pair to evaluate on")
+        raise InputError("there are no labelled pairs to evaluate on")
     extractor.warn_unknown_types(given_types)
 
     def accept(decisions: Iterable[OrderedDecision]) -> list[OrderedDecision]:
@@ -98,18 +98,18 @@ def predict_pairs(extractor: Extractor, posts: Iterable[Post]) -> PairPrediction
 
 
 def best_relations(probabilities: Tensor, names: Sequence[str]) -> list[OrderedDecision]:
-    """The most probable relation of each row of ``(Q, 1 + R)``, NOTA (the first column) aside."""
+    """Select the most probable relation in each row of ``(Q, 1 + R)``, except NOTA in column 0."""
     best, index = (column.tolist() for column in probabilities[:, 1:].max(-1))
     return [OrderedDecision(names[k], score) for k, score in zip(index, best, strict=True)]
 
 
 def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any]:
-    """All metrics of an extractor on labelled posts.
+    """Compute all metrics of an extractor on labelled posts.
 
     Returns:
-        What :func:`rukh.evaluation.metrics.evaluate_predictions` and :func:`error_analysis` return,
-        ``expected_calibration_error`` and ``risk_coverage`` of the best relation's probability,
-        ``seconds``, and the counts of :class:`PairPredictions`.
+        The results of :func:`rukh.evaluation.metrics.evaluate_predictions` and
+        :func:`error_analysis`, ``expected_calibration_error`` and ``risk_coverage`` of the most
+        probable relation's score, ``seconds``, and the counts of :class:`PairPredictions`.
 
     Raises:
         InputError: No pair has a label, or a label is unknown to the schema.
@@ -134,21 +134,21 @@ def error_analysis(
     nearest: Sequence[OrderedDecision],
     schema: RelationSchema,
 ) -> dict[str, Any]:
-    """Separate the two questions that micro-F1 mixes: whether a pair is related, and how.
+    """Measure separately whether related pairs are found and whether their relation is correct.
 
     Args:
         gold: The label of each pair in the given order.
-        predicted: Its predicted label; see :func:`rukh.evaluation.metrics.order_free`.
-        nearest: The best relation of both orders, even if it does not reach the threshold.
+        predicted: The predicted label of each pair; see :func:`rukh.evaluation.metrics.order_free`.
+        nearest: The most probable relation over both orders, regardless of the threshold.
 
     Returns:
-        ``mistakes``: of the pairs with a relation, how many are predicted ``right``, in the reverse
-        direction (``reversed``), as another relation (``confused``) or as NOTA (``missed``); of
-        the pairs without one, how many are predicted as related (``invented``), and how many of
-        these with a relation without inverse from tail to head (``invented_reversed``).
-        ``relation_accuracy``: how often the best relation is right if there is one.
-        ``relation_auroc``: how often the best relation is more probable for a related than for an
-        unrelated pair. Both are None without such pairs.
+        ``mistakes``: numbers of pairs. Related pairs are predicted correctly (``right``), in the
+        reverse direction (``reversed``), as another relation (``confused``) or as NOTA
+        (``missed``). Unrelated pairs that are predicted as related are ``invented``. Those of them
+        with a relation from tail to head that has no inverse are also ``invented_reversed``.
+        ``relation_accuracy``: share of related pairs whose most probable relation is correct.
+        ``relation_auroc``: AUROC of the most probable relation's score for telling related from
+        unrelated pairs. Both are None if there are no such pairs.
     """
     kinds = ("right", "reversed", "confused", "missed", "invented", "invented_reversed")
     counts = dict.fromkeys(kinds, 0)

@@ -1,8 +1,8 @@
-"""Metrics over labels: the field's micro-F1, an order-free one, macro-F1, calibration, bootstrap.
+"""Metrics of predicted labels: micro-F1, order-free micro-F1, macro-F1, calibration, bootstrap.
 
-Micro figures are those of OpenNRE's ``eval``: over all labels but none-of-the-above (NOTA). A
-prediction of None stands for NOTA. Benchmarks list each pair in one order, which can give the label
-away; the order-free figure uses predictions for both orders.
+Micro-averages are computed as in OpenNRE's ``eval``, over all labels except none-of-the-above
+(NOTA). A prediction of None stands for NOTA. Benchmarks list each pair in one order, and this order
+can reveal the label. Order-free micro-F1 therefore uses predictions for both orders.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from rukh.utils.bootstrap import percentile_interval, resample_weights, resample
 
 REVERSED = " reversed"
 """Suffix of the label of a relation that was predicted from tail to head."""
-_NO_PREDICTION = ""  # in place of None, which scikit-learn does not take; no relation has this name
+_NO_PREDICTION = ""  # replaces None, which scikit-learn rejects; no relation has this name
 
 
 class Micro(NamedTuple):
-    """Micro figures over all labels but NOTA, and accuracy over all labels; in [0, 1]."""
+    """Micro-averages over all labels except NOTA, and accuracy over all labels, in [0, 1]."""
 
     precision: float
     recall: float
@@ -34,18 +34,18 @@ class Micro(NamedTuple):
 
 
 class OrderedDecision(NamedTuple):
-    """A relation, or None or NOTA if none holds, of a pair in one order, with its probability."""
+    """The relation predicted for an ordered pair (None or NOTA: no relation), and its score."""
 
     relation: str | None
     score: float
 
 
 def micro(gold: Sequence[str], predicted: Sequence[str | None], nota: str | None) -> Micro:
-    """Precision, recall, F1 and accuracy as the field computes them; 0 where undefined.
+    """Compute micro-averaged precision, recall and F1, and accuracy; 0 where undefined.
 
     Args:
-        gold, predicted: One label per pair.
-        nota: The NOTA label; None for a schema without one, where all gold labels count.
+        gold, predicted: The gold and the predicted label of each pair.
+        nota: The NOTA label. None: the schema has none, and all gold labels count.
 
     Example:
         >>> micro(["a", "a", "None", "b"], ["a", "b", "None", "b"], "None")
@@ -65,10 +65,11 @@ accuracy=0.75)
 def per_relation(
     gold: Sequence[str | None], predicted: Sequence[str | None], relations: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Precision, recall and F1 of each relation, given a gold and a predicted label for each pair.
+    """Compute precision, recall and F1 of each relation from the labels of all pairs.
 
     Returns:
-        Mappings of ``relation, precision, recall, f1``, ``support`` (gold pairs) and ``predicted``.
+        For each relation, ``relation, precision, recall, f1`` and its numbers of gold pairs
+        (``support``) and of predicted pairs (``predicted``).
     """
     labels = _without_none(gold, None), _without_none(predicted, None)
     columns = precision_recall_fscore_support(*labels, labels=relations, zero_division=0.0)
@@ -87,7 +88,7 @@ def per_relation(
 
 
 def macro_f1(rows: Sequence[dict[str, Any]]) -> float:
-    """Mean F1 of the :func:`per_relation` rows whose relation occurs in gold; 0 without any."""
+    """Compute the mean F1 of the :func:`per_relation` rows with gold pairs; 0 without any."""
     f1s = [row["f1"] for row in rows if row["support"]]
     return float(np.mean(f1s)) if f1s else 0.0
 
@@ -97,15 +98,15 @@ def take_better(
 ) -> OrderedDecision:
     """Combine the predictions for both orders of a pair into one, in the given order.
 
-    A relation beats NOTA, and a higher score a lower one. The backward relation is replaced by its
-    inverse; without one, its label ends in :data:`REVERSED`, so that it counts as a false positive.
-    At equal scores ``backward`` wins: a model that cannot distinguish the two orders must not gain
-    from the given one.
+    A relation is preferred to NOTA, and a higher score to a lower one. A backward relation is
+    replaced by its inverse. If it has none, :data:`REVERSED` is appended to its label, so that it
+    counts as a false positive. If the scores are equal, ``backward`` is chosen, so that a model
+    that cannot distinguish the two orders does not profit from the given order.
     """
     related = [d for d in (backward, forward) if d.relation not in (None, schema.nota)]
     if not related:
         return OrderedDecision(schema.nota, max(forward.score, backward.score))
-    best = max(related, key=lambda decision: decision.score)  # the first of equals
+    best = max(related, key=lambda decision: decision.score)  # backward if equal
     if best is forward:
         return forward
     label = schema.inverse_of(best.relation) or f"{best.relation}{REVERSED}"
@@ -117,14 +118,14 @@ def order_free(
     backward: Sequence[OrderedDecision],
     schema: RelationSchema,
 ) -> list[str | None]:
-    """The label of each pair by :func:`take_better`; None only for a schema without NOTA."""
+    """Return each pair's label from :func:`take_better`; None only if the schema has no NOTA."""
     return [take_better(f, b, schema).relation for f, b in zip(forward, backward, strict=True)]
 
 
 def positive_counts(
     gold: Sequence[str], predicted: Iterable[str | None], nota: str | None
 ) -> npt.NDArray[np.int64]:
-    """True, predicted and gold positives of each pair, ``(pairs, 3)``, each 0 or 1."""
+    """Indicators (0 or 1) of true, predicted and gold positives, of shape ``(pairs, 3)``."""
     rows = [
         (label == prediction and label != nota, prediction not in (None, nota), label != nota)
         for label, prediction in zip(gold, predicted, strict=True)
@@ -133,7 +134,7 @@ def positive_counts(
 
 
 def f1_from_counts(counts: npt.NDArray[Any], axis: int = -1) -> npt.NDArray[np.float64]:
-    """F1 from sums of :func:`positive_counts`, which lie along ``axis``; 0 where undefined."""
+    """Compute F1 from three sums of :func:`positive_counts` along ``axis``; 0 where undefined."""
     correct, predicted, gold = np.moveaxis(np.asarray(counts, dtype=np.float64), axis, 0)
     f1s: npt.NDArray[np.float64] = np.zeros_like(gold)
     np.divide(2 * correct, predicted + gold, out=f1s, where=predicted + gold > 0)
@@ -147,7 +148,7 @@ def bootstrap_f1(
     nota: str | None,
     draws: int = 1000,
 ) -> tuple[float, float]:
-    """95 % interval of micro-F1 by resampling whole posts, given the post of each pair."""
+    """Compute a 95 % interval of micro-F1 by resampling posts, given the post of each pair."""
     index: dict[str, int] = {}
     rows = [index.setdefault(post, len(index)) for post in posts]
     if not rows:
@@ -160,14 +161,15 @@ def bootstrap_f1(
 def paired_difference(
     ours: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64], draws: int = 2000
 ) -> dict[str, Any]:
-    """Difference of mean micro-F1 between two systems on the same posts, by a paired bootstrap.
+    """Compare the mean micro-F1 of two systems on the same posts by a paired bootstrap.
 
     Args:
-        ours, theirs: ``(runs, 3, posts)``, sums of :func:`positive_counts` by post. Posts and runs
-            (random seeds) correspond; both are resampled, ``draws`` times.
+        ours, theirs: Sums of :func:`positive_counts` per post, ``(runs, 3, posts)``. Both have the
+            same posts and the same runs (random seeds), in the same order.
+        draws: Number of resamples of posts and runs.
 
     Returns:
-        ``difference``, ``difference_ci`` (95 %) and ``p`` (two-sided).
+        ``difference``, its 95 % interval ``difference_ci``, and the two-sided p-value ``p``.
     """
     runs, _, posts = ours.shape
     generator = np.random.default_rng(0)
@@ -188,13 +190,13 @@ def paired_difference(
 def expected_threshold(
     scores: Sequence[float] | npt.NDArray[np.floating[Any]], positives: float
 ) -> tuple[float, float]:
-    """The threshold that maximizes the micro-F1 which the probabilities themselves predict.
+    """Choose the threshold that maximizes the micro-F1 expected from calibrated probabilities.
 
     The sum of the ``k`` largest probabilities is the expected number of correct predictions among
-    them, so that F1 is about ``2 * sum / (k + positives)`` (Lipton et al., ECML 2014).
+    them. F1 is therefore about ``2 * sum / (k + positives)`` (Lipton et al., ECML 2014).
 
     Args:
-        scores: Calibrated probability of each pair's best relation but NOTA.
+        scores: Calibrated probability of each pair's most probable relation except NOTA.
         positives: Expected number of pairs with a relation.
 
     Returns:
@@ -213,19 +215,21 @@ def expected_threshold(
         raise InputError("not all scores are probabilities", field="scores")
     f1s = 2 * values.cumsum() / (np.arange(1, len(values) + 1) + positives)
     lower = np.append(values[1:], 0.0)
-    # A threshold cannot separate equal scores, so only the last of them can be the last accepted.
+    # A threshold cannot separate equal scores, so it can only lie below all of them.
     f1s[:-1][values[:-1] == lower[:-1]] = 0.0
     if not f1s.any():
         return 1.0, 0.0
     last = int(f1s.argmax())
     middle = (values[last] + lower[last]) / 2
-    threshold = middle if middle > lower[last] else values[last]  # adjacent floats: no middle
+    threshold = middle if middle > lower[last] else values[last]  # adjacent floats have no middle
     return float(threshold), float(f1s[last])
 
 
 def calibration_error(scores: Sequence[float], correct: Sequence[bool], bins: int = 15) -> float:
-    """Expected calibration error: mean distance of score and accuracy over equally wide bins of the
-    score, weighted by the bins' sizes (Guo et al., ICML 2017).
+    """Compute the expected calibration error (Guo et al., ICML 2017).
+
+    This is the mean distance between score and accuracy over score bins of equal width, weighted by
+    the number of predictions in each bin.
 
     Example:
         >>> round(calibration_error([0.9, 0.9, 0.1], [True, False, False]), 3)
@@ -240,8 +244,10 @@ def calibration_error(scores: Sequence[float], correct: Sequence[bool], bins: in
 def risk_coverage(
     scores: Sequence[float], correct: Sequence[bool], points: int = 20
 ) -> list[dict[str, float]]:
-    """``risk``, the error rate among the predictions with a score of at least ``threshold``, for at
-    most ``points`` growing shares (``coverage``) of all predictions (El-Yaniv and Wiener, 2010).
+    """Compute the risk-coverage curve with at most ``points`` points (El-Yaniv and Wiener, 2010).
+
+    ``coverage`` is the share of predictions with a score of at least ``threshold``, and ``risk`` is
+    their error rate.
 
     Example:
         >>> risk_coverage([0.9, 0.5], [True, False], points=1)
@@ -271,20 +277,20 @@ def evaluate_predictions(
     *,
     given: Sequence[OrderedDecision] | None = None,
 ) -> dict[str, Any]:
-    """All metrics of labels, as plain data for JSON and for :mod:`rukh.evaluation.report`.
+    """Compute all metrics as plain data, for JSON and for :mod:`rukh.evaluation.report`.
 
     Args:
-        gold, posts: The label and the post of each pair; at least one pair.
-        schema: The relations.
-        forward, backward: The predictions in the given and in the reverse order.
-        given: The predictions in the given order if it is known to be the relation's direction;
-            None: ``forward``.
+        gold, posts: The label and the post id of each pair. At least one pair is required.
+        schema: The schema of the labels.
+        forward, backward: The predictions for the given and for the reverse order of each pair.
+        given: The predictions used for the metrics in the given order. None: ``forward``.
 
     Returns:
         ``accuracy, micro_precision, micro_recall, micro_f1, micro_f1_ci, macro_f1`` in the given
         order, ``micro_f1_order_free, micro_f1_order_free_ci``, the counts ``pairs, positives,
-        posts``, ``per_relation`` (see :func:`per_relation`) and ``confusion``: ``labels`` and
-        ``counts``, rows gold, columns predicted. Only a schema without NOTA has the label None.
+        posts``, ``per_relation`` (see :func:`per_relation`), and the ``confusion`` matrix with
+        ``labels`` and ``counts`` (rows: gold, columns: predicted). None is a label only if the
+        schema has no NOTA.
 
     Raises:
         InputError: A label is unknown to the schema.

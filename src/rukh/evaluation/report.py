@@ -1,6 +1,6 @@
-"""Reports of an evaluation for people: a Markdown page and a plot.
+"""Readable reports of an evaluation: a Markdown page and a plot.
 
-Both take the result of :func:`rukh.evaluation.evaluate.evaluate_posts`, also read back from JSON.
+Both take the result of :func:`rukh.evaluation.evaluate.evaluate_posts`, which may come from JSON.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _MAX_PLOTTED = 40
 
 
 def markdown(result: Mapping[str, Any], title: str, command: str | None = None) -> str:
-    """The evaluation as a Markdown page, with the command that made it."""
+    """Format an evaluation as a Markdown page, with the command that produced it."""
     blocks = [f"# {escape(title)}"]
     if command:
         blocks.append("Made by\n\n" + textwrap.indent(command.strip(), "    "))
@@ -93,10 +93,10 @@ def markdown(result: Mapping[str, Any], title: str, command: str | None = None) 
 
 
 def draw(result: Mapping[str, Any], path: str | Path, title: str = "") -> None:
-    """Plot the confusion matrix, and beside each row the relation's F1, as a PNG.
+    """Plot the confusion matrix, with each relation's F1 next to its row, as a PNG file.
 
-    Labels are sorted by their number of gold pairs; unused ones, and all beyond the 40 most
-    frequent, are left out.
+    Labels are sorted by their number of gold pairs. Only the 40 most frequent ones are shown, and
+    unused labels are omitted.
 
     Raises:
         MissingDependency: matplotlib is not installed.
@@ -118,7 +118,7 @@ def draw(result: Mapping[str, Any], path: str | Path, title: str = "") -> None:
     f1s = {row["relation"]: row["f1"] for row in result["per_relation"]}
 
     height = 3.4 + 0.3 * size
-    # Not pyplot, which would keep the figure.
+    # pyplot is not used, because it would keep the figure in memory.
     figure = Figure(figsize=(height + 4.5, height), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(size + 4, 0.35 * size + 6))
     norm = LogNorm(vmin=1, vmax=max(10, int(matrix.max())))
@@ -126,7 +126,7 @@ def draw(result: Mapping[str, Any], path: str | Path, title: str = "") -> None:
     for y, x in zip(*np.nonzero(matrix), strict=True):
         color = "white" if norm(matrix[y, x]) > 0.55 else "#333333"
         left.text(x, y, str(matrix[y, x]), ha="center", va="center", fontsize=7, color=color)
-    # Names are data: a dollar sign in one does not start a formula.
+    # Names come from the data, so a dollar sign in a name must not start a formula.
     text = {"fontsize": 8, "parse_math": False}
     left.set_yticks(range(size), names, **text)
     left.set_xticks(range(size), names, rotation=45, ha="right", rotation_mode="anchor", **text)
@@ -159,6 +159,6 @@ def _name(label: str | None) -> str:
 
 
 def _shorten(name: str, limit: int = 28) -> str:
-    """A label for an axis; the end of a long name is kept, which distinguishes relations."""
+    """Shorten an axis label to its end, which distinguishes relations better than its beginning."""
     name = " ".join(name.split())
     return name if len(name) <= limit else "…" + name[1 - limit :]

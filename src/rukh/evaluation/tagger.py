@@ -1,4 +1,4 @@
-"""Evaluate a tagger on tagged sentences: detection of entities, and types of given entities."""
+"""Evaluation of taggers on sentences with gold entities: entity detection and entity typing."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _Spans: TypeAlias = set[tuple[int, int, int, str | None]]
 def span_f1(
     gold: Sequence[Sequence[TextEntity]], predicted: Sequence[Sequence[TextEntity]]
 ) -> float:
-    """Micro-F1 of exact spans with types, given the entities of each sentence; 0 without spans."""
+    """Compute the micro-F1 of entities, whose span and type must match; 0 without entities."""
     return _f1(_spans(gold), _spans(predicted))
 
 
 def typing_accuracy(tagger: Tagger, examples: Sequence[Example]) -> float:
-    """Share of gold spans to which the tagger assigns their gold type; 0 if there are none."""
+    """Compute the share of gold spans that the tagger types correctly; 0 without gold spans."""
     untyped = [
         Post(
             id=str(i),
@@ -40,11 +40,12 @@ def typing_accuracy(tagger: Tagger, examples: Sequence[Example]) -> float:
 
 
 def evaluate_tagger(tagger: Tagger, examples: Sequence[Example]) -> dict[str, Any]:
-    """All metrics of a tagger.
+    """Compute all metrics of a tagger.
 
     Returns:
-        ``sentences, entities``; ``span_precision, span_recall, span_f1`` of exact spans with their
-        types; ``types``, the F1 of each gold type; and ``typing_accuracy`` of gold spans.
+        The counts ``sentences, entities``; ``span_precision, span_recall, span_f1`` of entities,
+        whose span and type must match; ``types``, the F1 of each gold type; and the
+        ``typing_accuracy`` of gold spans.
 
     Raises:
         InputError: No sentence has an entity.

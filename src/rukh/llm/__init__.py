@@ -1,5 +1,5 @@
-"""What a language model may write: answers of an endpoint, and drafts of relation descriptions.
+"""Relation descriptions drafted by a language model, and its endpoint.
 
-May import schema, records, config, hub, errors and utils. Import the modules: ``endpoint`` asks,
-validates, caches and counts; ``describe`` drafts descriptions.
+May import schema, records, config, hub, errors and utils. The module ``endpoint`` requests,
+validates, caches and counts answers. The module ``describe`` drafts descriptions.
 """

@@ -1,8 +1,8 @@
 """Drafts of relation descriptions by a language model (ROC, section 3, "relation encoder").
 
 In ROC, a language model states what each relation means and what it looks like in text and image,
-and people verify it. Here the model writes all descriptions of a relation in one answer, and is
-given the most similar relations, from which they must distinguish it.
+and people verify it. Here, the model writes all descriptions of a relation in one answer. The
+prompt lists the most similar relations, from which the descriptions must distinguish it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from rukh.utils.progress import progress_bar
 logger = logging.getLogger(__name__)
 
 NEIGHBOURS = 3
-"""How many of the most similar relations the model is given."""
+"""Number of most similar relations in the prompt."""
 MIN_LENGTH, MAX_LENGTH = 20, 300
-"""Bounds of a description's length in characters; the encoder reads about 60 words."""
+"""Bounds of a description's length in characters. The encoder reads about 60 words."""
 
 
 class Answer(Record):
@@ -91,19 +91,19 @@ _MARKUP = re.compile(r"[{}<>\[\]|\\`_*]|https?:|www\.|\w/\w+/|[\x00-\x1f\x7f\uff
 def select_relations(
     schema: RelationSchema, only: Sequence[str] = (), *, all_relations: bool = False
 ) -> list[str]:
-    """Names of the relations to describe: by default those without descriptions.
+    """Select the names of the relations to describe, by default those without descriptions.
 
     Args:
-        schema: The relations.
-        only: Select these instead.
-        all_relations: Select all of them.
+        schema: The schema.
+        only: Names of the relations to select instead.
+        all_relations: Whether to select all relations.
 
     Raises:
         InputError: A name is not in the schema, or no relation is selected.
     """
     for name in only:
         if name not in schema.names:
-            raise InputError(f"no relation {name!r}", fix=suggestion(name, schema.names))
+            raise InputError(f"no relation named {name!r}", fix=suggestion(name, schema.names))
     names = [
         relation.name
         for relation in schema.relations
@@ -111,17 +111,17 @@ def select_relations(
         and (relation.name in only if only else all_relations or not relation.descriptions)
     ]
     if not names:
-        raise InputError("every relation has descriptions", fix="add to them with --all")
+        raise InputError("every relation has descriptions", fix="use --all to add more")
     return names
 
 
 def prompts(schema: RelationSchema, names: Sequence[str], embed: Embed) -> dict[str, list[Message]]:
-    """The conversation that requests each relation's descriptions.
+    """Build the conversation that requests the descriptions of each relation.
 
     Args:
-        schema: All relations, with their descriptions so far.
-        names: The relations to describe.
-        embed: Embeds texts, to find the relations that are most similar to each one.
+        schema: The schema, with the descriptions so far.
+        names: Names of the relations to describe.
+        embed: Function that embeds texts, used to find the most similar relations.
     """
     embedding = embed_schema(schema, embed)
     indices = {relation.name: i for i, relation in enumerate(embedding.relations)}
@@ -169,7 +169,7 @@ def _question(schema: RelationSchema, relation: Relation, similar: Sequence[Rela
 
 
 def find_problems(answer: Answer, taken: frozenset[str] = frozenset()) -> list[str]:
-    """What makes an answer unusable, in sentences that are sent back to the model.
+    """List the reasons why an answer is unusable, which are sent back to the model.
 
     Args:
         answer: The five descriptions.
@@ -211,14 +211,14 @@ def describe(
     """Add drafts by a language model to the descriptions of relations.
 
     Args:
-        schema: The relations.
-        conversations: By relation, the request for its descriptions, see :func:`prompts`.
+        schema: The schema.
+        conversations: The request for each relation's descriptions, by name; see :func:`prompts`.
         endpoint: The endpoint of the model.
-        today: The drafts' date.
+        today: Date of the drafts.
 
     Raises:
-        RukhError: Some relation could not be described. The answers about the others are cached,
-            so the same call requests only the missing ones.
+        RukhError: A relation could not be described. The answers for the others are cached, so a
+            repeated call requests only the missing ones.
         EndpointError, InputError: See :meth:`rukh.llm.endpoint.Endpoint.ask`.
     """
     texts = [*EXAMPLE.texts, *(text for r in schema.relations for text in r.descriptions)]
@@ -242,8 +242,8 @@ def describe(
         logger.info("%s: described", name)
     if failures:
         raise RukhError(
-            f"no usable descriptions of {', '.join(failures)}; nothing is written, but the other "
-            "answers are cached: run the same command again, write these descriptions by hand, or "
+            f"no usable descriptions of {', '.join(failures)}; no file was written, but the other "
+            "answers are cached; run the same command again, write these descriptions by hand, or "
             "use another model"
         )
     return schema.model_copy(update={"relations": tuple(relations.values())})

@@ -1,8 +1,8 @@
 """An OpenAI-compatible endpoint whose answers are validated, cached and counted.
 
-The user alone chooses the endpoint, see :func:`from_environment`; no other URL is reached, and
-redirects are not followed. The official client retries connection errors, 429 and 5xx with
-exponential backoff. The size and the duration of a reply are bounded.
+Only the user chooses the endpoint, see :func:`from_environment`. No other URL is requested, and
+redirects are not followed. The official client retries connection errors and the status codes 429
+and 5xx with exponential backoff. The size and the duration of a reply are bounded.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
 
 MAX_BYTES = 1 << 20
-"""Maximum size of a reply; a thousand tokens have about five thousand bytes."""
+"""Maximum size of a reply in bytes. A thousand tokens take about five thousand bytes."""
 OPENAI_URL = "https://api.openai.com/v1"
 RETRY_TEMPERATURE = 0.7
-"""Minimum temperature when an answer is requested again; at 0 a model often repeats its mistake."""
+"""Minimum temperature of repeated requests. At 0, a model often repeats its mistake."""
 
 Message: TypeAlias = dict[str, str]
 A = TypeVar("A", bound=Record)
 
 
 class EndpointError(RukhError):
-    """The endpoint cannot be used at present; earlier answers are cached."""
+    """The endpoint is currently unavailable. Earlier answers are cached."""
 
 
 class InvalidAnswer(RukhError):
-    """The endpoint replies, but not with a usable answer; ``text`` is what it replied."""
+    """The endpoint's reply is not a usable answer. ``text`` is the text of the reply."""
 
     def __init__(self, problem: str, text: str = "") -> None:
         super().__init__(problem)
@@ -51,13 +51,13 @@ class EndpointConfig(Record):
     """Settings of an endpoint.
 
     Attributes:
-        base_url: The URL that ``/chat/completions`` is appended to.
-        model: The model's name on the server.
+        base_url: URL to which ``/chat/completions`` is appended.
+        model: Name of the model on the server.
         temperature: Sampling temperature of the first attempt at an answer.
         max_tokens: Maximum number of tokens per answer.
-        timeout: Seconds per request, reply included.
-        retries: How often a failed request (429, 5xx, no connection) is sent again.
-        attempts: How often an answer is requested until it is usable.
+        timeout: Maximum duration of a request in seconds, including the reply.
+        retries: Maximum number of retries of a failed request (429, 5xx, no connection).
+        attempts: Maximum number of attempts to get a usable answer.
     """
 
     base_url: str
@@ -70,17 +70,17 @@ class EndpointConfig(Record):
 
 
 class Endpoint:
-    """Requests answers, validates them, and caches the usable ones by their conversation.
+    """Requests and validates answers, and caches usable ones with the conversation as cache key.
 
     Args:
         config: The settings.
         key: The API key, or an empty string. It is sent to the server and appears nowhere else.
-        fresh: Ignore cached answers.
+        fresh: Whether to ignore cached answers.
 
     Attributes:
-        totals: Counts so far: ``requests`` (replies, including unusable ones), ``cached`` answers,
-            ``tokens_in`` and ``tokens_out`` as the server counts them, and ``uncounted``, the
-            replies without such a count.
+        totals: Counts so far: ``requests`` (replies, including unusable ones), ``cached`` (answers
+            from the cache), ``tokens_in`` and ``tokens_out`` (as the server reports them), and
+            ``uncounted`` (replies without token counts).
     """
 
     def __init__(self, config: EndpointConfig, key: str = "", *, fresh: bool = False) -> None:
@@ -94,12 +94,12 @@ class Endpoint:
 
         Args:
             messages: The conversation.
-            form: A flat record.
-            check: Returns the problems of an answer; they are sent back to the model.
+            form: The class of the answer, a flat record.
+            check: Function that returns an answer's problems, which are sent back to the model.
 
         Raises:
-            InvalidAnswer: No usable answer in ``config.attempts`` attempts.
-            EndpointError: No connection, too many requests, or a failure of the server.
+            InvalidAnswer: None of ``config.attempts`` answers is usable.
+            EndpointError: There is no connection, there are too many requests, or the server fails.
             InputError: The key, model or URL is wrong.
             MissingDependency: The ``openai`` package is not installed.
         """
@@ -132,7 +132,7 @@ class Endpoint:
             return None
 
     def _complete(self, messages: Sequence[Message], form: type[A], temperature: float) -> A:
-        """One answer of the model. Raises InvalidAnswer if it has another form."""
+        """Request one answer. Raises InvalidAnswer if it does not have the given form."""
         completion: Any = self._request(messages, form, temperature)
         self.totals["requests"] += 1
         try:
@@ -161,7 +161,7 @@ class Endpoint:
     def _request(
         self, messages: Sequence[Message], form: type[Record], temperature: float
     ) -> ChatCompletion | None:
-        """The server's reply, or None if it is not JSON."""
+        """Send a request. Returns the server's reply, or None if it is not JSON."""
         client, url = self._client, self.config.base_url
         import openai
 
@@ -193,7 +193,7 @@ class Endpoint:
                 return None
 
     def _options(self, form: type[Record], temperature: float) -> dict[str, Any]:
-        """The request's options, or what is to be sent instead of those that are unsupported."""
+        """Build the options of a request, with substitutes for unsupported ones."""
         schema = {"name": form.__name__, "strict": True, "schema": form.model_json_schema()}
         options: dict[str, Any] = {
             "max_tokens": self.config.max_tokens,
@@ -207,7 +207,7 @@ class Endpoint:
         return {name: value for name, value in options.items() if name not in self._unsupported}
 
     def _leave_out(self, message: str) -> bool:
-        """Choose what the next request omits, after one was refused; False if nothing is left."""
+        """Mark the next option as unsupported after a refusal. Returns False if none is left."""
         named = [option for option in ("max_tokens", "temperature") if option in message]
         for option in (*named, "json_schema", "response_format"):
             if option not in self._unsupported:
@@ -237,12 +237,12 @@ class Endpoint:
         )
 
     def _redact(self, text: str) -> str:
-        """Remove the key, which a server may repeat."""
+        """Remove the API key from a text of the server, which may repeat it."""
         return text.replace(self._key, "***") if self._key else text
 
 
 def _read_within_bounds(response: Any, seconds: float) -> None:
-    """Read the body of a response, but no more than :data:`MAX_BYTES`, and not longer."""
+    """Read a response. Raises an error if it exceeds :data:`MAX_BYTES` or the time limit."""
     import httpx2
 
     if response.headers.get("content-encoding", "identity") != "identity":
@@ -259,15 +259,15 @@ def _read_within_bounds(response: Any, seconds: float) -> None:
 
 
 def from_environment(environ: Mapping[str, str], **options: Any) -> tuple[EndpointConfig, str]:
-    """The endpoint that the environment names, and its API key.
+    """Read the settings of the endpoint and its API key from environment variables.
 
-    ``RUKH_LLM_BASE_URL``, ``RUKH_LLM_MODEL`` and ``RUKH_LLM_API_KEY``. If neither that URL nor that
-    key is set, ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``. A key is never sent to the URL of the
-    other set.
+    These are ``RUKH_LLM_BASE_URL``, ``RUKH_LLM_MODEL`` and ``RUKH_LLM_API_KEY``. If neither this
+    URL nor this key is set, ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` are used. A key is only sent
+    to a URL with the same prefix, or for ``OPENAI_API_KEY`` without a URL, to OpenAI.
 
     Args:
-        environ: Such as ``os.environ``.
-        options: Fields of :class:`EndpointConfig`.
+        environ: The environment variables, such as ``os.environ``.
+        options: Other fields of :class:`EndpointConfig`.
 
     Raises:
         InputError: No endpoint or model is named, or a value is invalid.
@@ -304,7 +304,7 @@ def _normalize_url(url: str, variable: str) -> str:
         fix = f"such as {OPENAI_URL}"
         raise InputError("not an http or https URL", where=variable, fix=fix) from None
     if parts.username or parts.password or parts.query or parts.fragment:
-        # The URL appears in messages, where no secret belongs.
+        # The URL appears in messages, so it must not contain a secret.
         problem, fix = (
             "contains a user, password, query or fragment",
             "set RUKH_LLM_API_KEY instead",

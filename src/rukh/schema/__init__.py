@@ -1,5 +1,5 @@
-"""Relation schemas: relations with their descriptions, checks of them, and the shipped catalogue.
+"""Relation schemas: relations with their descriptions, schema checks, and shipped schemas.
 
-May import ``records``, ``hub``, ``errors`` and ``utils``. Text encoders are passed in as callables.
+May import ``records``, ``hub``, ``errors`` and ``utils``. Text encoders are passed as callables.
 The main export is :class:`rukh.schema.schema.RelationSchema`.
 """

@@ -20,7 +20,7 @@ Status: TypeAlias = Literal["draft", "verified"]
 class Description(str):
     """A description with its status, author (a model or a person) and date of the last change.
 
-    They are None if unknown. A description is equal to its text.
+    Unknown attributes are None. A description is equal to its text.
 
     Example:
         >>> text = Description("The head leads the tail.", status="draft", author="some-model")
@@ -47,7 +47,7 @@ class Description(str):
 
 
 class _Fields(Record):
-    """The mapping form of a description in a file."""
+    """A description in a file, in the form of a mapping."""
 
     text: Text
     status: Status | None = None
@@ -68,7 +68,7 @@ def _validate(value: Any) -> Description:
 
 
 def to_plain(text: str) -> str | dict[str, Any]:
-    """A description as plain data: its text, or a mapping if it has a status, author or date.
+    """Convert a description to its text, or to a mapping if it has a status, author or date.
 
     Example:
         >>> to_plain(Description("Near.", status="verified", date=Date(2026, 1, 2)))
@@ -80,7 +80,7 @@ def to_plain(text: str) -> str | dict[str, Any]:
 
 
 def normalize_text(text: str) -> str:
-    """The words of a text in lower case, without punctuation, for finding duplicates.
+    """Reduce a text to its lower-case words without punctuation, to find duplicates.
 
     Example:
         >>> normalize_text("The head,  a person...")
@@ -92,4 +92,4 @@ def normalize_text(text: str) -> str:
 DescriptionField: TypeAlias = Annotated[
     Description, PlainValidator(_validate), PlainSerializer(to_plain)
 ]
-"""The type of a record's field that holds a description."""
+"""Type of a record's field that contains a description."""

@@ -1,7 +1,7 @@
 """Import of schemas from a catalogue of relations, such as FewRel's ``pid2name.json``.
 
-The file is ``{"P17": ["country", "sovereign state of this item"], ...}``: an id, a name, and one
-description for each relation.
+The file is ``{"P17": ["country", "sovereign state of this item"], ...}``. It has an id, a name and
+one description for each relation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rukh.errors import InputError
 from rukh.schema.schema import RelationSchema
 from rukh.utils.files import read_json
 
-_NO_DESCRIPTION = "No description defined"  # in Wikidata, if there is none
+_NO_DESCRIPTION = "No description defined"  # Wikidata's text for a missing description
 _ID = re.compile(r"\b[PQ]\d+\b")
 _SQUARE_BRACKETS = re.compile(r"\s*\[[^\[\]]*\b[PQ]\d+\b[^\[\]]*\]")
 _ROUND_BRACKETS = re.compile(r"\s*\([^()]*\b[PQ]\d+\b[^()]*\)")
@@ -24,13 +24,13 @@ _PREPOSITIONS = ("as", "at", "by", "for", "from", "in", "of", "on", "to", "with"
 
 
 def import_schema(path: Path, name: str) -> RelationSchema:
-    """Build a closed schema of all relations in a JSON file of ``id: [name, description]``.
+    """Build a closed schema from the relations in a JSON file of ``id: [name, description]``.
 
     Each relation gets two descriptions: a sentence made from its name, and the cleaned description
-    or, if that is empty, the name. Ids are appended to names that repeat: ``part of (P361)``.
+    or, if that is empty, the name. If a name is ambiguous, its id is added: ``part of (P361)``.
 
     Raises:
-        InputError: The file cannot be read, or an entry is malformed; the message names its id.
+        InputError: The file cannot be read, or an entry is malformed. The message names its id.
     """
     catalogue = read_json(path)
     if not isinstance(catalogue, dict) or not catalogue:
@@ -51,7 +51,7 @@ def import_schema(path: Path, name: str) -> RelationSchema:
 
 
 def name_sentence(name: str) -> str:
-    """A relation's name as a sentence about head and tail.
+    """Turn a relation's name into a sentence about its head and tail.
 
     Example:
         >>> name_sentence("country of origin")
@@ -67,10 +67,10 @@ def name_sentence(name: str) -> str:
 
 
 def clean_description(text: str) -> str | None:
-    """A catalogue's description without notes to editors; None if it is missing or empty.
+    """Remove notes to editors from a description. Returns None if it is missing or empty.
 
-    Notes are brackets with ids of other entries, and clauses with an id and advice on what to use
-    or see. If nothing else is left, the advice stays, without the ids.
+    Notes are brackets that contain the id of an entry, and clauses that contain an id and advice
+    such as "use" or "see". If a text is nothing but advice, it is kept without the ids.
 
     Example:
         >>> clean_description("water a river ends in (Q4). Use P974 for streams; no sea [see P9]")
@@ -85,14 +85,14 @@ def clean_description(text: str) -> str | None:
 
 
 def _parse_entry(key: str, value: Any, path: Path) -> tuple[str, str | None]:
-    """Name and description of a relation."""
+    """Return the name and the description of a relation."""
     where, field = str(path), key or '""'
     parts = [value] if isinstance(value, str) else value
     is_list = isinstance(parts, list) and len(parts) in (1, 2)
     if not is_list or not all(isinstance(part, str | None) for part in parts):
-        raise InputError("not [name, description]", where=where, field=field)
+        raise InputError("the entry is not [name, description]", where=where, field=field)
     name = " ".join((parts[0] or "").split())
     if not key.strip() or not name:
         fix = "add it, or remove the relation"
-        raise InputError("a relation without id or name", where=where, field=field, fix=fix)
+        raise InputError("the relation lacks an id or a name", where=where, field=field, fix=fix)
     return name, clean_description(parts[1] or "") if len(parts) == 2 else None

@@ -1,8 +1,8 @@
 """Checks of a relation schema that find mistakes before a model is trained or used with it.
 
-Errors make a schema unfit for use: one description for two relations, contradictory argument
-types, text that the encoder truncates, a missing description. Warnings are matters of judgement,
-or work that is not finished.
+An error makes a schema unusable: two relations share a description, argument types contradict each
+other, the encoder truncates a description, or a relation has no description. A warning concerns
+unfinished work or a possible problem, which the author of the schema should judge.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from rukh.schema.schema import Relation, RelationSchema
 from rukh.schema.similarity import Embed, embed_schema
 
 NEAR = 0.9
-"""Cosine from which two relations' descriptions are reported as near-duplicates."""
+"""Minimum cosine at which two relations' descriptions are reported as near-duplicates."""
 ERRORS = ("undescribed", "duplicate", "symmetric-types", "inverse-types", "truncated")
-"""The rules whose findings are errors; those of the other rules are warnings."""
+"""Rules whose findings are errors. Findings of all other rules are warnings."""
 
 
 class Finding(Record):
-    """A problem in a schema: the rule (see docs/descriptions.md), names of relations, and texts."""
+    """A problem in a schema, with its rule (see docs/descriptions.md), relation names and texts."""
 
     level: Literal["error", "warning"]
     rule: str
@@ -42,13 +42,13 @@ def lint(
     excess_tokens: Callable[[str], int] | None = None,
     near: float = NEAR,
 ) -> list[Finding]:
-    """Check a schema, whose relations may lack descriptions.
+    """Check a schema. Its relations may lack descriptions.
 
     Args:
-        schema: The relations.
-        embed: Maps texts to unit vectors.
-        excess_tokens: How many tokens at the end of a text the encoder does not read. None: the
-            rule ``truncated`` is skipped.
+        schema: The schema.
+        embed: Function that maps texts to unit vectors.
+        excess_tokens: Function that returns the number of tokens that the encoder truncates from a
+            text. None: the rule ``truncated`` is skipped.
         near: Minimum cosine of near-duplicates.
 
     Returns:
@@ -66,7 +66,7 @@ def lint(
 
 
 def named_types(text: str, types: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The argument types that a description mentions in simple forms, as ``(role, type)``.
+    """Find the argument types that a description states in simple phrases, as ``(role, type)``.
 
     Example:
         >>> named_types("The head, a person, is not in the tail, a big place.",
@@ -94,26 +94,29 @@ def _check_argument_types(
     for relation in relations:
         head, tail = _any_of(relation.head), _any_of(relation.tail)
         if relation.symmetric and head != tail:
-            message = f"symmetric, but its head is {head} and its tail is {tail}"
+            message = f"the relation is symmetric, but its head is {head} and its tail is {tail}"
             yield _finding("symmetric-types", [relation.name], message)
         if relation.inverse is not None:
             inverse = schema.relation(relation.inverse)
             other_head, other_tail = _any_of(inverse.head), _any_of(inverse.tail)
             reported = inverse.inverse == relation.name and inverse.name < relation.name
             if (head, tail) != (other_tail, other_head) and not reported:
-                message = f"goes from {head} to {tail}, but its inverse goes from {other_head} to "
+                message = (
+                    f"its head is {head} and its tail is {tail}, but in its inverse, the head is "
+                    f"{other_head} and the tail is "
+                )
                 names = [relation.name, inverse.name]
                 yield _finding("inverse-types", names, message + other_tail)
         for text in relation.descriptions:
             for role, type_ in named_types(text, schema.types):
                 allowed = relation.head if role == "head" else relation.tail
                 if allowed and type_ not in allowed:
-                    message = f"says that the {role} is {type_}, but it is {_any_of(allowed)}"
+                    message = f"describes the {role} as {type_}, but it must be {_any_of(allowed)}"
                     yield _finding("type-outside", [relation.name], message, [text])
 
 
 def _check_words(schema: RelationSchema, relations: Sequence[Relation]) -> Iterator[Finding]:
-    """Types without a word, and relations whose descriptions use no word of the label."""
+    """Find types without a word, and relations whose descriptions use no word of the label."""
     wordless: dict[str, list[str]] = defaultdict(list)
     unused: list[str] = []
     for relation in relations:
@@ -143,7 +146,7 @@ def _check_duplicates(relations: Sequence[Relation]) -> Iterator[Finding]:
         if len(names) > 1:
             yield _finding("duplicate", names, "several relations have this description", texts)
         elif len(same) > 1:
-            yield _finding("repeated", names, f"has this description {len(same)} times", texts)
+            yield _finding("repeated", names, f"this description occurs {len(same)} times", texts)
 
 
 def _check_descriptions(
@@ -152,21 +155,21 @@ def _check_descriptions(
     for relation in relations:
         names, count = [relation.name], len(relation.descriptions)
         if not count:
-            yield _finding("undescribed", names, "no description; `rukh describe` drafts some")
+            yield _finding("undescribed", names, "no description; run `rukh describe`")
         if drafts := sum(text.status == "draft" for text in relation.descriptions):
             message = f"{drafts} of {count} descriptions are drafts that nobody has verified"
             yield _finding("draft", names, message)
         for text in relation.descriptions:
             if excess_tokens is not None and (excess := excess_tokens(str(text))):
-                message = f"the encoder does not read the last {excess} tokens"
+                message = f"the encoder truncates the last {excess} tokens"
                 yield _finding("truncated", names, message, [text])
 
 
 def _check_near_duplicates(schema: RelationSchema, embed: Embed, near: float) -> Iterator[Finding]:
-    """The two closest descriptions of each pair of relations, if they are too close."""
+    """Report the two closest descriptions of each pair of relations if they are too close."""
     table = embed_schema(schema, embed)
     cosines = table.vectors @ table.vectors.T
-    cosines[table.owner[:, None] >= table.owner[None]] = -1  # each pair of relations once
+    cosines[table.owner[:, None] >= table.owner[None]] = -1  # keep each pair of relations once
     closest: dict[tuple[int, int], tuple[float, int, int]] = {}
     for i, j in np.argwhere(cosines >= near).tolist():
         if normalize_text(table.texts[i]) == normalize_text(table.texts[j]):

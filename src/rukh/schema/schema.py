@@ -1,7 +1,7 @@
 """Relation schemas: which relations exist, what they mean, and which argument types they allow.
 
-A schema is a YAML file, or the name of a shipped one (in ``rukh/schema/catalog``). A pair is
-compared with the embeddings of the relations' descriptions (ROC, section 3: "relation encoder").
+A schema is loaded from a YAML file, or by its name if it is shipped (in ``rukh/schema/catalog``).
+Models compare each pair with the embedded descriptions (ROC, section 3: "relation encoder").
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Relation(Record):
     """One relation.
 
     Attributes:
-        name: The label as the data spells it, or a readable name where the data uses ids.
-        id: Its id in a catalogue such as Wikidata (``P19``). Data may use it in place of the name.
-        descriptions: What the relation means, in terms of "the head" and "the tail". In a file,
-            each is a string or a mapping of ``text``, ``status``, ``author`` and ``date``.
-        head, tail: Allowed argument types; empty allows every type.
+        name: Label as the data spells it, or a readable name if the data uses ids.
+        id: Id in a catalogue such as Wikidata (``P19``). Data may use it in place of the name.
+        descriptions: Texts that define the relation in terms of "the head" and "the tail". In a
+            file, each is a string or a mapping of ``text``, ``status``, ``author`` and ``date``.
+        head, tail: Allowed argument types. Empty: all types are allowed.
         symmetric: Whether ``(a, r, b)`` implies ``(b, r, a)``.
         inverse: The relation that holds for ``(b, a)`` whenever this one holds for ``(a, b)``.
     """
@@ -46,12 +46,12 @@ class Relation(Record):
 
     @property
     def label_words(self) -> str:
-        """The label as words, without the types in its path: ``/per/org/member_of``: member of."""
+        """The label as words, without its path: ``/per/org/member_of`` becomes ``member of``."""
         last = self.name.rstrip("/").rpartition("/")[2]
         return " ".join(re.findall(r"[^\W_]+", last)) or self.name
 
     def allows(self, head: str | None, tail: str | None) -> bool:
-        """Whether the relation allows these argument types; an unknown type (None) is allowed."""
+        """Whether the relation allows these argument types. None, an unknown type, is allowed."""
         return (head is None or not self.head or head in self.head) and (
             tail is None or not self.tail or tail in self.tail
         )
@@ -61,9 +61,9 @@ class RelationSchema(Record):
     """A set of relations, with or without a none-of-the-above label (NOTA).
 
     Attributes:
-        relations: All relations, including NOTA where the data has such a label.
+        relations: All relations, including NOTA if the data has such a label.
         nota: The name of NOTA, or None for a closed schema.
-        types: A word for each entity type, used as the type's hint (``PER: person``).
+        types: A word for each entity type (``PER: person``), which models use to embed the type.
 
     Example:
         >>> schema = RelationSchema.load("mnre")
@@ -124,10 +124,10 @@ class RelationSchema(Record):
     def merge(
         cls, schemas: Sequence[RelationSchema], exclude: Collection[str] = ()
     ) -> RelationSchema:
-        """Combine schemas without some relations, with the NOTA label of the first that has one.
+        """Combine schemas except for some relations, with the NOTA of the first that has one.
 
         Raises:
-            InputError: Two relations of the same name differ, or no relation is left.
+            InputError: Two relations with the same name differ, or no relation is left.
         """
         nota = next((s.nota for s in schemas if s.nota is not None), None)
         merged = {} if nota is None else {nota: Relation(name=nota)}
@@ -156,7 +156,7 @@ class RelationSchema(Record):
 
     @cached_property
     def _inverses(self) -> dict[str, str]:
-        # Only one of two inverse relations needs to declare it.
+        # Only one of two inverse relations needs to declare the other.
         inverses = {r.inverse: r.name for r in reversed(self.relations) if r.inverse is not None}
         inverses |= {r.name: r.inverse for r in self.relations if r.inverse is not None}
         return inverses | {r.name: r.name for r in self.relations if r.symmetric}
@@ -178,12 +178,12 @@ class RelationSchema(Record):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the relations that can be retrieved: all but NOTA, in order."""
+        """Names of all relations except NOTA, in order."""
         return tuple(r.name for r in self.relations if r.name != self.nota)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of all labels that data of this schema may use, NOTA first."""
+        """Names of all labels of this schema, with NOTA first."""
         return self.names if self.nota is None else (self.nota, *self.names)
 
     @property
@@ -192,10 +192,10 @@ class RelationSchema(Record):
         return frozenset(self.types).union(*(r.head + r.tail for r in self.relations))
 
     def relation(self, label: str, where: str | None = None) -> Relation:
-        """The relation with this name or id; ``where`` is the label's place, for the error.
+        """Return the relation with this name or id. An error message contains ``where``.
 
         Raises:
-            InputError: There is none; the message suggests a similar label.
+            InputError: There is no such relation. The message suggests a similar label.
         """
         if (relation := self._by_label.get(label)) is None:
             problem = f"relation {label!r} is not in schema {self.name!r}"
@@ -203,11 +203,11 @@ class RelationSchema(Record):
         return relation
 
     def has_label(self, label: str) -> bool:
-        """Whether data of this schema may use a label: a name or an id, or NOTA."""
+        """Whether a label is valid, that is, whether it is a relation's name or id, or NOTA."""
         return label == self.nota or label in self._by_label
 
     def resolve(self, label: str, where: str | None = None) -> str:
-        """The name of :meth:`relation`; NOTA stands for itself.
+        """Return the name of the relation with this name or id. NOTA is returned unchanged.
 
         Example:
             >>> schema = RelationSchema.load("wikidata")
@@ -217,10 +217,10 @@ class RelationSchema(Record):
         return label if label == self.nota else self.relation(label, where).name
 
     def resolve_labels(self, post: Post, where: str | None = None) -> Post:
-        """The post with every pair's label replaced by the relation's name; see :meth:`resolve`.
+        """Replace the label of each pair of a post by the relation's name; see :meth:`resolve`.
 
         Raises:
-            InputError: The schema lacks a label; the message names the post.
+            InputError: The schema lacks a label. The message names the post.
         """
         place = f"post {post.id!r}" if where is None else f"{where}: post {post.id!r}"
         labels = [p.relation and self.resolve(p.relation, place) for p in post.pairs or ()]
@@ -231,9 +231,9 @@ class RelationSchema(Record):
         return post.model_copy(update={"pairs": pairs})
 
     def inverse_of(self, name: str | None) -> str | None:
-        """The relation that holds for ``(b, a)`` if ``name`` holds for ``(a, b)``, or None.
+        """Return the relation that holds for ``(b, a)`` if ``name`` holds for ``(a, b)``, or None.
 
-        That is the relation itself if it is symmetric, else its inverse; either may declare it.
+        A symmetric relation is its own inverse. One of two inverse relations declares the other.
 
         Example:
             >>> schema = RelationSchema.load("wikidata")
@@ -249,7 +249,7 @@ class RelationSchema(Record):
         return any(r.allows(head.type, tail.type) for r in self._signatures)
 
     def to_yaml(self) -> str:
-        """The schema as YAML, without fields at their default; :meth:`load` reads it back."""
+        """Convert the schema to YAML for :meth:`load`, without fields that have default values."""
         import yaml
 
         data = self.model_dump(mode="json", exclude_defaults=True)
@@ -257,11 +257,11 @@ class RelationSchema(Record):
 
     @classmethod
     def load(cls, source: str | Path, *, require_descriptions: bool = True) -> RelationSchema:
-        """Read a shipped schema, by name, or a YAML file.
+        """Read a shipped schema by its name, or a YAML file.
 
         Raises:
-            InputError: No such schema, invalid YAML, an inconsistent schema, or (if required) a
-                relation without descriptions.
+            InputError: The schema is not found, not valid YAML or not consistent, or a relation
+                lacks required descriptions.
         """
         path = Path(source)
         # A folder of the same name (a model's, for example) must not hide a shipped schema.
@@ -282,10 +282,10 @@ class RelationSchema(Record):
     def parse(
         cls, data: object, where: str | None = None, *, require_descriptions: bool = True
     ) -> RelationSchema:
-        """Build a schema from plain data, as a YAML file holds it.
+        """Build a schema from plain data, such as the content of a YAML file.
 
         Raises:
-            InputError: The data is not a valid schema; the message names ``where`` and the field.
+            InputError: The data is not a valid schema. The message names ``where`` and the field.
         """
         try:
             return cls.model_validate(data, context={"require_descriptions": require_descriptions})

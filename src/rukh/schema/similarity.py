@@ -1,6 +1,6 @@
-"""Similarity of relations: how close their descriptions are in a text encoder's space.
+"""Similarity of relations: how close their descriptions are in a text encoder's embedding space.
 
-Relations that are close in the untrained encoder are distinguished only through training.
+Relations that are close in the untrained encoder can be distinguished only after training.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 from rukh.schema.schema import Relation, RelationSchema
 
 Embed: TypeAlias = Callable[[list[str]], ArrayLike]
-"""Maps ``N`` texts to their embeddings: an array or a tensor ``(N, d)`` with rows of length 1."""
+"""Function that maps ``N`` texts to unit vectors, an array or a tensor of shape ``(N, d)``."""
 
 
 class Neighbour(NamedTuple):
     """A relation that is similar to another one.
 
     Attributes:
-        name: The similar relation.
+        name: Name of the similar relation.
         cosine: Cosine of the two relations' centroids.
-        closest: The highest cosine of a description of one and a description of the other.
-        texts: These two descriptions, the similar relation's last.
+        closest: Highest cosine between a description of one relation and one of the other.
+        texts: The two descriptions with this cosine. The second is the similar relation's.
     """
 
     name: str
@@ -38,10 +38,10 @@ class SchemaEmbedding(NamedTuple):
 
     Attributes:
         relations: The ``R`` relations of the schema, without NOTA.
-        texts: All ``M`` descriptions; the label's words for a relation without descriptions.
-        owner: ``(M,)`` index of the relation that each text belongs to.
-        vectors: ``(M, d)`` embeddings of length 1.
-        centroids: ``(R, d)`` mean embedding of each relation, scaled to length 1.
+        texts: All ``M`` texts: descriptions, or the label as words if a relation has none.
+        owner: Index of the relation that each text belongs to, ``(M,)``.
+        vectors: Embedding of each text, scaled to length 1, ``(M, d)``.
+        centroids: Mean embedding of each relation, scaled to length 1, ``(R, d)``.
     """
 
     relations: tuple[Relation, ...]
@@ -51,9 +51,9 @@ class SchemaEmbedding(NamedTuple):
     centroids: NDArray[np.float32]
 
     def nearest(self, index: int, count: int) -> list[Neighbour]:
-        """The relations most similar to the one at ``index``, by the cosine of their centroids.
+        """Find the relations most similar to the one at ``index``, by the cosine of centroids.
 
-        Those that share its argument types come first: only descriptions distinguish them.
+        Relations that share its argument types come first, as only descriptions distinguish them.
         """
         relation = self.relations[index]
         cosines = self.centroids @ self.centroids[index]
@@ -65,7 +65,7 @@ class SchemaEmbedding(NamedTuple):
         ]
 
     def _closest(self, first: int, second: int) -> tuple[float, tuple[str, str]]:
-        """The highest cosine of descriptions of two relations, and these descriptions."""
+        """Find the highest cosine of descriptions of two relations, and these descriptions."""
         rows, columns = np.flatnonzero(self.owner == first), np.flatnonzero(self.owner == second)
         cosines = self.vectors[rows] @ self.vectors[columns].T
         i, j = np.unravel_index(int(cosines.argmax()), cosines.shape)

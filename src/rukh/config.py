@@ -1,4 +1,4 @@
-"""Configuration files: YAML with overrides, read into one frozen, typed object.
+"""Read configuration files, YAML with overrides, into an immutable, typed object.
 
 Errors name the dotted key: ``train.yaml: training.epoch: no such key; did you mean 'epochs'?``
 """
@@ -27,15 +27,15 @@ def load_config(
     overrides: Iterable[str] = (),
     unset: str | None = None,
 ) -> Model:
-    """Read a YAML file into ``model_class``, which should be frozen and forbid extra keys.
+    """Read a YAML file into ``model_class``, which should be immutable and forbid extra keys.
 
     Types are strict: ``true`` is not a number and ``"3"`` is not an integer. In strings,
-    ``${RUKH_DATA}`` and ``${RUKH_DATA:-../data}`` are replaced by the environment variable; its
-    name must start with ``RUKH_``. Relative paths are relative to the current directory.
+    ``${RUKH_DATA}`` and ``${RUKH_DATA:-default}`` are replaced by the value of the environment
+    variable; only names with ``RUKH_`` are allowed. Relative paths start at the current directory.
 
     Args:
-        overrides: ``key.sub=value`` each, the value in YAML; later ones replace earlier ones.
-        unset: The value of variables that are not set and have no default. None: an error.
+        overrides: Strings ``key.sub=value`` with a YAML value; later ones replace earlier ones.
+        unset: Value of variables that are not set and have no default. None: raise an error.
 
     Raises:
         InputError: The file cannot be read, a key or value is wrong, or a variable is not set.
@@ -49,7 +49,7 @@ def load_config(
     _apply_overrides(data, overrides)
     try:
         data = _expand(data, "", unset)
-        # As JSON, of which strict mode accepts a list for a tuple and a string for a path.
+        # Validate as JSON: strict mode then accepts a list as a tuple and a string as a path.
         return model_class.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         raise _explain(error, data, model_class).at(where) from None
@@ -58,7 +58,7 @@ def load_config(
 
 
 def _apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> None:
-    """Set values by dotted keys; missing sections are added."""
+    """Set values by dotted keys, in place. Missing sections are added."""
     for override in overrides:
         key, equals, value = override.partition("=")
         *sections, last = parts = key.strip().split(".")
@@ -78,7 +78,7 @@ def _apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> None:
 
 
 def _expand(value: Any, field: str, unset: str | None) -> Any:
-    """Replace the variables in all strings, and turn all keys into strings."""
+    """Replace the variables in all strings, and convert all keys to strings."""
     if isinstance(value, dict):
         return {str(k): _expand(v, f"{field}.{k}".lstrip("."), unset) for k, v in value.items()}
     if isinstance(value, list):
@@ -108,10 +108,10 @@ def _expand(value: Any, field: str, unset: str | None) -> Any:
 
 
 def _explain(error: ValidationError, data: Any, model_class: type[BaseModel]) -> InputError:
-    """Describe one mistake: an unknown key first, as it may be why another is missing."""
+    """Describe one mistake. Prefer unknown keys: a mistyped key may explain a missing one."""
     mistakes = error.errors(include_url=False)
     first = min(mistakes, key=lambda mistake: mistake["type"] != "extra_forbidden")
-    # pydantic's path also has the names of union members, which are not keys of the file.
+    # Skip the names of union members, which pydantic's path has but the file does not.
     path: list[int | str] = []
     value: Any = data
     for part in first["loc"]:
@@ -128,7 +128,7 @@ def _explain(error: ValidationError, data: Any, model_class: type[BaseModel]) ->
         path.append(first["loc"][-1])
     else:
         problem = str(first["msg"]).removeprefix("Value error, ")
-        if path and not isinstance(value, dict):  # a section's own message names its keys
+        if path and not isinstance(value, dict):  # the message of a section names its keys
             problem += f", not {shorten(repr(value))}"
     if more := len({mistake["loc"] for mistake in mistakes}) - 1:
         problem += f" (and {more} more)"
@@ -136,11 +136,11 @@ def _explain(error: ValidationError, data: Any, model_class: type[BaseModel]) ->
 
 
 def _known_keys(model_class: type[BaseModel], path: Sequence[int | str]) -> set[str]:
-    """The keys of the section at a path of pydantic, as they are written in the file."""
+    """Return the keys of the section at a pydantic path, as they are written in the file."""
     classes = {model_class}
     for part in path:
         fields = [field for c in classes for key, field in _fields(c) if key == part]
-        # Other parts are indices of lists, keys of mappings and tags of unions.
+        # Parts that match no field are list indices, mapping keys or union tags.
         classes = set().union(*(_classes_in(field.annotation) for field in fields)) or classes
     return {key for c in classes for key, _ in _fields(c)}
 
@@ -150,7 +150,7 @@ def _fields(model_class: type[BaseModel]) -> list[tuple[str, Any]]:
 
 
 def _classes_in(annotation: Any) -> set[type[BaseModel]]:
-    """All configuration classes that occur in an annotation, such as ``tuple[Training, ...]``."""
+    """Return all configuration classes in an annotation, such as ``tuple[Training, ...]``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return {annotation}
     return set().union(*map(_classes_in, get_args(annotation)))

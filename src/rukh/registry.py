@@ -1,7 +1,7 @@
 """Registries that map names to implementations, one for each kind of component.
 
-Built-in implementations are listed as ``module:attribute`` and imported on demand. Third parties
-add theirs with entry points of the group ``rukh.<kind>``, such as ``rukh.readers``.
+Built-in implementations are listed as ``module:attribute`` and imported on demand. Other packages
+can add implementations with entry points of the group ``rukh.<kind>``, such as ``rukh.readers``.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ BUILTIN: dict[str, dict[str, str]] = {
 }
 
 DEFAULT = {"taggers": "token"}
-"""The implementation for sources without a name."""
+"""The implementation of each kind for sources without a name."""
 
 
 def names(kind: str) -> list[str]:
-    """All registered names of a kind, including those of third parties, sorted."""
+    """Return all registered names of a kind, sorted, including those of other packages."""
     return sorted({*BUILTIN.get(kind, {}), *(e.name for e in entry_points(group=f"rukh.{kind}"))})
 
 
 def resolve(kind: str, name: str) -> Any:
-    """The implementation that is registered under a name. Raises InputError with a suggestion.
+    """Return the implementation with this name. Raises InputError if the name is unknown.
 
     Example:
         >>> resolve("readers", "mnre").__name__
@@ -64,9 +64,9 @@ def resolve(kind: str, name: str) -> Any:
 
 
 def resolve_source(kind: str, source: str | Path) -> tuple[Any, str]:
-    """Split ``NAME:SOURCE`` into the implementation of that name and what it is loaded from.
+    """Split ``NAME:SOURCE`` into the implementation with that name and the source to load.
 
-    A tagger may also be the name of a shipped one, or a folder. Raises InputError.
+    A tagger may also be a shipped name or a folder. Raises InputError if the name is unknown.
 
     Example:
         >>> implementation, source = resolve_source("taggers", "hf:some-model")
@@ -80,7 +80,7 @@ def resolve_source(kind: str, source: str | Path) -> tuple[Any, str]:
 
 
 def fingerprint(kind: str, source: str | Path) -> dict[str, str]:
-    """SHA-256 of each file of a model, by name; none if its class cannot locate the model."""
+    """Return the SHA-256 of each file of a model, by name; empty if the model cannot be located."""
     try:
         implementation, name = resolve_source(kind, source)
         folder: Path = implementation.locate(name)

@@ -1,4 +1,4 @@
-"""The leakage audit, ``rukh audit``: which inputs give the labels away without text or image.
+"""The leakage audit (``rukh audit``): find inputs that reveal the labels without text or image.
 
 May import ``data``, ``records``, ``utils`` and ``errors``. Exports :func:`rukh.audit.audit.audit`;
 the decision itself is :func:`rukh.audit.verdict.verdict`.

@@ -1,7 +1,7 @@
-"""The leakage audit: how well each input alone predicts what a model is to predict.
+"""The leakage audit: measure how well each input alone predicts the labels.
 
-Two questions are asked of each input: is a pair a relation at all, and if so, which one. See
-:mod:`rukh.audit.verdict` for the decision.
+Each input is used for two classification tasks: whether a pair has a relation, and which relation
+it has. :mod:`rukh.audit.verdict` decides from the results.
 """
 
 from __future__ import annotations
@@ -40,18 +40,19 @@ def audit(
     """Audit a data file and its auxiliary inputs.
 
     Args:
-        data, format: Labelled pairs, and the format of all data files.
-        aux: Auxiliary files, each examined alone.
-        others: Names and files of further splits, whose overlap with the data is counted.
-        nota: The label that means "none of the above"; by default a common name of it.
-        boxes: MORE's box dictionary, if it is not beside the file.
-        folds, permutations: Of the cross-validation, and of each input for its null.
-        seed: Seed of folds, permutations and resampling.
-        progress: Called with each input's name before it is examined.
+        data, format: File with the labelled pairs, and the format of all data files.
+        aux: Auxiliary files; each one is audited alone.
+        others: Name and file of each further split; its overlap with the data is counted.
+        nota: Label that means "none of the above". None: detect it by its common names.
+        boxes: MORE's dictionary of object boxes. None: look for it beside the data file.
+        folds: Number of cross-validation folds.
+        permutations: Number of permutations of each input, to get its null distribution.
+        seed: Random seed of the folds, the permutations and the bootstrap.
+        progress: Called with the name of each input before the input is audited.
 
     Returns:
-        JSON data, which :mod:`rukh.audit.report` displays: settings, statistics of the data, and
-        ``inputs``, one mapping each, with ``verdict`` and ``why``.
+        JSON data for :mod:`rukh.audit.report`: the settings, statistics of the data, and the list
+        ``inputs``, with one mapping per input. ``why`` lists the reasons for its ``verdict``.
 
     Raises:
         InputError: A file cannot be read or belongs to other data, or the data cannot be audited.
@@ -63,7 +64,7 @@ def audit(
     nota = find_nota(labels, nota, str(data))
     groups = np.array(group_ids([instance.post.text for instance in instances], images))
     split = split_folds(labels, groups, folds, seed)
-    # All files are read before any is examined, so that a mistyped name costs seconds.
+    # Read all files before the slow probes, so that a mistyped file name is reported at once.
     inputs = dataset_inputs(instances) + [read_aux_input(file, instances) for file in aux]
     splits = {data.stem: instances}
     splits |= {name: read_instances(path, format, boxes) for name, path in others}
@@ -122,9 +123,9 @@ def audit(
 
 
 def _shares(features: FeatureMatrix, unit: Ints, is_relation: Ints) -> dict[str, Any] | None:
-    """Count relations and none with and without the feature that separates them best.
+    """Count pairs with and without a relation, for both values of the most predictive feature.
 
-    For the report only: all pairs are used, and no verdict depends on it.
+    The counts are only shown in the report. They use all pairs, and no verdict depends on them.
     """
     from sklearn.feature_selection import f_classif
     from sklearn.metrics import confusion_matrix
@@ -132,7 +133,7 @@ def _shares(features: FeatureMatrix, unit: Ints, is_relation: Ints) -> dict[str,
     if not features.conditions:
         return None
     x = features.matrix[unit]
-    with np.errstate(divide="ignore"):  # a perfect separation
+    with np.errstate(divide="ignore"):  # the F statistic of a perfect separation is infinite
         best = int(np.argmax(f_classif(x, is_relation)[0]))
     counts = confusion_matrix(x[:, [best]].toarray().ravel(), is_relation).tolist()
     bars = [

@@ -1,4 +1,4 @@
-"""The labelled pairs of a data file: reading them, their overlap, repeats and imbalance."""
+"""Read the labelled pairs of a data file; measure overlap of splits, duplicates and imbalance."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rukh.records import Argument, Post, VisualObject
 NOTA_NAMES = ("None", "none", "NA", "no_relation")
 """Labels that mean "none of the above" in public benchmarks."""
 RARE = 10
-"""A label with fewer pairs is rare, and is not predicted by the probes."""
+"""Minimum number of pairs of a label that the probes predict."""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One labelled pair; ``number`` is the line of its record in the file, from 0."""
+    """One labelled pair. ``number`` is the line number of its record in the file, from 0."""
 
     number: int
     post: Post
@@ -32,12 +32,12 @@ class Instance:
 
     @property
     def image(self) -> str | None:
-        """The image's file name; None without an image and for an image given as bytes."""
+        """The file name of the image. None if there is no image, or the image is given as bytes."""
         return self.post.image.name if isinstance(self.post.image, Path) else None
 
 
 def read_instances(path: Path, format: str, boxes: Path | None = None) -> list[Instance]:
-    """Read the labelled pairs of a file in order; pairs without a label are skipped.
+    """Read the labelled pairs of a file, in order. Pairs without a label are skipped.
 
     Raises InputError if the format is unknown, a line is invalid, or no pair has a label.
     """
@@ -56,9 +56,9 @@ def read_instances(path: Path, format: str, boxes: Path | None = None) -> list[I
 
 
 def find_nota(labels: Sequence[str], name: str | None, where: str) -> str:
-    """Return the label that means "none of the above": ``name``, or the one with a common name.
+    """Return the label that means "none of the above": ``name``, or one of :data:`NOTA_NAMES`.
 
-    Raises InputError if there is no such label or no other label, or several have common names.
+    Raises InputError if the data has no such label, several such labels, or no other label.
     """
     known = sorted(set(labels))
     found = [label for label in ([name] if name is not None else NOTA_NAMES) if label in known]
@@ -78,9 +78,9 @@ _KEYS: dict[str, Callable[[Instance], Hashable]] = {
 
 
 def overlaps(splits: Mapping[str, Sequence[Instance]]) -> list[dict[str, Any]]:
-    """Count what each two splits share, and how many pairs (rows) of each are affected.
+    """Count the items that each two splits share, and the affected pairs (rows) of each split.
 
-    Images are compared by file name, entity pairs by surface form in lower case and any order.
+    Images are matched by file name, and entity pairs by lowercased surface forms in any order.
     """
     found = []
     for first, second in combinations(splits, 2):
@@ -99,8 +99,9 @@ def overlaps(splits: Mapping[str, Sequence[Instance]]) -> list[dict[str, Any]]:
 def repeats(instances: Sequence[Instance]) -> dict[str, int]:
     """Count pairs that occur more than once: same text, image, and arguments in the same order.
 
-    ``duplicates`` repeat a pair with its label; ``contradictions`` are pairs with more than one
-    label, also counted with the image ignored; ``both_orders`` also occur in reverse direction.
+    ``duplicates`` counts repetitions with the same label. ``contradictions`` counts pairs with more
+    than one label, and ``contradictions_across_pictures`` counts them regardless of the image.
+    ``both_orders`` counts pairs that also occur with head and tail swapped.
     """
     pairs: dict[Any, Counter[str]] = defaultdict(Counter)
     any_image: dict[Any, set[str]] = defaultdict(set)
@@ -125,9 +126,9 @@ def repeats(instances: Sequence[Instance]) -> dict[str, int]:
 def imbalance(labels: Sequence[str], nota: str) -> dict[str, Any]:
     """Measure how unevenly the labels are distributed.
 
-    ``evenness`` is the entropy of the labels divided by its maximum, ``ratio`` the pairs of the
-    most frequent relation divided by those of the rarest, and ``rare`` the number of relations
-    with fewer than :data:`RARE` pairs.
+    ``evenness`` is the entropy of the labels divided by its maximum. ``ratio`` is the number of
+    pairs of the most frequent relation divided by that of the rarest. ``rare`` is the number of
+    relations with fewer than :data:`RARE` pairs.
     """
     counts = sorted(Counter(labels).items(), key=lambda item: (-item[1], item[0]))
     shares = {label: count / len(labels) for label, count in counts}

@@ -1,7 +1,7 @@
 """Binary features of any JSON value, such as ``items >= 3`` or ``says "person"``.
 
-A linear model over thresholds can follow any step, and a rule made of features can be read. No
-label is used here, so the features are computed once for all folds.
+With threshold features, a linear model can fit any step function of a value, and rules built from
+the features are readable. The features do not use labels, so they are computed once for all folds.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from rukh.audit.inputs import ABSENT, AuditInput, Floats, Ints
 from rukh.errors import InputError
 
 MAX_PROPERTIES, MAX_THRESHOLDS, MAX_NGRAMS, MAX_DEPTH = 512, 20, 2000, 32
-"""Bounds for one input: its numeric properties, thresholds of each, n-grams, and nesting."""
+"""Maximum per input: numeric properties, thresholds per property, n-grams, and nesting depth."""
 MIN_UNITS = 5
-"""A feature that holds, or does not hold, for fewer units is dropped."""
+"""Minimum number of units with, and of units without, a feature; other features are dropped."""
 
-# Chinese and Japanese are split into characters.
+# Chinese and Japanese text is split into characters, because it has no spaces.
 _CHARACTERS = "\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_CHARACTERS}]|[^\W_{_CHARACTERS}]+")
 _PUNCTUATION = re.compile(r"[^\w\s\ud800-\udfff]")
@@ -34,9 +34,9 @@ class FeatureMatrix(NamedTuple):
     """The features of one input.
 
     Attributes:
-        matrix: Sparse, zeros and ones, shape ``(units, features)``.
-        conditions: Each feature in words, and its opposite: ``items >= 3``, ``items < 3``.
-        left_out: How many numeric properties exceed :data:`MAX_PROPERTIES`.
+        matrix: Sparse binary matrix of shape ``(units, features)``.
+        conditions: Description of each feature and of its negation: ``items >= 3``, ``items < 3``.
+        left_out: Number of numeric properties ignored because of :data:`MAX_PROPERTIES`.
     """
 
     matrix: Any
@@ -45,9 +45,9 @@ class FeatureMatrix(NamedTuple):
 
 
 def extract_features(audit_input: AuditInput) -> FeatureMatrix:
-    """Extract the features of an input's values; of features that always agree, keep the first.
+    """Extract binary features from the values of an input. Identical features are kept only once.
 
-    Raises InputError for a value that is not of a JSON type or nested too deeply.
+    Raises InputError if a value is not of a JSON type, or is nested too deeply.
     """
     from scipy.sparse import csc_array
 
@@ -73,7 +73,7 @@ def extract_features(audit_input: AuditInput) -> FeatureMatrix:
     for unit, (_, ngrams) in enumerate(contents):
         for ngram in ngrams:
             units_by_ngram[ngram].append(unit)
-    # The most frequent first; of those that always agree, the shortest, in lower case.
+    # Most frequent n-grams first. Among identical features, prefer short and lowercase n-grams.
     order = sorted(units_by_ngram, key=lambda n: (-len(units_by_ngram[n]), len(n), n.swapcase()))
     max_columns = len(columns) + MAX_NGRAMS
     for ngram in order:
@@ -88,7 +88,7 @@ def extract_features(audit_input: AuditInput) -> FeatureMatrix:
 
 
 def _content(value: Any) -> tuple[dict[str, float], set[str]]:
-    """The numeric properties of a value, and the n-grams of its texts."""
+    """Return the numeric properties of a value, and the n-grams of its strings."""
     if value is ABSENT:
         return {}, set()
     size = len(value) if isinstance(value, list | tuple) else value not in (None, "")
@@ -103,7 +103,7 @@ def _content(value: Any) -> tuple[dict[str, float], set[str]]:
             for path in paths:
                 numbers[path].append(number)
         if isinstance(node, str):
-            # A file name such as 12_crop_3.png contains a line number, which would identify pairs.
+            # Mask digits: a line number in a file name such as 12_crop_3.png identifies pairs.
             text = re.sub(r"\d+", "0", node)
             words = _WORD.findall(text)
             lower = [word.lower() for word in words]
@@ -124,9 +124,9 @@ def _content(value: Any) -> tuple[dict[str, float], set[str]]:
 def _nodes(
     value: Any, name: str = "value", paths: Sequence[str] = ("value",), depth: int = 0
 ) -> Iterator[tuple[Any, Sequence[str]]]:
-    """A value and all values in it, each with its paths: the keys that lead to it.
+    """Yield a value and all values nested in it, each with its paths (the keys that lead to it).
 
-    An item of a list has two paths, without and with its index; in a list of lists, only the last.
+    A list item has two paths, without and with its index; in a list of lists, only the latter.
     """
     known = value is None or isinstance(value, str | int | float | list | tuple | dict)
     if not known or depth > MAX_DEPTH:
@@ -145,7 +145,7 @@ def _nodes(
 
 
 def _as_number(value: Any) -> float | None:
-    """A finite number, or a text that is one, such as ``"41 %"``; None for other values."""
+    """Convert a finite number or a string such as ``"41 %"`` to a float; None for other values."""
     try:
         number = float(value.strip().rstrip("%") if isinstance(value, str) else value)
     except (TypeError, ValueError, OverflowError):
@@ -154,7 +154,7 @@ def _as_number(value: Any) -> float | None:
 
 
 def _thresholds(name: str, column: Floats) -> Iterator[tuple[str, str, Ints]]:
-    """Conditions, opposites and units: of a flag, or of thresholds at values or quantiles."""
+    """Yield condition, negation and units of a binary property, or of each threshold of another."""
     known = column[~np.isnan(column)]
     edges = np.unique(known)
     if set(edges) <= {0.0, 1.0} and name != "items":

@@ -1,4 +1,4 @@
-"""What the audit examines: auxiliary files, and what the data file says beside its labels."""
+"""The inputs of the audit: auxiliary files, and properties of the pairs in the data file."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 KEYINGS = ("row", "image", "crop")
-"""Files are keyed by line number, by image name, or by crop, ``{image stem}_crop_N.jpg``."""
+"""What the keys of a file are: line numbers, image names, or crops ``{image stem}_crop_N.jpg``."""
 ABSENT: Any = object()
-"""The value of a unit of which an input says nothing."""
+"""The value of a unit for which an input has no value."""
 _CROP = re.compile(r"(.+)_crop_(\d+)(?:\.\w+)?", re.S)
 _OTHER_DATA = "is it the file of another split, or were lines removed from the data?"
 _SET_KEYING = f"set the keying with --aux NAME=FILE:{'|'.join(KEYINGS)}"
 
 
 class AuxFile(NamedTuple):
-    """An auxiliary file; without a keying, it is guessed."""
+    """An auxiliary file. If ``keying`` is None, it is guessed from the keys."""
 
     name: str
     path: Path
@@ -41,12 +41,12 @@ class AuditInput(NamedTuple):
     """One input of the audit.
 
     Attributes:
-        keying: One of :data:`KEYINGS`, or ``post``.
-        values: A JSON value for each unit (line, image or post), or :data:`ABSENT`. Pairs of one
-            unit see the same value; the permutation null shuffles units.
-        unit: Shape ``(pairs,)``, indices into ``values``.
-        keys, keys_matched: How many keys the file has, and how many of them belong to a pair.
-        doubt: Why the file may not belong to the data, and what to do.
+        keying: What a unit is: one of :data:`KEYINGS`, or ``post``.
+        values: JSON value of each unit (line, image or post), or :data:`ABSENT`. Pairs of one unit
+            have the same value. The permutation test shuffles the values among the units.
+        unit: Index of each pair's unit in ``values``, shape ``(pairs,)``.
+        keys, keys_matched: Number of keys in the file, and of those that belong to a pair.
+        doubt: Reason to suspect that the file belongs to other data, and what to do; or None.
     """
 
     name: str
@@ -61,12 +61,12 @@ class AuditInput(NamedTuple):
 
     @property
     def coverage(self) -> float:
-        """The fraction of pairs of which the input says something."""
+        """The fraction of pairs for which the input has a value."""
         return float(np.array([value is not ABSENT for value in self.values])[self.unit].mean())
 
 
 def read_aux_input(aux: AuxFile, instances: Sequence[Instance]) -> AuditInput:
-    """Read a JSON object, a ``.pth`` of plain values, or caption lines ``{'img_id', 'text'}``.
+    """Read an auxiliary file: JSON object, ``.pth`` dictionary, or lines ``{'img_id', 'text'}``.
 
     Raises InputError if the file cannot be read, or none of its keys belongs to a pair.
     """
@@ -76,7 +76,7 @@ def read_aux_input(aux: AuxFile, instances: Sequence[Instance]) -> AuditInput:
         values = dict(read_captions(aux.path))
     keyings = KEYINGS if aux.keying is None else (aux.keying,)
     candidates = [_align(aux, keying, values, instances) for keying in keyings]
-    best = max(candidates, key=lambda candidate: candidate.keys_matched)  # the first of equals
+    best = max(candidates, key=lambda candidate: candidate.keys_matched)  # the first one if tied
     if not best.keys_matched:
         raise InputError(
             f"none of its {len(values):,} keys is a {' or '.join(keyings)} of the data",
@@ -91,11 +91,11 @@ def read_aux_input(aux: AuxFile, instances: Sequence[Instance]) -> AuditInput:
         last = max(instance.number for instance in instances)
         numbers = [int(key) for key in values if re.fullmatch(r"[0-9]{1,15}", key)]
         end = max(numbers)
-        # Line numbers match any data: only their range can reveal the file of another split. A
-        # file that skips lines at random rarely skips all lines after ``end``.
+        # Line numbers match any data, so only their range can show that the file is of another
+        # split. A file that lacks random lines is unlikely to lack all lines after ``end``.
         if end > last or (1 - len(numbers) / (end + 1)) ** (last - end) < 1e-6:
             doubt = f"its line numbers end at {end:,}, the data's at {last:,}; {_OTHER_DATA}"
-    if doubt is None and best.coverage < 0.05:  # not even a rule could be a leak
+    if doubt is None and best.coverage < 0.05:  # too low for a rule to count as a leak
         doubt = f"its keys match {100 * best.coverage:.1f} % of the pairs; {_OTHER_DATA}"
     return best._replace(doubt=doubt)
 
@@ -103,7 +103,7 @@ def read_aux_input(aux: AuxFile, instances: Sequence[Instance]) -> AuditInput:
 def _align(
     aux: AuxFile, keying: str, values: Mapping[str, Any], instances: Sequence[Instance]
 ) -> AuditInput:
-    """Give each pair the value under its line number or image name, with or without suffix."""
+    """Look up the value of each pair by line number, or by image name with or without suffix."""
     size = len(values)
     if keying == "crop":
         crops: dict[str, list[tuple[int, str]]] = {}
@@ -111,7 +111,7 @@ def _align(
             if match := _CROP.fullmatch(key):
                 crops.setdefault(match[1], []).append((int(match[2]), key))
         values = {stem: [values[key] for _, key in sorted(keys)] for stem, keys in crops.items()}
-    # A pair without an image is a unit of its own, with a name that no file has.
+    # Each pair without an image is its own unit, with a name that no file can have.
     images = [instance.image or f"\0{i}" for i, instance in enumerate(instances)]
     names = [str(i.number) for i in instances] if keying == "row" else images
     units, unit = np.unique(np.array(names, dtype=object), return_inverse=True)
@@ -130,10 +130,10 @@ def _align(
 
 
 def dataset_inputs(instances: Sequence[Instance]) -> list[AuditInput]:
-    """What the data file says beside text and labels, as inputs of the audit.
+    """Make audit inputs from the properties of the data file other than text and labels.
 
-    The order of head and tail and the number of pairs of a post are always included; argument
-    types, captions, the presence of an image and the number of arguments only if they differ.
+    The order of head and tail, and the number of pairs per post, are always included. Argument
+    types, captions, presence of an image, and number of arguments are included if they vary.
     """
     rows, lines = range(len(instances)), [i.number for i in instances]
     post_ids: dict[tuple[str, str | None], int] = {}
@@ -148,7 +148,7 @@ def dataset_inputs(instances: Sequence[Instance]) -> list[AuditInput]:
         "argument order": ("row", rows, [_order(i.head, i.tail) for i in instances]),
         "pairs a post": ("post", posts, [{"pairs": num_pairs[post]} for post in posts]),
         "argument types": ("row", rows, types),
-        # Posts with the same text may have different captions, so these belong to a line.
+        # Posts with the same text may have different captions, so the unit is the line.
         "caption": ("post", lines, [i.post.caption or ABSENT for i in instances]),
         "image": ("post", lines, [{"image": i.post.image is not None} for i in instances]),
         "arguments a post": ("post", lines, sizes),

@@ -1,7 +1,7 @@
-"""How well features predict a target, in cross-validation: a linear probe, and short rules.
+"""Cross-validated predictions of a target from features: a linear probe, and short rules.
 
-Folds and resampling keep groups of pairs whole, so that no figure depends on having seen the same
-image or text in training.
+Pairs that share an image or a text are in the same fold and are resampled together. Therefore, no
+test pair shares its image or text with a training pair.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rukh.errors import InputError
 from rukh.utils.bootstrap import percentile_interval, resampled_sums
 
 MIN_PRECISION, MIN_COVERAGE, MIN_LOWER_BOUND = 0.98, 0.05, 0.90
-"""Precision, fraction of pairs, and lower bound of precision that make a rule a leak."""
+"""Minimum precision, coverage and lower bound of precision of a rule that counts as a leak."""
 MAX_CONDITIONS, BEAM_WIDTH = 3, 12
 _Z = 1.959964
 
@@ -34,14 +34,14 @@ class Folds(NamedTuple):
 
 
 def split_folds(labels: Sequence[str], group: Ints, folds: int, seed: int) -> Folds:
-    """Split pairs into folds, stratified by label; InputError if there are too few groups."""
+    """Split pairs into folds stratified by label. Raises InputError if there are too few groups."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     if (count := len(np.unique(group))) < folds:
         problem = f"{count} groups of pairs that share an image or a text cannot make {folds} folds"
         raise InputError(problem, field="--folds", fix="use fewer folds, or more data")
     target = np.unique(labels, return_inverse=True)[1]
-    # Labels that are rarer than the folds cannot be stratified, and are merged.
+    # Labels with fewer pairs than folds cannot be stratified; treat them as one label.
     target = np.where(np.bincount(target)[target] < folds, target.max() + 1, target)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     fold = np.zeros(len(target), dtype=np.int64)
@@ -53,19 +53,20 @@ def split_folds(labels: Sequence[str], group: Ints, folds: int, seed: int) -> Fo
 def fit_probe(
     matrix: Any, unit: Ints, target: Ints, folds: Folds, permutations: int, seed: int
 ) -> dict[str, Any] | None:
-    """Predict a target from an input's features alone, by logistic regression.
+    """Predict a target from the features of one input by logistic regression.
 
     Args:
-        matrix, unit: Sparse features of shape ``(units, features)``, and the unit of each pair.
-        target: The class of each pair, from 0; -1 excludes the pair.
-        folds, seed: Of the cross-validation, and of permutations and bootstrap.
-        permutations: How often the input is shuffled between its units, for the null.
+        matrix, unit: Sparse features ``(units, features)``, and the index of each pair's unit.
+        target: Class index of each pair; pairs with -1 are excluded.
+        folds: Cross-validation folds.
+        permutations: Number of times the units are shuffled, to get the null distribution.
+        seed: Random seed of the permutations and the bootstrap.
 
     Returns:
-        ``balanced_accuracy``, ``accuracy`` and ``macro_f1``, each a mapping of ``value`` and its
-        95 % interval ``low, high``; ``majority``, the accuracy of the most frequent class; and
-        ``null``, the balanced accuracy of shuffled inputs: ``mean``, ``high``, which 95 % of them
-        do not exceed, and ``p``, the fraction that reaches the measured one (counted as well).
+        ``balanced_accuracy``, ``accuracy`` and ``macro_f1``, each with its ``value`` and its 95 %
+        interval ``low, high``; ``majority``, the accuracy of always predicting the most frequent
+        class; and ``null``, the null distribution of balanced accuracy: its ``mean``, its 95th
+        percentile ``high``, and the p-value ``p`` of the measured value.
         None if fewer than two classes have :data:`RARE` pairs, or one fold holds all pairs.
     """
     from sklearn.metrics import balanced_accuracy_score
@@ -89,14 +90,14 @@ def fit_probe(
 
 
 def _predict(x: Any, target: Ints, fold: Ints) -> Ints:
-    """Predict each pair's class by a model trained on the other folds."""
+    """Predict the class of each pair with a model trained on the other folds."""
     from sklearn.dummy import DummyClassifier
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
-    # Balanced as the measure is: otherwise a weak signal would never outweigh the majority class.
-    # Few steps suffice: thresholds of one property are similar, so that convergence takes long.
+    # The class weights match balanced accuracy: without them, a weak signal would never outweigh
+    # the majority class. Convergence is slow with correlated features, and few steps suffice.
     model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=30, tol=1e-3)
     if not x.shape[1] or any(len(np.unique(target[fold != i])) < 2 for i in np.unique(fold)):
         model = DummyClassifier()
@@ -106,7 +107,7 @@ def _predict(x: Any, target: Ints, fold: Ints) -> Ints:
 
 
 def _figures(target: Ints, predicted: Ints, group: Ints, seed: int) -> dict[str, Any]:
-    """All measures with intervals over resampled groups."""
+    """Compute all measures, with bootstrap intervals over groups."""
     group = np.unique(group, return_inverse=True)[1]
     classes = np.eye(target.max() + 1)
     hits = (target == predicted)[:, None] * classes[target]
@@ -122,9 +123,9 @@ def _figures(target: Ints, predicted: Ints, group: Ints, seed: int) -> dict[str,
 
 
 def _measures(counts: Floats) -> dict[str, Floats]:
-    """Measures from correct, predicted and gold counts, shape ``(..., 3, classes)``."""
+    """Compute measures from the correct, predicted and gold counts, ``(..., 3, classes)``."""
     correct, predicted, gold = np.moveaxis(counts, -2, 0)
-    present = np.where(gold > 0, gold, np.nan)  # a class that a resample lacks does not count
+    present = np.where(gold > 0, gold, np.nan)  # ignore classes that a resample lacks
     return {
         "balanced_accuracy": np.nanmean(correct / present, axis=-1),
         "accuracy": correct.sum(axis=-1) / gold.sum(axis=-1),
@@ -135,17 +136,18 @@ def _measures(counts: Floats) -> dict[str, Floats]:
 def find_rules(
     features: FeatureMatrix, unit: Ints, is_relation: Ints, folds: Folds
 ) -> list[dict[str, Any]]:
-    """Find the best rule for "a relation" and the best for "none", if any covers enough pairs.
+    """Find the best rule that predicts "a relation", and the best that predicts "none".
 
-    A probe's balanced accuracy can be low although an input gives a tenth of the labels away with
-    certainty. A rule is chosen on the training folds and measured on the test fold.
+    An input can reveal a tenth of the labels with certainty although the balanced accuracy of the
+    probe is low; rules find this. Each rule is chosen on the training folds and measured on the
+    test fold. A rule that covers too few pairs is not returned.
 
     Returns:
-        For each rule ``text`` and ``folds``: the conditions that were chosen most often, and how
-        often; ``relation``: whether it predicts a relation or none; ``precision`` and its lower
-        95 % bound ``low`` (Wilson, a group counts as one observation); ``coverage`` and ``rows``:
-        the pairs that it covers; ``share``: the fraction of all pairs for which the prediction is
-        right; and ``leak``.
+        For each rule: ``text``, the conditions chosen most often; ``folds``, the number of folds
+        that chose them; ``relation``, whether the rule predicts a relation; ``precision`` and its
+        lower 95 % bound ``low`` (Wilson, over groups); ``coverage`` and ``rows``, the fraction and
+        number of covered pairs; ``share``, the precision of predicting the same for all pairs; and
+        ``leak``, whether the rule counts as a leak.
     """
     x = features.matrix[unit].tocsc()
     texts = [text for column in zip(*features.conditions, strict=True) for text in column]
@@ -164,7 +166,7 @@ def find_rules(
         columns, count = min(chosen.items(), key=lambda item: (-item[1], item[0]))
         precision, coverage, share = (float(v.mean()) for v in (right[covered], covered, right))
         low = float(wilson(precision, len(np.unique(folds.group[covered]))))
-        # The bounds exclude rules of a few pairs, and rules that only name the frequent class.
+        # Exclude rules that cover few pairs, and rules no better than a constant prediction.
         certain = precision >= MIN_PRECISION and low >= MIN_LOWER_BOUND and low > share
         rules.append(
             {
@@ -183,16 +185,17 @@ def find_rules(
 
 
 def wilson(share: Any, size: Any) -> Any:
-    """Lower 95 % bound of a share that was observed ``size`` times."""
+    """Return the lower bound of the 95 % Wilson interval of a share of ``size`` observations."""
     spread = _Z * np.sqrt(share * (1 - share) / size + (_Z / (2 * size)) ** 2)
     return (share + _Z**2 / (2 * size) - spread) / (1 + _Z**2 / size)
 
 
 def _search(x: Any, right: Floats) -> tuple[int, ...]:
-    """Beam search for the conditions that are worth most; empty if none covers enough.
+    """Find the conjunction of conditions with the highest score by beam search.
 
-    A rule whose lower bound of precision reaches :data:`MIN_PRECISION` is worth 1 + its coverage,
-    any other its bound. A column index past the width of ``x`` means the opposite condition.
+    The score is the lower bound of precision or, if that reaches :data:`MIN_PRECISION`, 1 plus the
+    coverage. A column index beyond the columns of ``x`` stands for the negated condition. The
+    result is empty if no rule covers enough pairs.
     """
     beam: list[tuple[tuple[float, float], tuple[int, ...]]] = [((0.0, 0.0), ())]
     best = beam[0]
@@ -218,7 +221,7 @@ def _search(x: Any, right: Floats) -> tuple[int, ...]:
 
 
 def _covers(x: Any, columns: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Shape ``(pairs,)``: where all conditions hold."""
+    """Return whether all conditions hold for each pair, shape ``(pairs,)``."""
     covered = np.ones(x.shape[0], dtype=bool)
     for column in columns:
         holds = x[:, [column % x.shape[1]]].toarray().ravel() > 0

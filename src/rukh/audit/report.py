@@ -1,7 +1,7 @@
-"""The audit as tables: Markdown for the terminal, or one HTML page that loads nothing.
+"""Format an audit as tables: Markdown for the terminal, or an HTML page without external files.
 
-Columns are named as in the JSON. Tables contain figures, labels, file names, and single words of
-auxiliary inputs that rules are made of; never a text of the data.
+Columns are named as in the JSON. The tables contain numbers, labels, file names, and the words of
+auxiliary inputs that occur in rules. They never contain texts of the data.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: left 
 
 
 def to_markdown(result: Mapping[str, Any]) -> str:
-    """Format what :func:`rukh.audit.audit.audit` returned, or the same read from JSON."""
+    """Format the result of :func:`rukh.audit.audit.audit` as Markdown."""
     parts = []
     for title, (header, *rows) in _tables(result).items():
         table = markdown_table(header, [[escape(cell) for cell in row] for row in rows])
@@ -31,7 +31,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
 
 
 def to_html(result: Mapping[str, Any], command: str) -> str:
-    """Format the same as an HTML page that shows the command; percentages have bars behind them."""
+    """Format the result as an HTML page that shows the command; percentages are drawn as bars."""
     parts = [f"<h1>Leakage audit</h1>\n<p><code>{html.escape(command)}</code></p>"]
     for title, (header, *rows) in _tables(result).items():
         head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
@@ -56,7 +56,7 @@ def _html_cell(text: str) -> str:
 
 
 def _tables(result: Mapping[str, Any]) -> dict[str, list[list[str]]]:
-    """All tables by title, as rows of cells, the header first."""
+    """Return all tables by title. A table is a list of rows, the header first."""
     inputs = result["inputs"]
     shown = ("name", "verdict", "keying", "keys", "keys_matched", "coverage", "why")
     tables = {"Verdicts": [{key: one[key] for key in shown} for one in inputs]}
@@ -64,7 +64,7 @@ def _tables(result: Mapping[str, Any]) -> dict[str, list[list[str]]]:
         answers = [{"name": one["name"]} | (one["questions"][question] or {}) for one in inputs]
         tables[f"Each input alone: {question}"] = answers
     rules = [{"name": one["name"]} | rule for one in inputs for rule in one["rules"]]
-    # A rule that may be no better than a constant prediction is only in the JSON.
+    # Rules that may be no better than a constant prediction are only in the JSON.
     tables["Rules"] = [rule for rule in rules if rule["low"] > rule["share"]]
     best = [(one["name"], one["shares"]["bars"]) for one in inputs if one["shares"]]
     tables["The best condition"] = [{"name": name} | bar for name, bars in best for bar in bars]
@@ -80,7 +80,7 @@ def _tables(result: Mapping[str, Any]) -> dict[str, list[list[str]]]:
 
 
 def _cell(value: Any) -> str:
-    """A text, a count, a fraction in per cent, or a figure with its interval."""
+    """Format a string, a count, a fraction in per cent, or a number with its interval."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

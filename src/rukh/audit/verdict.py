@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 LEAK_ACCURACY = 0.90
-"""A lower bound of balanced accuracy that makes a leak."""
+"""Lower bound of balanced accuracy from which an input is a leak."""
 
 
 def verdict(
@@ -15,17 +15,17 @@ def verdict(
     doubt: str | None = None,
     left_out: int = 0,
 ) -> tuple[str, list[str]]:
-    """Decide what an input gives away, and why.
+    """Decide whether an input reveals the labels, and return the verdict and its reasons.
 
     - ``leak``: the lower bound of a balanced accuracy reaches :data:`LEAK_ACCURACY`, or a rule is a
       leak;
-    - ``informative``: a lower bound exceeds what 95 % of the permutations reach;
-    - ``unknown``: no leak was found, but the input may belong to other data (``doubt``), or no
-      question could be asked, or the input predicts nothing and properties were ``left_out``;
+    - ``informative``: a lower bound exceeds the 95th percentile of its null distribution;
+    - ``unknown``: no leak was found, but the input may belong to other data (``doubt``), or there
+      are too few pairs, or the input predicts nothing and ``left_out`` properties were ignored;
     - ``none``: otherwise.
 
-    ``questions`` holds what :func:`rukh.audit.probes.fit_probe` returned for each, ``rules`` what
-    :func:`rukh.audit.probes.find_rules` returned.
+    ``questions`` has the result of :func:`rukh.audit.probes.fit_probe` for each task. ``rules`` is
+    the result of :func:`rukh.audit.probes.find_rules`.
     """
     leaks, signs = [], []
     for question, result in questions.items():
@@ -49,5 +49,5 @@ def verdict(
     if signs:
         return "informative", signs
     if left_out:
-        return "unknown", [f"{left_out:,} of its numbers and keys were not looked at"]
+        return "unknown", [f"{left_out:,} of its numbers and keys were ignored"]
     return "none", []

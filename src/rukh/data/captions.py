@@ -1,4 +1,4 @@
-"""Caption files, as published for MNRE: ``{'img_id': ..., 'text': ...}``, one image a line."""
+"""Caption files, as published for MNRE: ``{'img_id': ..., 'text': ...}``, one image per line."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rukh.utils.parsing import expect, parse_json, parse_literal
 
 
 def read_captions(path: Path) -> dict[str, str]:
-    """Read captions, stripped, by image name, from lines of JSON or Python dict literals.
+    """Read captions, by image name, from lines that are JSON objects or Python dict literals.
 
     Raises:
-        InputError: The file cannot be read, or a line is bad.
+        InputError: The file cannot be read, or a line is invalid.
     """
     captions: dict[str, str] = {}
     with file_errors(path), open(path, "rb") as stream:

@@ -1,4 +1,4 @@
-"""Tagged sentences in CoNLL's two columns (token, tab, BIO label), as in Twitter-2015/2017."""
+"""Tagged sentences in CoNLL's two columns (token and BIO label), as in Twitter-2015/2017."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rukh.utils.files import file_errors
 def read_tagged(
     path: Path, rename: Callable[[str], str] = str
 ) -> Iterator[tuple[str, list[TextEntity]]]:
-    """Yield each sentence's text and entities; blank lines and ``IMGID:`` lines are in between.
+    """Yield the text and entities of each sentence. Blank or ``IMGID:`` lines separate sentences.
 
     Args:
-        rename: Maps the file's entity types to others, such as
+        rename: Function that maps the entity types of the file to others, such as
             :func:`rukh.arguments.label_map.normalize_label`.
 
     Raises:

@@ -1,9 +1,9 @@
-"""CoNLL04 in the columns of Bekoulis et al. (2018): entities and relations, one token a line.
+"""CoNLL04 in the columns of Bekoulis et al. (2018): entities and relations, one token per line.
 
 ``#doc 12`` starts a sentence. A line is ``number<TAB>token<TAB>BIO type<TAB>relations<TAB>heads``,
-the last two as Python lists. A relation is on the line of the last token of its head; the number
-at the same index of the last column is the last token of its tail. A token without relations has
-``['N']`` and its own number.
+where the last two columns are Python lists. A relation is on the line of the last token of its
+head. The item at the same index of the last column is the number of the last token of its tail. A
+token without relations has ``['N']`` and its own number.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from rukh.records import Pair, Post, as_input_error
 from rukh.utils.parsing import expect, parse_literal
 
 TYPES = {"Peop": "PER", "Loc": "LOC", "Org": "ORG", "Other": "MISC"}
-"""Our names of CoNLL04's entity types."""
+"""rukh's names of CoNLL04's entity types."""
 NONE = "none"
-"""The label of two entities without a relation."""
+"""The label of a pair of entities without a relation."""
 DOC = "#doc"
 
 
 class Token(NamedTuple):
-    """One line: the token, its BIO label, and relations with the last token of each tail."""
+    """One line: the token, its BIO label, and its relations, each with the tail's last token."""
 
     text: str
     label: str
@@ -39,11 +39,11 @@ class Token(NamedTuple):
 
 
 class Conll04Format(ReadOnlyFormat):
-    """Reader of CoNLL04's files: one post a sentence.
+    """Reader of CoNLL04's files: one post per sentence.
 
-    The pairs are the relations, and then, as ``none``, every other two entities once, in the order
-    of the text. The id is ``{file stem}:{line}``; the text after ``#doc`` is kept in ``meta``. A
-    bad line makes its sentence bad, and is reported with its own number.
+    The pairs are the relations, followed by every other two entities once, in text order, with the
+    label ``none``. The id is ``{file stem}:{line}``; the text after ``#doc`` is kept in ``meta``.
+    If a line is invalid, its sentence is replaced by an error with the number of that line.
     """
 
     name = "conll04"

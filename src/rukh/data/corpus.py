@@ -1,4 +1,4 @@
-"""The training corpora of a relation model: reading, splitting and checking their posts."""
+"""Read, split and check the training corpora of a relation model."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class DataConfig(Record):
     """The section ``data`` of a configuration file.
 
     Attributes:
-        train, format: The training file, and the name of its reader.
+        train, format: Training file, and the name of its format.
         images, captions: Folder and caption file of its images.
-        val, val_images, val_captions: The same for a file that is evaluated once, after training.
-        dev_fraction: Fraction of the posts that is held out as the dev set, for early stopping and
+        val, val_images, val_captions: The same for the file evaluated once, after training.
+        dev_fraction: Fraction of the posts held out as the dev set, for early stopping and
             calibration.
-        train_fraction: Fraction of the other posts that is used, for low-resource experiments.
+        train_fraction: Fraction of the remaining posts to train on, for low-resource experiments.
         caption_dropout, type_dropout, image_dropout: Probability that a training post loses its
             caption, the types of its arguments, or its image.
-        image_swap: Probability that its image is replaced by that of another post, if the text
-            alone decides its labels; see :mod:`rukh.training.augmentation`.
+        image_swap: Probability that a training post gets the image of another post, if its text
+            alone determines its labels; see :mod:`rukh.training.augmentation`.
     """
 
     train: Path
@@ -51,12 +51,12 @@ class DataConfig(Record):
 
 
 class ExtraCorpusConfig(Record):
-    """An additional training corpus with its own schema, the only relations it has labels for.
+    """An additional training corpus, labelled with the relations of its own schema only.
 
     Attributes:
-        train, format: The file, and the name of its reader.
-        relation_schema: Its schema (``schema`` in the file): a shipped name or a YAML file.
-        fraction: Fraction of its posts that is used.
+        train, format: Training file, and the name of its format.
+        relation_schema: Name of a shipped schema, or a YAML file (``schema`` in the config).
+        fraction: Fraction of its posts to use.
     """
 
     train: Path
@@ -66,8 +66,9 @@ class ExtraCorpusConfig(Record):
 
 
 class Corpus(NamedTuple):
-    """The posts of all corpora, the indices of those in the training set and in the dev set, and
-    the corpus of each post: 0 for ``data``, then those of ``extra_corpora``.
+    """The posts of all corpora, and the indices of the training set and of the dev set.
+
+    ``source`` is the corpus of each post: 0 for ``data``, 1, 2, ... for ``extra_corpora``.
     """
 
     posts: list[Post]
@@ -83,11 +84,11 @@ def read_corpus(
 ) -> Corpus:
     """Read the posts of all corpora and split off the dev set.
 
-    Posts that share a text or an image are on the same side of the split. Labels become the names
-    of relations; types are left as the data gives them.
+    Posts that share a text or an image are on the same side of the split. Labels are replaced by
+    the names of their relations; entity types are not changed.
 
     Args:
-        schemas: The schema of ``data``, then those of ``extra_corpora``.
+        schemas: Schema of ``data``, followed by those of ``extra_corpora``.
 
     Raises:
         InputError: There are no posts, a file is unreadable, or a label is not in its schema.
@@ -106,7 +107,7 @@ def read_corpus(
 
 
 def _subset(items: list[T], fraction: float) -> list[T]:
-    """A random subset in the original order, the same in every run."""
+    """Return a random subset in the original order; the subset is the same in every run."""
     if fraction == 1:
         return items
     order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))
@@ -114,14 +115,14 @@ def _subset(items: list[T], fraction: float) -> list[T]:
 
 
 def labelled_pairs(post: Post) -> list[Pair]:
-    """The pairs of a post that have a label."""
+    """Return the pairs of a post that have a label."""
     return [pair for pair in post.pairs or () if pair.relation is not None]
 
 
 def merge_labels(
     post: Post, own: RelationSchema, merged: RelationSchema, excluded: Collection[str]
 ) -> Post:
-    """Replace the NOTA label by that of a merged schema, and remove pairs of excluded relations."""
+    """Replace the NOTA label by that of the merged schema; remove pairs of excluded relations."""
     pairs = tuple(
         pair.model_copy(update={"relation": pair.relation and merged.nota})
         if pair.relation == own.nota
@@ -136,7 +137,7 @@ def check_labels(posts: Sequence[Post], schema: RelationSchema, where: str) -> N
     """Check the labels of posts from the file ``where``.
 
     Raises:
-        InputError: No pair is labelled, or the schema lacks labels (the most frequent are listed).
+        InputError: No pair has a label, or labels are not in the schema; the message lists them.
     """
     counts = Counter(str(pair.relation) for post in posts for pair in labelled_pairs(post))
     if not counts:
@@ -152,7 +153,7 @@ def check_labels(posts: Sequence[Post], schema: RelationSchema, where: str) -> N
 
 
 def load_val(data: DataConfig, schema: RelationSchema) -> list[Post]:
-    """Read ``data.val``, which must be set, and check its labels; see :func:`check_labels`."""
+    """Read ``data.val``, which must be set, and check its labels with :func:`check_labels`."""
     assert data.val is not None
     posts = read_posts(data.val, data.format, images=data.val_images, captions=data.val_captions)
     check_labels(posts, schema, str(data.val))

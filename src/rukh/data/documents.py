@@ -1,4 +1,4 @@
-"""Formats whose file is one JSON document with many records, read as a whole."""
+"""Formats whose file is a single JSON document with many records."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from rukh.utils.parsing import parse_json
 class DocumentFormat(ReadOnlyFormat):
     """Base of the formats whose file is one JSON document.
 
-    Errors name the path of the record in the document, such as ``P17[3]``, in their field.
+    The ``field`` of an error starts with the path of the record, such as ``P17[3]``.
     """
 
     limit = FILE_LIMIT
 
     @abstractmethod
     def records(self, document: Any) -> Iterator[tuple[str, Any]]:
-        """Yield the path and the value of each record. Raises InputError."""
+        """Yield the path and the value of each record. Raises InputError if one is invalid."""
 
     @abstractmethod
     def posts(self, record: Any, path: str) -> Iterator[Post]:
         """Yield the posts of one record. Raises InputError or pydantic's ValidationError."""
 
     def read(self, stream: IO[bytes]) -> Iterator[tuple[int, Post | InputError]]:
-        """See :meth:`rukh.data.format.Format.read`; a document with invalid JSON has no records."""
+        """See :meth:`rukh.data.format.Format.read`. Invalid JSON gives one error and no posts."""
         number, where = 0, str(self.source.path)
         try:
             text = read_text(stream, self.limit)

@@ -1,8 +1,8 @@
 """FewRel (Han et al., EMNLP 2018): one JSON object with a list of sentences for each relation.
 
 ``{"P17": [{"tokens": [...], "h": [name, id, [[token, ...], ...]], "t": [...]}, ...], ...}``. The
-key is the label, a Wikidata property. An argument has a name, a Wikidata item, and the token
-numbers of each of its mentions. Entities have no type.
+key is the label, a Wikidata property. An argument is a list of its name, its Wikidata item, and the
+token indices of each of its mentions. Entities have no type.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from rukh.utils.parsing import expect
 
 
 class FewRelFormat(DocumentFormat):
-    """Reader of FewRel's files: one post a sentence, with entities at their first mentions.
+    """Reader of FewRel's files: one post per sentence; an entity is at its first mention.
 
-    A post's id is ``{file stem}:P17[3]``. All mentions and any other keys are kept in ``meta``.
+    Ids have the form ``{file stem}:P17[3]``. ``meta`` keeps all mentions and any other keys.
     """
 
     name = "fewrel"

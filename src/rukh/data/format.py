@@ -1,4 +1,4 @@
-"""The interface of data formats, and what a reader knows about the file it reads."""
+"""The interface of data formats, and the source that a reader reads from."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rukh.records import Post
 
 @dataclass(frozen=True)
 class Source:
-    """A data file and what belongs to it.
+    """A data file and the files that belong to it.
 
     Attributes:
-        path: The file. Its stem is the prefix of the ids of posts that have no id of their own.
-        images: The folder that image names are relative to; by default the file's folder.
+        path: The data file. Posts without an id get one that starts with the stem of this path.
+        images: Folder that image names are relative to. None: the folder of the data file.
         captions: Captions by image name.
-        boxes: MORE's dictionary of boxes, if it is not beside the file.
+        boxes: MORE's dictionary of object boxes. None: look for it beside the data file.
     """
 
     path: Path
@@ -30,7 +30,7 @@ class Source:
     boxes: Path | None = None
 
     def image(self, name: object, field: str) -> Path:
-        """Resolve an image name to a path, which need not exist. Raises InputError."""
+        """Resolve an image name to a path, which need not exist. Raises InputError if not local."""
         if not isinstance(name, str) or not name or "\0" in name or "://" in name:
             raise InputError(
                 f"{reprlib.repr(name)} is not the path of a file",
@@ -40,33 +40,33 @@ class Source:
         return (self.path.parent if self.images is None else self.images) / name
 
     def caption(self, name: str) -> str | None:
-        """The caption of an image; None if there is none or it is empty."""
+        """Return the caption of an image; None if it has no caption or an empty one."""
         return self.captions.get(name, "").strip() or None
 
 
 class Format(Protocol):
     """A data format, constructed for one file.
 
-    A class attribute ``directed = True`` declares that every pair names its head first.
+    A class attribute ``directed = True`` declares that all pairs are listed with the head first.
     """
 
     def __init__(self, source: Source) -> None: ...
 
     def read(self, stream: IO[bytes]) -> Iterator[tuple[int, Post | InputError]]:
-        """Yield a number and a post, or the error of a bad record, which does not end the stream.
+        """Yield the number of each record, and its post, or an InputError for an invalid record.
 
-        The number, from 1, is the record's first line, or its position in a format without lines.
-        An error without ``where`` gets ``file:number``.
+        The number is that of the record's first line, from 1; in a format without lines, it is the
+        position of the record. An error without ``where`` gets ``file:number``.
         """
         ...
 
     def write(self, posts: Iterable[Post], stream: IO[bytes]) -> None:
-        """Write posts. Raises InputError for a post that the format cannot hold."""
+        """Write posts. Raises InputError for a post that the format cannot represent."""
         ...
 
 
 class ReadOnlyFormat:
-    """Base of the formats that can only be read, as a post does not hold all of a record."""
+    """Base of the formats that can only be read, because a post does not keep the whole record."""
 
     name: ClassVar[str]
 
@@ -74,7 +74,7 @@ class ReadOnlyFormat:
         self.source = source
 
     def write(self, posts: Iterable[Post], stream: IO[bytes]) -> None:
-        """Raise InputError."""
+        """Raise InputError, because the format can only be read."""
         raise InputError(f"{self.name} can only be read", fix="write jsonl")
 
 

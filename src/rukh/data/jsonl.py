@@ -1,6 +1,6 @@
-"""rukh's own format: JSON lines with one :class:`rukh.records.Post` a line.
+"""rukh's own format: JSON lines, with one :class:`rukh.records.Post` per line.
 
-An image is a path relative to the file, or ``{"base64": "..."}`` with its encoded bytes.
+An image is a path relative to the file, or its encoded bytes as ``{"base64": "..."}``.
 :func:`json_schema` describes the format; ``rukh data spec`` prints it.
 """
 
@@ -27,14 +27,14 @@ IMAGE_LIMIT = 20_000_000
 class JsonlFormat(LineFormat):
     """Reader and writer of rukh's JSON lines.
 
-    Posts without a caption get that of the image, by its path as written or by its file name.
+    A post without a caption gets the caption of its image, found by path or by file name.
     """
 
     limit = IMAGE_LIMIT * 4 // 3 + 10_000_000
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
-        # Symbolic links are followed, as `..` behind one leads elsewhere; once for each folder.
+        # Resolve symbolic links, because `..` after a link leads elsewhere. Cached for speed.
         self._real_path = lru_cache(maxsize=1024)(os.path.realpath)
 
     def parse(self, line: str, number: int) -> Post:
@@ -50,7 +50,7 @@ class JsonlFormat(LineFormat):
         image = None if name is None else self._image(name)
         if record.get("caption") is None and isinstance(image, Path):
             record["caption"] = self.source.caption(name) or self.source.caption(image.name)
-        # Strict JSON mode refuses "0.5" as a number, but takes a list for a tuple.
+        # Strict JSON mode rejects the string "0.5" as a number, but accepts a list as a tuple.
         post = Post.model_validate_json(json.dumps(record), strict=True)
         return post if image is None else post.model_copy(update={"image": image})
 
@@ -74,7 +74,7 @@ class JsonlFormat(LineFormat):
             _check_size(post.image)
             record["image"] = {"base64": base64.b64encode(post.image).decode("ascii")}
         elif post.image is not None:
-            # Relative to the file, so that both can be moved together.
+            # A path relative to the file stays valid if both are moved together.
             folder = self._real_path(self.source.path.parent)
             image = Path(self._real_path(post.image.parent), post.image.name)
             record["image"] = Path(os.path.relpath(image, folder)).as_posix()
@@ -82,7 +82,7 @@ class JsonlFormat(LineFormat):
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of one line."""
+    """Return the JSON Schema (draft 2020-12) of one line."""
     schema = Post.model_json_schema()
     schema["properties"]["image"] = {
         "default": None,
@@ -99,7 +99,7 @@ def json_schema() -> dict[str, Any]:
         ],
     }
     schema["description"] = (
-        "One line of a rukh JSONL file (UTF-8, one JSON object a line, blank lines are skipped). "
+        "One line of a rukh JSONL file (UTF-8, one JSON object per line, blank lines are skipped). "
         "Offsets count characters (Unicode code points), end-exclusive; boxes are "
         "(x1, y1, x2, y2) in fractions of the image."
     )

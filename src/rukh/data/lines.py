@@ -1,4 +1,4 @@
-"""Formats with one record a line, read line by line with a bound on the length of a line."""
+"""Formats with one record per line, read line by line with a limit on the line length."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINE_LIMIT = 1_000_000
 
 
 class LineFormat(ABC):
-    """Base of the formats with one record a line."""
+    """Base of the formats with one record per line."""
 
     limit = LINE_LIMIT
 
@@ -27,11 +27,11 @@ class LineFormat(ABC):
 
     @abstractmethod
     def parse(self, line: str, number: int) -> Post:
-        """Parse one line. Raises InputError or pydantic's ValidationError."""
+        """Parse one line. Raises InputError or pydantic's ValidationError if it is invalid."""
 
     @abstractmethod
     def dump(self, post: Post) -> Iterator[str]:
-        """Yield the lines of a post. Raises InputError for what the format cannot hold."""
+        """Yield the lines of a post. Raises InputError if the format cannot represent the post."""
 
     def read(self, stream: IO[bytes]) -> Iterator[tuple[int, Post | InputError]]:
         """See :meth:`rukh.data.format.Format.read`."""
@@ -52,9 +52,9 @@ class LineFormat(ABC):
 
 
 def lines(stream: IO[bytes], limit: int = LINE_LIMIT) -> Iterator[tuple[int, str | InputError]]:
-    r"""Yield the number (from 1) and the text of each non-blank line, or an error.
+    r"""Yield the number (from 1) and the text of each non-blank line; an error for an invalid line.
 
-    Only ``\n`` and ``\r\n`` end a line. A byte order mark at the start of the file is dropped.
+    Only ``\n`` and ``\r\n`` end a line. A byte order mark at the start of the file is removed.
     """
     number = 0
     while raw := stream.readline(limit + 1):

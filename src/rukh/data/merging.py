@@ -1,4 +1,4 @@
-"""Merge the posts of formats with one pair a line, so that each text is encoded once."""
+"""Merge the posts of formats with one pair per line, so that each text is encoded once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ Key: TypeAlias = tuple[str, Path | bytes | None, str | None]
 def merge_posts(posts: Iterable[Post]) -> list[Post]:
     """Merge posts with the same text, image and caption into one post with all their pairs.
 
-    A merged post has the id, place, tokens and ``meta`` of its first member. Arguments with the
-    same span (or box) and type become one argument with a new id (``e0``, ``o0``), unless both
-    belong to the same post. Pairs keep their order and duplicates, and the id of their post as
-    ``meta["source"]``. Posts without a list of pairs are not merged, and groups are split where
-    they would exceed the limits of a post.
+    A merged post has position, id, tokens and ``meta`` of its first post. Arguments of different
+    posts with the same span (or box) and type become one argument with a new id (``e0``, ``o0``).
+    Pairs keep their order and duplicates, and ``meta["source"]`` is the id of their original post.
+    Posts without a list of pairs are not merged. Groups are split at the limits of a post.
     """
     merged: list[Post | list[Post]] = []
     groups: dict[Key, list[Post]] = {}
@@ -77,7 +76,7 @@ def _merge(group: list[Post]) -> Post:
 
 
 def _renamed(post: Post, ids: dict[str, str]) -> tuple[Pair, ...]:
-    """The post's pairs with new argument ids and the id of the post they came from."""
+    """Return the pairs of a post with new argument ids, and with the id of the post in ``meta``."""
     return tuple(
         pair.model_copy(
             update={

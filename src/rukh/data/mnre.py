@@ -1,8 +1,8 @@
-"""MNRE (Zheng et al., ACM MM 2021): tweets with an image, one pair a line.
+"""MNRE (Zheng et al., ACM MM 2021): tweets with an image, one pair per line.
 
 A line is a Python dict literal, not JSON: ``{'token': [...], 'h': {'name', 'pos': [start, end)},
-'t': {...}, 'img_id', 'relation'}``, with positions in tokens. Entities have no type; the types in
-the relation's label (``/per/org/...``) belong to the gold label, so they are not read.
+'t': {...}, 'img_id', 'relation'}``, with positions in tokens. Entities have no type. The types
+in the relation's label (``/per/org/...``) are part of the gold label, so they are not read.
 """
 
 from __future__ import annotations

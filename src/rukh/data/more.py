@@ -1,9 +1,9 @@
-"""MORE (He et al., ACM MM 2023): MNRE's lines, in which an argument may be an object of the image.
+"""MORE (He et al., ACM MM 2023): lines as in MNRE, where an argument may be an object in the image.
 
 An object's ``name`` is an id such as ``[OBJ0]``. Its box ``(cx, cy, w, h)``, in fractions of the
 image, is in a dictionary beside the file, ``{img_id: {'[OBJ0]': (cx, cy, w, h)}}``:
-``ent_{split}_dict.json`` or the published ``ent_{split}_dict.pth``. Other versions have the four
-numbers in ``t.pos``, as strings. ``caption_dict.json``, ``{img_id: {object: label}}``, has labels.
+``ent_{split}_dict.json`` or the published ``ent_{split}_dict.pth``. In other versions, ``t.pos``
+has the four numbers, as strings. ``caption_dict.json`` has labels, ``{img_id: {object: label}}``.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from rukh.utils.parsing import expect
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-3
-"""How far a box may reach outside the image before it is an error; it is clipped to the image."""
+"""Distance by which a box may exceed the image. Such a box is clipped to the image."""
 
 
 class MoreFormat(MnreFormat):
     """Reader and writer of MORE's lines.
 
-    An object whose box came from a dictionary is written by its name, others with their box.
+    An object whose box comes from a dictionary is written without its box, others with it.
     """
 
     def __init__(self, source: Source) -> None:
@@ -43,7 +43,7 @@ class MoreFormat(MnreFormat):
         self._without_box = 0
 
     def read(self, stream: IO[bytes]) -> Iterator[tuple[int, Post | InputError]]:
-        """See :meth:`rukh.data.format.Format.read`. Raises InputError for a bad dictionary."""
+        """See :meth:`rukh.data.format.Format.read`. Raises InputError for an invalid dictionary."""
         folder, split = self.source.path.parent, self.source.path.stem
         beside = [folder / f"ent_{split}_dict.json", folder / f"ent_{split}_dict.pth"]
         path = self.source.boxes or next((path for path in beside if path.is_file()), None)
@@ -89,7 +89,7 @@ class MoreFormat(MnreFormat):
         if self._without_box:
             logger.warning(
                 "%s lacks the boxes of %d objects: read it with the input's dictionary as --boxes, "
-                "or copy that to ent_%s_dict.json or .pth beside the file",
+                "or copy the dictionary to ent_%s_dict.json or .pth beside the file",
                 self.source.path,
                 self._without_box,
                 self.source.path.stem,
@@ -113,7 +113,7 @@ class MoreFormat(MnreFormat):
 
 
 def to_corners(values: Any, field: str) -> Box:
-    """Convert ``(cx, cy, w, h)`` to corners, clipped by up to the tolerance. Raises InputError.
+    """Convert ``(cx, cy, w, h)`` to corners, clipped to the image. Raises InputError if invalid.
 
     Example:
         >>> to_corners([0.5, 0.5, 0.5, 1.0], "t.pos")
@@ -124,7 +124,7 @@ def to_corners(values: Any, field: str) -> Box:
     except (TypeError, ValueError, OverflowError):
         cx = cy = w = h = math.nan
     edges = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
-    inside = all(-TOLERANCE <= edge <= 1 + TOLERANCE for edge in edges)  # NaN is not
+    inside = all(-TOLERANCE <= edge <= 1 + TOLERANCE for edge in edges)  # False for NaN
     if not (w > 0 and h > 0 and inside):
         raise InputError(
             f"{reprlib.repr(values)} is not a box with an area inside the image",
@@ -136,9 +136,9 @@ def to_corners(values: Any, field: str) -> Box:
 
 
 def load_dictionary(path: Path) -> dict[str, Any]:
-    """Read a dictionary by image name from JSON, or from a ``.pth`` with plain values only.
+    """Read a dictionary from a JSON file, or from a ``.pth`` file that contains only plain values.
 
-    A ``.pth`` is a pickle; it is read by torch's weights-only loader, which runs no code.
+    A ``.pth`` file is a pickle. It is read with torch's weights-only loader, which runs no code.
 
     Raises:
         InputError: The file is missing, too large, unreadable, or not a mapping.
@@ -164,6 +164,6 @@ def _load_pickle(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # a damaged pickle can make the loader raise almost anything
         raise InputError(
-            "not a dictionary that loads without running code",
+            "not a dictionary that can be loaded without running code",
             fix="convert it to JSON if you trust it",
         ) from None

@@ -1,7 +1,7 @@
-"""OpenNRE (Han et al., EMNLP 2019), the format of Wiki80: one pair a line, as JSON.
+"""OpenNRE (Han et al., EMNLP 2019), the format of Wiki80: one pair per line, as JSON.
 
-A record has ``token, h {name, pos, type, id}, t, relation`` with positions ``[start, end)`` in
-tokens, or ``text`` in place of ``token`` with positions in characters.
+A record has the keys ``token, h {name, pos, type, id}, t, relation``; a position ``[start, end)``
+counts tokens. If it has ``text`` in place of ``token``, positions count characters.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rukh.utils.parsing import parse_json
 
 
 class OpenNreFormat(PairFormat):
-    """Reader and writer of OpenNRE's lines; a post without tokens is written with ``text``."""
+    """Reader and writer of OpenNRE's lines. A post without tokens is written with ``text``."""
 
     directed: ClassVar[bool] = True
     writes_text: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Formats with one pair a line, such as MNRE, MORE and OpenNRE: ``token, h, t, relation``."""
+"""Formats with one pair per line, such as MNRE, MORE and OpenNRE: ``token, h, t, relation``."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from rukh.records import Argument, Pair, Post, TextEntity, VisualObject
 from rukh.utils.parsing import expect
 
 UNKNOWN_TYPE = "UNK"
-"""The entity type that OpenNRE files use where the tagger gave none."""
+"""The entity type in OpenNRE files for entities whose type is unknown."""
 
 
 class PairFormat(LineFormat):
-    """Base of the formats with one pair a line.
+    """Base of the formats with one pair per line.
 
-    A post gets the id ``{file stem}:{line}`` and the arguments ``h`` and ``t``. Unknown keys, and
-    values that cannot be derived from the post (an entity's name that is not its text), are kept
-    in ``meta`` and written again. Captions, post ids and the ``meta`` of pairs are not written.
+    A post gets the id ``{file stem}:{line}`` and the arguments ``h`` and ``t``. ``meta`` keeps
+    unknown keys, and values that cannot be derived from the post, such as an entity's name that
+    differs from its text, for writing. Captions, post ids and ``meta`` of pairs are not written.
     """
 
     writes_text: ClassVar[bool] = False
-    """Whether a post without tokens is written with ``text``, and positions in characters."""
+    """Whether to write ``text`` and character positions for a post without tokens."""
 
     @abstractmethod
     def loads(self, line: str) -> Any:
-        """Parse the record of a line. Raises InputError."""
+        """Parse the record of a line. Raises InputError if it is invalid."""
 
     @abstractmethod
     def dumps(self, record: dict[str, Any]) -> str:
@@ -65,7 +65,7 @@ class PairFormat(LineFormat):
         )
 
     def argument(self, record: dict[str, Any], role: str, tokens: Tokens) -> Argument:
-        """Parse the argument of a role, ``h`` or ``t``. Raises InputError that names its field."""
+        """Parse the argument with the role ``h`` or ``t``. Raises InputError if it is invalid."""
         fields, type, meta = argument_fields(record, role)
         start, end = tokens.to_characters(fields.get("pos"), f"{role}.pos")
         if (name := fields.get("name")) != tokens.text[start:end]:
@@ -73,9 +73,9 @@ class PairFormat(LineFormat):
         return TextEntity(id=role, start=start, end=end, type=type, meta=meta)
 
     def dump(self, post: Post) -> Iterator[str]:
-        """Yield one line for each pair. Raises InputError for what the format lacks."""
+        """Yield one line per pair. Raises InputError if the format cannot represent the post."""
         if not post.pairs:
-            raise InputError("no pair, and this format has one pair a line", field="pairs")
+            raise InputError("no pairs, but this format has one pair per line", field="pairs")
         if isinstance(post.image, bytes):
             raise InputError("bytes, but this format names images by file", field="image")
         by_character = self.writes_text and post.tokens is None
@@ -93,7 +93,7 @@ class PairFormat(LineFormat):
             yield self.dumps(record | {k: v for k, v in post.meta.items() if k not in record})
 
     def dump_argument(self, argument: Argument, post: Post, tokens: Tokens) -> dict[str, Any]:
-        """Make the ``h`` or ``t`` of a record. Raises InputError for what the format lacks."""
+        """Make ``h`` or ``t`` of a record. Raises InputError if the format cannot represent it."""
         span = list(tokens.to_tokens(argument))
         fields = {"name": post.surface(argument.id)} | argument.meta | {"pos": span}
         if argument.type is not None:
@@ -104,7 +104,7 @@ class PairFormat(LineFormat):
 def argument_fields(
     record: dict[str, Any], role: str
 ) -> tuple[dict[str, Any], str | None, dict[str, Any]]:
-    """The ``h`` or ``t`` of a record, its type, and its fields for ``meta``. Raises InputError."""
+    """Return the ``h`` or ``t`` of a record, its type, and its ``meta``. Raises InputError."""
     fields = expect(record.get(role), dict, "a dict with name and pos", role)
     expect(fields.get("name", ""), str, "a string", f"{role}.name")
     type = expect(fields.get("type"), str | None, "a string", f"{role}.type")

@@ -1,7 +1,7 @@
 """Read and write data files in any registered format.
 
-A format is a name (``jsonl``, ``mnre``, ``more``, ...; see :mod:`rukh.registry`) for a class that
-implements :class:`rukh.data.format.Format`.
+A format is given by name, such as ``jsonl``, ``mnre`` or ``more``. :mod:`rukh.registry` maps names
+to classes that implement :class:`rukh.data.format.Format`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def scan(
     captions: Mapping[str, str] | None = None,
     boxes: Path | None = None,
 ) -> Iterator[tuple[int, Post | InputError]]:
-    """Yield the line, or position in a JSON document, of every record, and its post or error.
+    """Yield the line number of each record (or its index in a document), and its post or error.
 
     The arguments are those of :func:`read`.
 
@@ -55,16 +55,16 @@ def read(
     """Yield the posts of a file, in order.
 
     Args:
-        path: The file.
-        format: The name of the format.
-        images: The folder of the images, which need not exist; by default the file's folder.
-        captions: Captions by image name, which are added to the posts.
-        boxes: MORE's dictionary of boxes, if it is not beside the file.
-        limit: The maximum number of posts.
+        path: Data file.
+        format: Name of the format.
+        images: Folder of the images, which need not exist. None: the folder of the data file.
+        captions: Captions by image name, to add to the posts.
+        boxes: MORE's dictionary of object boxes. None: look for it beside the data file.
+        limit: Maximum number of posts.
 
     Raises:
-        InputError: The format is unknown, the file cannot be read, or a record is bad; has the
-            file and line, or the file and the record's path in a JSON document.
+        InputError: The format is unknown, the file cannot be read, or a record is invalid. The
+            message has the file, and the line or the record's path in a JSON document.
     """
     records = scan(path, format, images=images, captions=captions, boxes=boxes)
     for _, result in islice(records, limit):
@@ -82,12 +82,12 @@ def read_posts(
     boxes: Path | None = None,
     limit: int | None = None,
 ) -> list[Post]:
-    """Read all posts of a file with their captions; posts of the same text and image are merged.
+    """Read all posts of a file, with captions. Posts with the same text and image are merged.
 
     The arguments are those of :func:`read`, but ``captions`` is a caption file.
 
     Raises:
-        InputError: See :func:`read`; or the caption file is bad or has no caption for these posts.
+        InputError: See :func:`read`. Or the caption file is invalid, or fits none of the posts.
     """
     texts = None if captions is None else read_captions(captions)
     records = read(path, format, images=images, captions=texts, boxes=boxes, limit=limit)
@@ -102,7 +102,7 @@ def read_posts(
 
 
 def is_directed(format: str) -> bool:
-    """Whether every pair of this format names its head first, so that one direction is predicted.
+    """Whether all pairs of this format are listed head first, so one direction is predicted.
 
     Example:
         >>> is_directed("fewrel"), is_directed("mnre")
@@ -112,10 +112,10 @@ def is_directed(format: str) -> bool:
 
 
 def write(posts: Iterable[Post], path: str | Path, format: str = "jsonl") -> int:
-    """Write posts to a file, which appears only when it is complete; return how many there were.
+    """Write posts to a file and return their number. No partial file is left after an error.
 
     Raises:
-        InputError: The format is unknown or cannot hold a post, or the file cannot be written.
+        InputError: The format is unknown or cannot represent a post, or the file is not writable.
     """
     path, total = Path(path), 0
     writer: Format = resolve("readers", format)(Source(path))

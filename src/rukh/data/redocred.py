@@ -2,7 +2,7 @@
 
 ``[{"title", "vertexSet": [[{"name", "pos": [start, end), "sent_id", "type"}, ...], ...], "labels":
 [{"r", "h", "t", "evidence"}, ...], "sents": [[token, ...], ...]}, ...]``. An entity is a list of
-mentions; a label relates two entities and lists the sentences that are evidence for it.
+mentions. A label is a relation between two entities, with a list of its evidence sentences.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from rukh.utils.parsing import expect, expect_index
 NONE = "none"
 """The label of pairs without a relation."""
 MASKED = "redocred_masked_pairs.json"
-"""The optional file beside the data that lists pairs to be left out."""
+"""Name of an optional file beside the data that lists pairs to leave out."""
 
 Key: TypeAlias = tuple[int, int]
-"""Head and tail, as indices into ``vertexSet``."""
+"""Indices of head and tail in ``vertexSet``."""
 Facts: TypeAlias = Mapping[Key, Sequence[tuple[str, Sequence[int]]]]
-"""The relations of each pair, each with the sentences that are evidence for it."""
+"""The relations of each pair, each with its evidence sentences."""
 
 
 class RedocredFormat(DocumentFormat):
-    """Reader of DocRED's files: one post for each sentence with two entities or more.
+    """Reader of DocRED's files: one post per sentence with at least two entities.
 
-    An entity is at its first mention in the sentence. A pair has every relation for which the
-    sentence is evidence or which lists no evidence, once for each. Two entities that the document
-    does not relate are listed once, in the order of the text, as ``none``, unless they are in the
+    An entity is at its first mention in the sentence. A pair is listed once for each of its
+    relations that has this sentence as evidence, or has no evidence. Two entities without a
+    relation in the document are listed once, in text order, as ``none``, unless they are in the
     file :data:`MASKED`, ``[{"title", "h", "t"}]``. Other pairs are left out.
     """
 
@@ -77,14 +77,14 @@ class RedocredFormat(DocumentFormat):
             for row in read_json(path) if path.is_file() else []:
                 masked[row["title"]].add((int(row["h"]), int(row["t"])))
         except InputError as error:
-            raise InputError(str(error)) from None  # names the file that is at fault
+            raise InputError(str(error)) from None  # the message names the masked file
         except (TypeError, KeyError, ValueError):
             raise InputError(f"{path}: not a list of records with title, h and t") from None
         return masked
 
 
 def _first_mentions(vertices: list[Any], sentences: list[Tokens]) -> list[dict[int, TextEntity]]:
-    """The entities of each sentence at their first mentions, by index, in the order of the text."""
+    """Return each sentence's entities at their first mentions, by entity index, in text order."""
     first: list[dict[int, TextEntity]] = [{} for _ in sentences]
     for index, mentions in enumerate(vertices):
         field = f"vertexSet[{index}]"

@@ -1,4 +1,4 @@
-"""Group posts that share a text or an image, and split off a dev set without parting a group."""
+"""Group posts that share a text or an image, and split off a dev set of whole groups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rukh.records import Post
 def group_ids(texts: Iterable[Hashable], images: Iterable[Hashable | None]) -> list[int]:
     """Assign one group id to all items that share a text or an image, directly or transitively.
 
-    Ids are 0, 1, ... in the order of each group's first item. An image of None is shared by none.
+    Ids are 0, 1, ... in the order of each group's first item. Items with image None share no image.
 
     Example:
         >>> group_ids(["a", "b", "b", "c"], ["1.jpg", "1.jpg", None, None])

@@ -1,4 +1,4 @@
-"""Token offsets and character offsets of a text, converted in both directions without loss."""
+"""Convert between token offsets and character offsets of a text, without loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rukh.utils.parsing import expect
 
 
 class Tokens(NamedTuple):
-    """A text and the characters ``[start, end)`` of its tokens, which may be empty or blank."""
+    """A text and the character offsets ``[start, end)`` of its tokens, which may be empty."""
 
     text: str
     offsets: tuple[tuple[int, int], ...]
@@ -43,12 +43,12 @@ class Tokens(NamedTuple):
 
     @classmethod
     def characters(cls, text: str) -> Tokens:
-        """Take every character of a text as a token."""
+        """Make every character of a text a token."""
         return cls(text, tuple((i, i + 1) for i in range(len(text))))
 
     @classmethod
     def of_post(cls, post: Post) -> Tokens:
-        """The post's own tokens, or its words, cut where an entity starts or ends inside of one.
+        """Return the tokens of a post, or else its words, split where an entity starts or ends.
 
         Example:
             >>> ann = TextEntity(id="a", start=0, end=3)
@@ -73,7 +73,7 @@ class Tokens(NamedTuple):
         """Convert a span ``[first, last)`` of tokens, as in a file, to characters.
 
         Raises:
-            InputError: It is not a span of these tokens, or covers only white space.
+            InputError: The value is not a span of these tokens, or covers only white space.
         """
         if not isinstance(span, list | tuple) or [type(edge) for edge in span] != [int, int]:
             raise InputError(
@@ -92,7 +92,7 @@ class Tokens(NamedTuple):
         return start, end
 
     def to_tokens(self, argument: Argument) -> tuple[int, int]:
-        """Find the tokens ``[first, last)`` within an entity. Raises InputError for an object."""
+        """Return the span of tokens within an entity. Raises InputError for an object."""
         if not isinstance(argument, TextEntity):
             raise InputError(
                 f"{argument.id!r} is a visual object, which the format cannot hold",
@@ -107,9 +107,9 @@ class Tokens(NamedTuple):
 
 
 def bio_spans(labels: Sequence[str]) -> list[tuple[int, int, str]]:
-    """Decode BIO labels into spans ``(first, last, type)`` of tokens, the last one exclusive.
+    """Decode BIO labels into token spans ``(first, last, type)``, where ``last`` is exclusive.
 
-    An ``I-`` label that continues no span of its type starts one.
+    An ``I-`` label that does not continue a span of its type starts a new span.
 
     Example:
         >>> bio_spans(["B-PER", "I-PER", "O", "I-LOC"])

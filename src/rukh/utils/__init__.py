@@ -1,4 +1,4 @@
-"""Tools of every room: atomic files, batches, the disk cache, the bootstrap, Markdown, progress.
+"""Shared utilities: atomic files, batches, the disk cache, the bootstrap, Markdown, progress.
 
-Imports nothing of rukh but ``rukh.errors``. Import the modules; the package exports nothing.
+Imports only ``rukh.errors`` of rukh. The package exports nothing; import its modules.
 """

@@ -1,4 +1,4 @@
-"""Batches of bounded size: items of similar length, and parts of items that are too large."""
+"""Batches of limited size: of items of similar length, or of parts of large items."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-_WINDOW = 50  # batches among which items are sorted by length when the order is random
+_WINDOW = 50  # number of batches within which items are sorted by length in random order
 
 
 def batches_by_length(
@@ -15,12 +15,13 @@ def batches_by_length(
     max_positions: int | None = None,
     seed: int | None = None,
 ) -> list[list[int]]:
-    """Group item indices into batches of similar length, so that little is padding.
+    """Group item indices into batches of similar length, to reduce padding.
 
     Args:
-        max_positions: Maximum number of positions per batch, padding included; a longer item is a
-            batch of its own.
-        seed: Shuffle items, and then batches. None: longest first, for inference.
+        lengths, max_items: Length of each item, and maximum number of items per batch.
+        max_positions: Maximum number of positions per batch, including padding. A longer item
+            gets its own batch.
+        seed: Random seed for shuffling items and batches. None: longest first, for inference.
 
     Example:
         >>> batches_by_length([3, 9, 4, 8], 2)
@@ -52,10 +53,10 @@ def _chunks(items: list[int], size: int) -> list[list[int]]:
 
 
 def split_by_count(counts: Sequence[int], max_count: int) -> list[list[tuple[int, slice]]]:
-    """Divide items that have several elements each into parts of a bounded number of elements.
+    """Split items with the given numbers of elements into parts of at most ``max_count`` elements.
 
-    Only an item larger than a part is split; an item without elements belongs to a part as well.
-    Parts are in order, as lists of ``(item, slice of its elements)``.
+    A part is a list of ``(item, slice of its elements)``. Items stay in order, and are split
+    only if larger than a part. An item without elements is in one part, with an empty slice.
 
     Example:
         >>> split_by_count([2, 2, 5], 4)[1:]

@@ -1,6 +1,6 @@
-"""A cache on disk of what is costly to compute, such as embeddings and answers of language models.
+"""A disk cache for expensive results, such as embeddings and outputs of language models.
 
-It only saves time: a damaged file is started anew, and one that cannot be used counts as empty.
+Cache failures raise no errors: a damaged file is deleted, and an unusable one counts as empty.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _TIMEOUT = 30.0  # seconds to wait for another process that is writing
 
 
 def content_key(*parts: str | bytes) -> str:
-    """SHA-256 of some content, as hexadecimal digits, for use as a cache key."""
+    """Return the SHA-256 of some content, as hexadecimal digits, for use as a cache key."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -27,18 +27,18 @@ def content_key(*parts: str | bytes) -> str:
 
 
 class DiskCache:
-    """Bytes by key, in one SQLite file, which several processes may use at once.
+    """A key-value store of bytes in an SQLite file, safe for several processes at once.
 
     Args:
-        path: The file. None: nothing is stored.
-        max_entries: How many entries to keep; the oldest are removed first.
+        path: The SQLite file. None: store nothing.
+        max_entries: Maximum number of entries; the oldest entries are removed first.
     """
 
     def __init__(self, path: Path | None, max_entries: int = 1_000_000) -> None:
         self.path, self.max_entries = path, max_entries
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """The entries that are stored, by key."""
+        """Return the stored entries among ``keys``, by key."""
         found: dict[str, bytes] = {}
         if self.path is None or not self.path.exists():
             return found
@@ -50,7 +50,7 @@ class DiskCache:
         except (sqlite3.OperationalError, OSError) as error:
             logger.debug("cannot read the cache %s: %s", self.path, error)
         except sqlite3.DatabaseError as error:
-            logger.warning("the cache %s is damaged and is started anew: %s", self.path, error)
+            logger.warning("the cache %s is damaged and will be rebuilt: %s", self.path, error)
             self.path.unlink(missing_ok=True)
             return {}
         return {key: value for key, value in found.items() if isinstance(value, bytes)}

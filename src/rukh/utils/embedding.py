@@ -1,4 +1,4 @@
-"""Embedding texts so that no text is embedded twice."""
+"""Embed texts with a cache, so that no text is embedded twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rukh.utils.cache import DiskCache, content_key
 from rukh.utils.progress import progress_bar
 
 CHUNK = 256
-"""The number of texts that are embedded and stored together."""
+"""Number of texts that are embedded and stored together."""
 _NO_CACHE = DiskCache(None)
 
 
@@ -20,12 +20,12 @@ def embed_texts(
     embed: Callable[[list[str]], ArrayLike],
     cache: DiskCache = _NO_CACHE,
 ) -> NDArray[np.float32]:
-    """Embed ``N`` texts as ``(N, d)``; each one that is not in the cache is embedded once.
+    """Embed ``N`` texts as ``(N, d)``. Texts in the cache, and repeated texts, are not recomputed.
 
     Args:
-        texts: At least one text.
-        embed: Texts to vectors ``(n, d)``. It is called with at most 256 texts of similar length.
-        cache: A cache of this encoder only.
+        texts: The texts, at least one.
+        embed: Function from at most 256 texts of similar length to vectors ``(n, d)``.
+        cache: Cache that is used by this encoder only.
     """
     keys = [content_key(text) for text in texts]
     stored = cache.get_many(list(dict.fromkeys(keys)))

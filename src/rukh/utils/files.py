@@ -1,4 +1,4 @@
-"""Files and folders that are written completely or not at all; JSON, YAML; checks of outputs."""
+"""Atomic writing of files and folders, file locks, JSON and YAML, and checks of outputs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from rukh.errors import InputError
 from rukh.utils.parsing import decode_utf8, parse_json
 
 FILE_LIMIT = 64_000_000
-"""The maximum size of a file that is read as a whole, in bytes."""
+"""Maximum size of a file that is read as a whole, in bytes."""
 
 
 @contextmanager
 def file_errors(path: str | Path, action: str = "read") -> Iterator[None]:
-    """Convert an OSError, or bytes that are not UTF-8, to an InputError that names the file."""
+    """Convert an OSError or UnicodeDecodeError to an InputError that names the file."""
     try:
         yield
     except OSError as error:
@@ -34,7 +34,7 @@ def file_errors(path: str | Path, action: str = "read") -> Iterator[None]:
 
 @contextmanager
 def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a file for writing; it takes its name, complete, only if the block succeeds."""
+    """Open a temporary file for writing; it replaces ``path`` only if the block succeeds."""
     path = Path(path)
     _check_replaceable(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -64,7 +64,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         yield part
         if path.exists():
-            shutil.rmtree(old, ignore_errors=True)  # of a killed process with the same id
+            shutil.rmtree(old, ignore_errors=True)  # of a killed process with the same process id
             os.replace(path, old)
         os.replace(part, path)
     finally:
@@ -73,7 +73,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def try_lock(stream: IO[Any]) -> bool:
-    """Lock an open file; False if another process holds the lock, which ends with the process."""
+    """Lock an open file until the process ends. Return False if another process has locked it."""
     try:
         import fcntl
     except ImportError:  # Windows has no such locks
@@ -98,7 +98,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 def write_json(data: Any, path: str | Path) -> None:
-    """Write JSON to a file, replacing an existing one, or to standard output for ``-``."""
+    """Write JSON to a file, or to standard output for ``-``. An existing file is replaced."""
     text = json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     if str(path) == "-":
         sys.stdout.write(text)
@@ -108,7 +108,7 @@ def write_json(data: Any, path: str | Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises InputError if it is missing, malformed or above the limit."""
+    """Read a JSON file. Raises InputError if it is missing, invalid or too large."""
     with file_errors(path), open(path, "rb") as stream:
         try:
             return parse_json(read_text(stream))
@@ -125,7 +125,7 @@ def read_text(stream: IO[bytes], limit: int = FILE_LIMIT) -> str:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
+    """Return the SHA-256 of a file, as hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -142,7 +142,7 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     import yaml
 
-    # The parser of libyaml, if PyYAML was built with it, is three times as fast.
+    # The libyaml parser is three times as fast, but PyYAML may be built without it.
     safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(safe):  # type: ignore[misc]
@@ -172,12 +172,12 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def check_outputs(outputs: Sequence[str | Path | None], *inputs: str | Path | None) -> None:
-    """Check before any work that outputs can be written and replace neither inputs nor each other.
+    """Check that outputs can be written, and replace neither inputs nor each other.
 
-    None, ``-`` (standard output) and inputs that are missing are skipped.
+    Call this before any long work. None, ``-`` (standard output) and missing inputs are skipped.
 
     Raises:
-        InputError: An output is not a file, is an input or another output, or cannot be written.
+        InputError: An output cannot be written, is no regular file, or is another given file.
     """
     paths = [Path(path) for path in outputs if path is not None and str(path) != "-"]
     existing = [Path(path) for path in inputs if path is not None and os.path.exists(path)]
@@ -191,7 +191,7 @@ def check_outputs(outputs: Sequence[str | Path | None], *inputs: str | Path | No
         if problem:
             raise InputError(problem, where=str(path), fix="name another output")
         folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
-        # Permissions do not tell: a file system such as /proc takes no files at all.
+        # Permissions are not enough: on a file system such as /proc, no file can be created.
         with (
             file_errors(path, "write"),
             tempfile.NamedTemporaryFile(dir=folder, prefix=".rukh."),

@@ -1,4 +1,4 @@
-"""Markdown tables, and text that Markdown shows as it is."""
+"""Markdown tables, escaped text and percentages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table, without a final line break; columns of numbers are aligned to the right.
+    """Format a Markdown table, without a final line break. Columns of numbers are right-aligned.
 
     Example:
         >>> print(markdown_table(("name", "F1"), [("a", 50.1)]))
@@ -26,10 +26,10 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
 
 
 def escape(value: object) -> str:
-    """Text that Markdown shows as it is, on one line."""
+    """Escape a text so that Markdown shows it literally, on one line."""
     return re.sub(r"([\\`*_|<>\[\]#])", r"\\\1", " ".join(str(value).split()))
 
 
 def percent(fraction: float, digits: int = 1) -> str:
-    """A fraction in per cent, such as ``"51.8"``."""
+    """Format a fraction in per cent, such as ``"51.8"`` for 0.518."""
     return f"{100 * fraction:.{digits}f}"

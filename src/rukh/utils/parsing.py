@@ -1,6 +1,6 @@
 """Strict parsing of JSON and Python literals: no repeated keys, NaN or half surrogate pairs.
 
-Errors have the position, key or field that is at fault, but no file, which the caller adds.
+Errors name the position, key or field. The caller adds the name of the file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def decode_utf8(data: bytes) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON. Raises InputError.
+    """Parse JSON. Raises InputError if the text is invalid.
 
     Example:
         >>> parse_json('{"a": [1, 2.5]}')
@@ -44,27 +44,27 @@ def parse_json(text: str) -> Any:
         raise InputError(f"not JSON: {error.msg} at {line}column {error.colno}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"not readable JSON: {error}") from None
-    if "\\u" in text:  # UTF-8 itself cannot hold half a surrogate pair; an escape can
+    if "\\u" in text:  # an escape, unlike UTF-8, can encode half a surrogate pair
         _check_encodable(value)
     return value
 
 
 def expect(value: Any, kind: type | UnionType, what: str, field: str | None = None) -> Any:
-    """Return a parsed value of this type. Raises InputError that names its field if it has not."""
+    """Return ``value`` if it is of type ``kind``. Otherwise, raise InputError with its field."""
     if not isinstance(value, kind):
         raise InputError(f"needs {what}, not {reprlib.repr(value)}", field=field)
     return value
 
 
 def expect_index(value: Any, size: int, what: str, field: str) -> int:
-    """Return a value that is an integer in ``[0, size)``. Raises InputError if it is not."""
+    """Return ``value`` if it is an integer in ``[0, size)``. Otherwise, raise InputError."""
     if type(value) is not int or not 0 <= value < size:
         raise InputError(f"{reprlib.repr(value)} is not the index of {what}", field=field)
     return value
 
 
 def parse_literal(text: str) -> Any:
-    """Parse a Python literal of JSON's types, without evaluating it. Raises InputError.
+    """Parse a Python literal of JSON's types, without running code. Raises InputError.
 
     Example:
         >>> parse_literal("{'pos': (0, 2)}")
@@ -111,7 +111,7 @@ def _check_keys(node: ast.expr) -> None:
 
 
 def _check_encodable(value: Any) -> None:
-    """Check that a file can hold a value. Raises ValueError or TypeError for what JSON lacks."""
+    """Check that a value can be saved as JSON. Raises InputError, ValueError or TypeError."""
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""The progress bar of long work."""
+"""A progress bar for long tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def progress_bar(*args: Any, **options: Any) -> Any:
-    """A ``tqdm`` bar on standard error, if that is a terminal; hidden by ``--quiet``."""
+    """Create a ``tqdm`` bar on standard error; hidden by ``--quiet``, and without a terminal."""
     from tqdm import tqdm
 
     quiet = not logging.getLogger("rukh").isEnabledFor(logging.WARNING)

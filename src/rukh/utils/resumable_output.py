@@ -1,4 +1,4 @@
-"""An output file that survives a kill: a resumed run continues after the last commit."""
+"""An output file whose run can be resumed after the last commit if it was killed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from rukh.utils.files import check_outputs, read_json, sha256, try_lock, write_j
 class ResumableOutput:
     """A resumable output file.
 
-    Lines are appended to a part file, which is renamed to the output in the end. A state file says
-    how many bytes of it are committed; others are cut off when the run is resumed.
+    Lines are appended to a part file, which is renamed to the output at the end. A state file has
+    the number of committed bytes; a resumed run cuts off the bytes after them.
 
     Args:
-        out: The file to write.
-        identity: What determines the output; a path stands for its file's content. A part file
-            with another identity is discarded.
+        out: Output file.
+        identity: Everything that the output depends on; a path is replaced by the SHA-256 of its
+            file. A part file with another identity is discarded.
 
     Attributes:
-        done: The number of inputs whose output is in the part file.
+        done: Number of inputs whose output is in the part file.
     """
 
     def __init__(self, out: Path, identity: Mapping[str, Any]) -> None:
@@ -35,7 +35,7 @@ class ResumableOutput:
         self.done = 0
         check_outputs([self.out])
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = open(self.part, "ab")  # noqa: SIM115 - open as long as the run
+        self._stream = open(self.part, "ab")  # noqa: SIM115 - stays open during the run
         if not try_lock(self._stream) or self._renamed():
             self._stream.close()
             raise InputError("another process is writing this file", where=str(out))
@@ -54,7 +54,7 @@ class ResumableOutput:
             return True
 
     def commit(self, lines: Iterable[str], done: int) -> None:
-        """Append lines; once this returns, the output of ``done`` inputs survives a kill."""
+        """Append lines and save ``done``, the number of finished inputs. Both survive a kill."""
         for line in lines:
             self._stream.write(line.encode("utf-8") + b"\n")
         self._stream.flush()
@@ -70,5 +70,5 @@ class ResumableOutput:
         self.state.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Stop without finishing; a later run continues from here."""
+        """Stop without finishing; a later run can resume from here."""
         self._stream.close()

@@ -1,8 +1,8 @@
-"""Which weights of a pretrained encoder are trained, stored and loaded.
+"""Choose which weights of a pretrained encoder are trained, and store and load them.
 
-An encoder is frozen, trained in its top layers, or given low-rank adapters (LoRA, Hu et al., 2022,
-by ``peft``). Only weights that differ from the pretrained ones are stored. Loading merges the
-low-rank products into the pretrained weights, so using a model needs no ``peft`` and is no slower.
+An encoder can be frozen, trained in its top layers, or extended with low-rank adapters (LoRA, Hu et
+al., 2022) from ``peft``. Only weights that differ from the pretrained ones are stored. Loading
+merges the adapters into the pretrained weights, so inference does not need ``peft`` and is as fast.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LORA = re.compile(r"^(?P<module>.*)\.lora_(?P<side>[AB])\.default\.weight$")
 
 
 def tune_top_layers(model: nn.Module, layers: int) -> None:
-    """Freeze a transformer except for its top ``layers`` layers, in place.
+    """Freeze a transformer, in place, except for its top ``layers`` layers.
 
     Raises:
         InputError: The model has no numbered layers, and ``layers`` is not 0.
@@ -35,7 +35,7 @@ def tune_top_layers(model: nn.Module, layers: int) -> None:
 
 
 def add_lora(model: Any, rank: int) -> None:
-    """Freeze a model and add trainable low-rank adapters to all its linear layers, in place."""
+    """Freeze a model, in place, and add trainable low-rank adapters to all its linear layers."""
     try:
         import peft
     except ImportError:
@@ -48,7 +48,7 @@ def add_lora(model: Any, rank: int) -> None:
 
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
-    """Return the trainable parameters by name: those to store."""
+    """Return the trainable parameters, which are to be stored, by name."""
     return {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
 
 
@@ -71,11 +71,11 @@ def read_state(file: Path) -> dict[str, Tensor]:
 def load_trained_state(module: nn.Module, state: dict[str, Tensor]) -> None:
     """Load stored parameters into a module that already holds the pretrained weights.
 
-    Low-rank factors are multiplied and added to the weight they belong to, unless the module has
-    adapters itself.
+    Unless the module has adapters itself, the product of each pair of low-rank factors is added to
+    the weight that the factors belong to.
 
     Raises:
-        WeightsError: A name is unknown or a shape differs, as in the state of another model.
+        WeightsError: A name or shape does not match the module, as in the state of another model.
     """
     own = dict(module.named_parameters())
     factors: dict[str, dict[str, Tensor]] = {}

@@ -1,8 +1,8 @@
 """EfficientNet-Lite: a small convolutional network, used as a frozen vision encoder.
 
-Tan and Le, "EfficientNet" (ICML 2019); the Lite variants are TensorFlow's for mobile processors and
-have no squeeze-and-excitation. Attributes are named as in the published PyTorch state dict, so that
-it can be loaded without changes.
+See Tan and Le, "EfficientNet" (ICML 2019). TensorFlow's Lite variants for mobile devices
+have no squeeze-and-excitation. Attributes have the names of the published PyTorch state dict, so
+that it can be loaded without changes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _STEM, _HEAD = 32, 1280
 
 
 class Variant(NamedTuple):
-    """Factors of width and depth relative to Lite0, and the input size in pixels."""
+    """Width and depth as multiples of those of Lite0, and the input size in pixels."""
 
     width: float
     depth: float
@@ -53,7 +53,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 def _conv_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """Apply a convolution with TensorFlow's "SAME" padding, and its normalization."""
+    """Apply a convolution with TensorFlow's "SAME" padding, followed by batch normalization."""
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     rows, cols = (
         max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:]
@@ -68,7 +68,7 @@ def _conv_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
 
 
 class _Block(nn.Module):
-    """An inverted residual block: expand, convolve each channel by itself, project."""
+    """An inverted residual block: expansion, depthwise convolution, and projection."""
 
     def __init__(self, ins: int, outs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -93,12 +93,12 @@ class EfficientNetLite(nn.Module):
     """The network without its classifier, for inference only.
 
     Attributes:
-        size: Input size in pixels that it was trained with.
-        dim: Channels of its feature map.
+        size: Input size in training, in pixels.
+        dim: Number of channels of the feature map.
     """
 
     stride = 32
-    """Pixels from one cell of the feature map to the next."""
+    """Distance between neighbouring cells of the feature map, in pixels."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
@@ -119,11 +119,11 @@ class EfficientNetLite(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def use_intermediate_features(self) -> None:
-        """Give the concatenation of three inner maps from now on, instead of the last map.
+        """Output the concatenation of three inner feature maps instead of the last feature map.
 
-        They are the expansions of the block that halves the map for the last time (pooled 2 x 2 by
-        root mean square), of the next block, and of the last block. They have the same grid and
-        depend less on the classes of ImageNet.
+        They are the expansions of three blocks: the last block with stride 2 (reduced by 2 x 2 root
+        mean square pooling), the next block, and the last block. All three have the same grid, and
+        are less specific to the classes of ImageNet than the last feature map.
         """
         blocks: list[Any] = list(self._blocks)
         halving = max(index for index, block in enumerate(blocks) if block.stride > 1)
@@ -158,7 +158,7 @@ class EfficientNetLite(nn.Module):
         """Load a published state dict (``.pth``), without unpickling code.
 
         Raises:
-            WeightsError: The file is not such a state dict, or does not fit a known variant.
+            WeightsError: The file is not such a state dict, or fits no known variant.
         """
         variants = {_round_to_eight(_STAGES[-1][3] * v.width): v for v in VARIANTS.values()}
         try:

@@ -1,8 +1,8 @@
 """Fusion of text and image: transformer layers over both, a visual gate, and region pooling.
 
 ROC concatenates the states of text and image and applies N transformer encoder layers to them. rukh
-adds a gate, which weights the image by how well it fits the text, and, as an alternative to
-concatenation, region pooling.
+adds a gate that weights the image by how well it fits the text. It also adds region pooling as an
+alternative to concatenation.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from rukh.modeling.regions import pool_regions, quarters
 
 
 class VisualGate(nn.Module):
-    """Scores how far to trust an image, given the text of its post.
+    """Scores how much to trust an image, given the text of its post.
 
-    The trust is the sigmoid of the score. An image with a trust of 0 has the same effect as none.
+    The trust is the sigmoid of the score. An image with a trust of 0 has no effect.
     """
 
     def __init__(self, dim: int) -> None:
@@ -24,7 +24,7 @@ class VisualGate(nn.Module):
         self.score = nn.Sequential(nn.Linear(3 * dim, dim // 4), nn.GELU(), nn.Linear(dim // 4, 1))
 
     def forward(self, text: Tensor, image: Tensor) -> Tensor:
-        """Map mean states of text and image, ``(B, dim)`` each, to logits ``(B,)``."""
+        """Compute logits ``(B,)`` from the mean states of text and image, each ``(B, dim)``."""
         logits: Tensor = self.score(torch.cat([text, image, text * image], -1)).squeeze(-1)
         return logits
 
@@ -32,8 +32,8 @@ class VisualGate(nn.Module):
 class Fusion(nn.Module):
     """N pre-norm transformer encoder layers (ROC: the fusion of ``[X_T; X_I]``).
 
-    Their output projections are initialized to zero, so that the layers start as the identity and
-    the pretrained states pass through unchanged. Without layers, states always do.
+    Their output projections are initialized to zero. Therefore, the layers start as the identity,
+    which returns the pretrained states unchanged. With ``layers=0``, they are always unchanged.
     """
 
     def __init__(self, dim: int, layers: int, heads: int, dropout: float) -> None:
@@ -55,7 +55,7 @@ class Fusion(nn.Module):
             states: The states of text and image.
             mask: ``(B, S)`` bool, False for padding; at least one True per row.
             log_trust: ``(B, S)`` logarithm of the trust in each position, 0 for full trust. It is
-                added to the logits of all attention to that position.
+                added to the attention logits of that position as a key.
         """
         bias = log_trust.masked_fill(~mask, float("-inf"))
         # PyTorch's fast path for inference turns a float mask into a boolean one: it would hide
@@ -71,16 +71,16 @@ class Fusion(nn.Module):
 
 
 class RegionPooling(nn.Module):
-    """Pools the patches of the whole image and of each box, for every pair to read directly.
+    """Pools the patches of the whole image and of each box, as features for the pairs.
 
-    The pooling is the root mean square (RMS) over an area, generalized-mean pooling of degree 2
-    (Radenovic et al., TPAMI 2019), followed by linear layers. RMS pooling keeps small objects that
+    The pooling is the root mean square (RMS) over an area, followed by linear layers. RMS is
+    generalized-mean pooling of degree 2 (Radenovic et al., TPAMI 2019). It keeps small objects that
     mean pooling averages out; max pooling keeps a single patch. The patches are not normalized,
     because that would give empty background the weight of objects. There is no attention, because
     attention over patches overfits to the objects seen in training.
 
-    A box is pooled by quarters, as in RoI pooling (Girshick, ICCV 2015), so that the layout of the
-    object in it is kept. All areas share the first linear layer, which keeps the model small.
+    Each quarter of a box is pooled separately, as in RoI pooling (Girshick, ICCV 2015), to keep the
+    layout of the object. All areas share the first linear layer, which keeps the model small.
     """
 
     def __init__(self, dim: int, visual_dim: int) -> None:
@@ -90,16 +90,16 @@ class RegionPooling(nn.Module):
         self.quarters = nn.Linear(4 * dim, dim, bias=False)
 
     def forward(self, patches: Tensor, patch_boxes: Tensor, mask: Tensor, boxes: Tensor) -> Tensor:
-        """Pool the whole of each image and each of its boxes.
+        """Pool each whole image and each of its boxes.
 
         Args:
-            patches: ``(B, P, visual_dim)``.
-            patch_boxes: ``(B, P, 4)``.
+            patches: ``(B, P, visual_dim)`` states of the patches.
+            patch_boxes: ``(B, P, 4)`` boxes of the patches.
             mask: ``(B, P)`` bool, False for padding.
-            boxes: ``(B, R, 4)``.
+            boxes: ``(B, R, 4)`` boxes to pool.
 
         Returns:
-            ``(B, 1 + R, dim)``, the whole image first; zeros where there is no image.
+            ``(B, 1 + R, dim)`` features, the whole image first; zeros if there is no image.
         """
         whole = boxes.new_tensor([0.0, 0.0, 1.0, 1.0]).expand(len(boxes), 1, 4)
         areas = torch.cat([whole, quarters(boxes).flatten(1, 2)], 1)
@@ -112,7 +112,7 @@ class RegionPooling(nn.Module):
 
 
 def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of the unmasked ``(B, P, d)`` states, ``(B, d)``; zeros where there is none.
+    """Average the unmasked states ``(B, P, d)`` over ``P``, giving ``(B, d)``; zeros if all masked.
 
     Example:
         >>> masked_mean(torch.tensor([[[1.0], [2.0], [6.0]]]), torch.tensor([[True, True, False]]))

@@ -1,7 +1,7 @@
-"""A cache of image features: what the frozen vision encoder computes for each image.
+"""A cache of the features that the frozen vision encoder computes for each image.
 
-Features are stored by the content of the image and the fingerprint of the encoder, so they are
-never stale, and interrupted work resumes.
+The keys are the content of the image and the fingerprint of the encoder, so stored features are
+never outdated, and an interrupted run can resume.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from rukh.utils.progress import progress_bar
 logger = logging.getLogger(__name__)
 
 PREPROCESSING_VERSION = 1
-"""To be increased when :mod:`rukh.modeling.image_io` is changed to give other pixels."""
+"""Increase this whenever a change to :mod:`rukh.modeling.image_io` changes the pixels."""
 MAX_WARNINGS = 10
-"""Unreadable images that are logged as warnings; further ones are logged at level INFO."""
+"""Maximum number of unreadable images to warn about; further ones are logged at level INFO."""
 MAX_IN_MEMORY = 2048
-"""Images whose features a cache without a folder keeps."""
+"""Maximum number of images in a cache without a folder."""
 
 _READ_TOGETHER = 32  # images whose encoded bytes are in memory at once
 _HALF_MAX = torch.finfo(torch.float16).max
@@ -40,17 +40,17 @@ Source = Path | bytes
 
 
 class FeatureCache:
-    """Image features, computed once for each image.
+    """Computes the features of each image once, and stores them.
 
-    Safe to use from several threads and processes.
+    Several threads and processes may use a cache at once.
 
     Args:
-        folder: Folder to store the features in, one file per encoder. None keeps them in memory.
-        encoder: The vision encoder; its weights must not change while the cache is in use.
+        folder: Folder to store the features in, one file per encoder. None: keep them in memory.
+        encoder: Vision encoder, whose weights must not change while the cache is in use.
 
     Attributes:
-        missing: Images that do not exist, by path, with the reason.
-        broken: Images that exist but cannot be read, by path, with the reason.
+        missing: Images that do not exist: error message by path.
+        broken: Images that exist but cannot be read: error message by path.
     """
 
     def __init__(self, folder: Path | None, encoder: VisionEncoder) -> None:
@@ -64,10 +64,10 @@ class FeatureCache:
         self._lock = threading.Lock()
 
     def get(self, sources: Sequence[Source]) -> list[PatchMap | None]:
-        """Return the features of each image, computed unless they are stored; states in float32.
+        """Return the features of each image, with float32 states; compute those not stored yet.
 
-        An image that cannot be read gives None: it is logged once, and listed in :attr:`missing` or
-        :attr:`broken` until it can be read.
+        The result is None for an image that cannot be read. Such an image is logged once, and is
+        listed in :attr:`missing` or :attr:`broken` until it can be read.
         """
         return [features for some in self._process(sources) for features in some]
 
@@ -77,7 +77,7 @@ class FeatureCache:
             pass
 
     def _process(self, sources: Sequence[Source]) -> Iterator[list[PatchMap | None]]:
-        """Yield the features of some images at a time."""
+        """Yield the features of the images in chunks."""
         with progress_bar(total=len(sources), desc="images", unit="image", delay=2) as progress:
             for first in range(0, len(sources), _READ_TOGETHER):
                 some = sources[first : first + _READ_TOGETHER]
@@ -112,7 +112,7 @@ class FeatureCache:
         return [features.get(keys.get(source, "")) for source in sources]
 
     def _record(self, source: Source, error: InputError | None) -> None:
-        """Note whether an image could be read."""
+        """Update :attr:`missing` and :attr:`broken` for an image."""
         name = str(source) if isinstance(source, Path) else f"bytes {content_key(source)[:16]}"
         if error is None:
             self.missing.pop(name, None)
@@ -142,7 +142,7 @@ class _MemoryCache(dict[str, bytes]):
 def features_of(posts: Sequence[Post | None], cache: FeatureCache | None) -> list[PatchMap | None]:
     """Return the features of each post's image.
 
-    None where there is no cache, no post, no image, or the image cannot be read.
+    The result is None if there is no cache, no post or no image, or the image cannot be read.
     """
     sources = [post.image for post in posts if post is not None and post.image is not None]
     if cache is None or not sources:
@@ -157,7 +157,7 @@ def _pack(features: PatchMap) -> bytes:
 
 
 def _unpack(packed: Mapping[str, bytes]) -> dict[str, PatchMap]:
-    """The features by key, without those that are damaged."""
+    """Unpack stored features, by key, and skip damaged ones."""
     features = {}
     for key, data in packed.items():
         with suppress(SafetensorError, KeyError):

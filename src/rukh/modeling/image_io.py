@@ -1,7 +1,7 @@
-"""Load images from untrusted files: within size limits, upright, as RGB; and preprocess them.
+"""Load images from untrusted files as upright RGB, with size limits, and preprocess them.
 
-The size that a file declares is checked before any pixel is decoded, and only common formats are
-decoded at all.
+The declared size of an image is checked before any pixel is decoded. Only common formats are
+decoded.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from rukh.errors import InputError
 from rukh.records import Box
 
 MAX_BYTES = 50_000_000
-"""Maximum size of a file."""
+"""Maximum size of a file, in bytes."""
 MAX_PIXELS = 50_000_000
-"""Maximum number of pixels of an image; decoding one takes less than 0.9 GB of memory. Pillow's own
-limit raises an error only beyond twice its value."""
+"""Maximum number of pixels of an image. Decoding such an image takes less than 0.9 GB of memory.
+Pillow's own limit raises an error only beyond twice its value."""
 MAX_SIDE = 1024
-"""Maximum width and height of a loaded image; a larger one is scaled down while it is decoded."""
+"""Maximum width and height of a loaded image. Larger images are scaled down while decoding."""
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-"""Formats that are decoded; a decoder that is never called cannot be exploited."""
+"""Formats that are decoded. Decoders of other formats are never run, as they may be insecure."""
 
 
 class PreprocessedImage(NamedTuple):
-    """An image as a vision encoder takes it.
+    """An image as input of a vision encoder.
 
     Attributes:
-        pixels: ``(3, S, S)`` float32, normalized; 0 in the padding.
-        frame: The part of the square that the image covers, as fractions ``(x1, y1, x2, y2)``.
+        pixels: ``(3, S, S)`` normalized pixels, float32; 0 in the padding.
+        frame: Box ``(x1, y1, x2, y2)`` of the image, as fractions of the padded square.
     """
 
     pixels: NDArray[np.float32]
@@ -43,7 +43,7 @@ class PreprocessedImage(NamedTuple):
 
 
 def read_image(source: Path | bytes) -> bytes:
-    """Read the encoded bytes of an image; of bytes, only the size is checked.
+    """Read the encoded bytes of an image. If bytes are given, only their size is checked.
 
     Raises:
         InputError: The file does not exist, is not a regular file, is empty, or is larger than
@@ -71,7 +71,7 @@ def read_image(source: Path | bytes) -> bytes:
 def load_image(source: Path | bytes) -> Image.Image:
     """Load an image as upright RGB, with no side longer than :data:`MAX_SIDE`.
 
-    Of an animation, the first frame is taken. Transparent pixels are blended with white, and
+    The first frame of an animation is used. Transparent pixels are blended with white, and
     grayscale images of 16 or 32 bits are scaled to 8 bits.
 
     Raises:
@@ -113,7 +113,7 @@ def preprocess(
 ) -> PreprocessedImage:
     """Scale an RGB image to fit into a square of ``size`` pixels, centre it, and normalize it.
 
-    The mean and standard deviation of each channel are those of values in [0, 1].
+    ``mean`` and ``std`` are those of each channel, for pixel values in [0, 1].
 
     Example:
         >>> from PIL import Image
@@ -154,8 +154,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _to_8_bits(image: Image.Image) -> Image.Image:
     """Scale a grayscale image of 16 or 32 bits, or of floats, to 8 bits.
 
-    Its format does not say which value is white. It is taken to be the smallest of the usual values
-    that no pixel exceeds; failing that, the range of the pixels is stretched.
+    The format does not define the value of white. White is assumed to be the smallest usual value
+    that no pixel exceeds. If there is none, the range of the pixels is mapped to [0, 255].
     """
     # In place, because each copy of the largest allowed image takes 200 MB.
     values = np.array(image, dtype=np.float32)

@@ -1,6 +1,6 @@
-"""Geometry of boxes, and pooling of the patches under them.
+"""Geometry of boxes, and pooling of the patches that they cover.
 
-A box is ``(x1, y1, x2, y2)``, as fractions of the image.
+A box is ``(x1, y1, x2, y2)`` in fractions of the width and height of the image.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ _MIN_SIDE = 1e-4  # shorter sides count as this; less than a pixel, but the loga
 
 
 def pool_regions(states: Tensor, patch_boxes: Tensor, mask: Tensor, boxes: Tensor) -> Tensor:
-    """Average the states under each box, weighted by the area of each patch that the box covers.
+    """Average the states of the patches in each box, weighted by the area that the box covers.
 
-    A box that touches no patch takes the state of the patch with the nearest centre.
+    A box that overlaps no patch gets the state of the patch with the nearest centre.
 
     Args:
         states: ``(B, P, D)`` states of the patches.
-        patch_boxes: ``(B, P, 4)``.
-        mask: ``(B, P)`` bool, False for padding; a row without patches gives zeros.
-        boxes: ``(B, R, 4)``.
+        patch_boxes: ``(B, P, 4)`` boxes of the patches.
+        mask: ``(B, P)`` bool, False for padding; the result is zero for a row without patches.
+        boxes: ``(B, R, 4)`` boxes to pool.
 
     Returns:
-        ``(B, R, D)``.
+        ``(B, R, D)`` pooled states.
     """
     if not states.shape[1]:
         return states.new_zeros(*boxes.shape[:2], states.shape[2])
@@ -43,7 +43,7 @@ def pool_regions(states: Tensor, patch_boxes: Tensor, mask: Tensor, boxes: Tenso
 class BoxGeometry(nn.Module):
     """Embeds boxes by their corners, centre, sides and area.
 
-    Each number is used directly and through sines and cosines of ``bands`` doubling frequencies, so
+    Each number is encoded as itself and as sines and cosines of ``bands`` doubling frequencies, so
     that a linear layer can resolve positions as finely as ``2 ** -bands`` of the image.
     """
 
@@ -65,12 +65,12 @@ class BoxGeometry(nn.Module):
 
 
 def box_relation(head: Tensor, tail: Tensor) -> Tensor:
-    """Describe how two boxes ``(..., 4)`` lie relative to each other, as ``(..., 7)``.
+    """Compute features ``(..., 7)`` of the relative position of two boxes ``(..., 4)``.
 
-    The numbers are the offset of the tail's centre from the head's (x, y), the log ratios of width
-    and height, the intersection over union, and the fractions of the head and of the tail that the
-    other one covers. Swapping head and tail negates the first four, keeps the fifth, and swaps the
-    last two.
+    The features are the x and y offset of the tail's centre from the head's, the log ratios of
+    width and height, the intersection over union, and the fractions of the head and of the tail
+    that the other box covers. Swapping head and tail negates the first four, keeps the fifth, and
+    swaps the last two.
     """
     head_sides, tail_sides = ((b[..., 2:] - b[..., :2]).clamp_min(_MIN_SIDE) for b in (head, tail))
     head_area, tail_area = head_sides.prod(-1), tail_sides.prod(-1)
@@ -100,7 +100,7 @@ def _centre(boxes: Tensor) -> Tensor:
 
 
 def _intersection(a: Tensor, b: Tensor) -> Tensor:
-    """Area that two boxes share; their leading dimensions broadcast."""
+    """Return the area that two boxes share. Their leading dimensions are broadcast."""
     top_left = torch.maximum(a[..., :2], b[..., :2])
     bottom_right = torch.minimum(a[..., 2:], b[..., 2:])
     return (bottom_right - top_left).clamp_min(0).prod(-1)

@@ -1,7 +1,7 @@
 """Pretrained text encoders: any BERT-like Hugging Face model, with its tokenizer.
 
-The encoder reads embeddings, not token ids, because the pair encoder inserts marker vectors that
-are no tokens of the vocabulary.
+The encoder takes embeddings, not token ids, because the pair encoder inserts marker vectors that
+are not in the vocabulary.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class TextEncoder(nn.Module):
 
     Attributes:
         name: Name or path of the weights.
-        dim: Width ``d`` of the states.
-        max_length: Maximum number of tokens, special tokens included.
-        max_sentence_length: The same for :meth:`embed_sentences`.
+        dim: Size ``d`` of the state vectors.
+        max_length: Maximum number of tokens, including special tokens.
+        max_sentence_length: Maximum number of tokens in :meth:`embed_sentences`.
         start_id, end_id: Ids of the special tokens before and after a text.
 
     Example:
@@ -57,7 +57,7 @@ class TextEncoder(nn.Module):
 
     @classmethod
     def load(cls, name: str) -> TextEncoder:
-        """Load an encoder by a name or path that :func:`rukh.hub.find_weights` finds.
+        """Load an encoder by name or path; see :func:`rukh.hub.find_weights`.
 
         Raises:
             WeightsError: The weights are not found or damaged.
@@ -81,7 +81,7 @@ class TextEncoder(nn.Module):
         return TokenizedText(list(out["input_ids"]), [(a, b) for a, b in out["offset_mapping"]])
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
-        """Look up the input embeddings of token ids, ``(...)`` to ``(..., d)``."""
+        """Look up the input embeddings ``(..., d)`` of token ids ``(...)``."""
         embeddings: Tensor = self.model.get_input_embeddings()(ids)
         return embeddings
 
@@ -89,10 +89,10 @@ class TextEncoder(nn.Module):
         """Compute contextual states ``(B, T, d)``.
 
         Args:
-            embeddings: ``(B, T, d)`` input embeddings; the model adds positions.
+            embeddings: ``(B, T, d)`` input embeddings, without position embeddings.
             mask: ``(B, T)`` bool, False for padding.
-            segments: ``(B, T)`` 0 for the text, 1 for the caption; ignored by models without
-                segment embeddings.
+            segments: ``(B, T)`` segment ids: 0 for the text, 1 for the caption. Models without
+                segment embeddings ignore them.
         """
         options = {} if segments is None or not self._has_segments else {"token_type_ids": segments}
         out = self.model(inputs_embeds=embeddings, attention_mask=mask.long(), **options)
@@ -100,10 +100,10 @@ class TextEncoder(nn.Module):
         return states
 
     def embed_sentences(self, texts: Sequence[str], batch_size: int = 32) -> Tensor:
-        """Embed ``N`` texts as the means of their states, L2-normalized, ``(N, d)``.
+        """Embed ``N`` texts as ``(N, d)``: mean-pool the states of each text and L2-normalize.
 
-        Texts longer than ``max_sentence_length`` are truncated. sentence-transformers pools
-        all-MiniLM-L6-v2 and all-mpnet-base-v2 in the same way.
+        Texts longer than ``max_sentence_length`` are truncated. sentence-transformers uses the same
+        pooling for all-MiniLM-L6-v2 and all-mpnet-base-v2.
         """
         out = torch.empty(len(texts), self.dim)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))

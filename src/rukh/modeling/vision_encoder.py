@@ -1,6 +1,6 @@
-"""Frozen vision encoders: images in, the features of their patches out.
+"""Frozen vision encoders, which compute features of the patches of an image.
 
-Images are padded to a square before they are encoded. A :class:`PatchMap` leaves the padding out.
+Images are padded to a square before they are encoded. A :class:`PatchMap` excludes the padding.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from rukh.records import Box
 from rukh.utils.files import read_json
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and standard deviation of the channels, as used by most vision models."""
+"""Mean and standard deviation of each channel, as used by most vision models."""
 BATCH_SIZE = 2
-"""Images per forward pass. On a CPU, larger batches are no faster: the C library then allocates and
-clears the larger buffers anew for every layer."""
+"""Number of images per forward pass. On a CPU, larger batches are no faster, because the C library
+then allocates and clears new buffers for every layer."""
 
 
 class PatchMap(NamedTuple):
     """The features of an image.
 
     Attributes:
-        states: ``(P, dim)`` states of its patches. Patches that show only padding are left out, so
-            ``P`` differs between images.
+        states: ``(P, dim)`` states of the patches. Patches that contain only padding are left out,
+            so ``P`` differs between images.
         boxes: ``(P, 4)`` boxes of the patches, as fractions of the image, clipped to the image.
     """
 
@@ -49,12 +49,12 @@ class VisionEncoder(nn.Module):
 
     Attributes:
         name: Name or path of the weights.
-        size: Side ``S`` of its square input, in pixels.
-        mean, std: Of each channel, for values in [0, 1].
-        dim: Width of the states.
-        grid: Rows and columns of the patches; ``P`` is their product.
-        coverage: Fraction of the square's side that the patches cover. It is below 1 where the
-            size of a patch does not divide ``S``; the last pixels are then ignored.
+        size: Side length ``S`` of the square input, in pixels.
+        mean, std: Mean and standard deviation of each channel, for pixel values in [0, 1].
+        dim: Size of the state vectors.
+        grid: Number of rows and columns of patches; ``P`` is their product.
+        coverage: Fraction of the side of the square that the patches cover. It is below 1 if ``S``
+            is not a multiple of the patch size; the last pixels are then ignored.
     """
 
     name: str
@@ -70,12 +70,12 @@ class VisionEncoder(nn.Module):
         raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
-        """Everything besides the weights that the states depend on."""
+        """Return the settings, other than the weights, that affect the states."""
         return {"size": self.size, "mean": self.mean, "std": self.std}
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the settings and weights; takes about one second per gigabyte."""
+        """SHA-256 of the settings and weights. Computing it takes about one second per gigabyte."""
         settings = json.dumps(self.settings(), sort_keys=True, default=str)
         digest = hashlib.sha256(settings.encode())
         for key, value in self.state_dict().items():
@@ -85,7 +85,7 @@ class VisionEncoder(nn.Module):
 
 
 class EfficientNetEncoder(VisionEncoder):
-    """An EfficientNet-Lite; the cells of its feature map are the patches."""
+    """An EfficientNet-Lite. The cells of its feature map are the patches."""
 
     mean = (127 / 255,) * 3
     std = (128 / 255,) * 3
@@ -105,18 +105,18 @@ class EfficientNetEncoder(VisionEncoder):
 class HFVisionEncoder(VisionEncoder):
     """A Hugging Face vision model: ViT, DINOv2, the vision encoder of CLIP or SigLIP, or a CNN.
 
-    States that belong to no patch (class, distillation and register tokens) come first in the
+    States of class, distillation and register tokens, which belong to no patch, come first in the
     sequence and are dropped.
 
     Args:
         model: The model, or a model with a ``vision_model``.
         name: Name or path of the weights.
         preprocessing: The contents of the model's ``preprocessor_config.json``.
-        size: Side of the square input, in pixels. None: as in ``preprocessing``.
+        size: Side length of the square input, in pixels. None: as in ``preprocessing``.
 
     Raises:
-        WeightsError: The model does not take images of this size, or gives less than one state per
-            patch.
+        WeightsError: The model does not accept images of this size, or returns fewer states than
+            patches.
     """
 
     def __init__(
@@ -179,13 +179,13 @@ class HFVisionEncoder(VisionEncoder):
 def load_vision_encoder(
     name: str, *, size: int | None = None, intermediate_features: bool = False
 ) -> VisionEncoder:
-    """Load a vision encoder by a name or path that :func:`rukh.hub.find_weights` finds.
+    """Load a vision encoder by name or path; see :func:`rukh.hub.find_weights`.
 
     Args:
-        name: The name or path.
-        size: Side of the square input, in pixels. Larger inputs show smaller objects; the time per
-            image grows with the square of the size. None: the size used in pretraining.
-        intermediate_features: Give inner features of an EfficientNet-Lite; see
+        name: Name or path of the weights.
+        size: Side length of the square input, in pixels. Larger inputs show smaller objects, but
+            the time grows with the square of the size. None: the size used in pretraining.
+        intermediate_features: Whether to use inner features of an EfficientNet-Lite; see
             :meth:`~rukh.modeling.efficientnet.EfficientNetLite.use_intermediate_features`.
 
     Raises:
@@ -239,7 +239,7 @@ def _preprocessing(folder: Path) -> dict[str, Any]:
 
 
 def _side(value: Any) -> int:
-    """Read a side in pixels from any of the forms used in configurations."""
+    """Read a side length in pixels from any of the forms used in configurations."""
     if isinstance(value, dict):
         value = value.get("height") or value.get("shortest_edge")
     elif isinstance(value, list | tuple):
@@ -250,11 +250,11 @@ def _side(value: Any) -> int:
 
 
 def patch_boxes(encoder: VisionEncoder, frame: Box) -> tuple[Tensor, Tensor]:
-    """Return the boxes of the patches of an image that covers ``frame`` of the square input.
+    """Return the boxes of the patches for an image that covers ``frame`` of the square input.
 
     Returns:
-        Boxes ``(rows * cols, 4)`` as fractions of the image, clipped to it; and ``(rows * cols,)``
-        bool: whether a patch shows any part of the image.
+        Boxes ``(rows * cols, 4)`` as fractions of the image, clipped to it; and a bool tensor
+        ``(rows * cols,)``, True if a patch shows any part of the image.
     """
     x1, y1, x2, y2 = frame
     ys, xs = (torch.linspace(0, encoder.coverage, n + 1, dtype=torch.float64) for n in encoder.grid)
@@ -269,7 +269,7 @@ def patch_boxes(encoder: VisionEncoder, frame: Box) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def encode_images(encoder: VisionEncoder, images: Sequence[Image.Image]) -> list[PatchMap]:
-    """Encode RGB images (see :func:`rukh.modeling.image_io.load_image`)."""
+    """Encode RGB images, as returned by :func:`rukh.modeling.image_io.load_image`."""
     device = next(encoder.parameters()).device
     maps: list[PatchMap] = []
     for first in range(0, len(images), BATCH_SIZE):

@@ -1,4 +1,4 @@
-"""Batches: sequences and images of several posts, padded into tensors."""
+"""Batches: sequences and images of several posts, padded to tensors."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ class PairBatch:
     """``B`` sequences of ``T`` positions with ``R`` objects and ``P`` patches, and ``Q`` pairs.
 
     Attributes:
-        ids, roles, segments: ``(B, T)``, see :class:`rukh.modeling.markers.MarkedSequence`.
-        types: ``(B, T)`` indices into ``type_names``, -1 for none.
+        ids, roles, segments: ``(B, T)`` values of :class:`rukh.modeling.markers.MarkedSequence`.
+        types: ``(B, T)`` indices into ``type_names``; -1 for positions without a type.
         mask: ``(B, T)`` bool, False for padding.
         type_names: The distinct types of the batch.
-        boxes, object_types, has_object: ``(B, R, 4)``, ``(B, R)``, ``(B, R)``.
-        patches, patch_boxes, has_patch: ``(B, P, D)``, ``(B, P, 4)``, ``(B, P)``; ``P`` is 0 if no
-            post of the batch has an image.
-        sequence: ``(Q,)`` the sequence of each pair.
-        head, tail: ``(Q, 2)`` positions of the start and end marker; objects are numbered after the
-            ``T`` positions.
-        distance: ``(Q,)`` positions from head to tail, with sign; 0 unless both are text.
-        head_object, tail_object: ``(Q,)`` index of the object, -1 for text.
+        boxes: ``(B, R, 4)`` boxes of objects.
+        object_types: ``(B, R)`` indices into ``type_names``; -1 for objects without a type.
+        patches: ``(B, P, D)`` patch states; ``P`` is 0 if no post of the batch has an image.
+        patch_boxes: ``(B, P, 4)`` boxes of patches.
+        has_object, has_patch: ``(B, R)`` and ``(B, P)`` bool, False for padding.
+        sequence: ``(Q,)`` index of the sequence that contains the pair.
+        head, tail: ``(Q, 2)`` positions of the start and end markers of the argument. Visual object
+            ``i`` has the position ``T + i`` twice.
+        distance: ``(Q,)`` signed distance from head to tail in positions; 0 unless both arguments
+            are in the text.
+        head_object, tail_object: ``(Q,)`` index of the visual object; -1 for a text entity.
     """
 
     ids: Tensor
@@ -54,18 +57,18 @@ class PairBatch:
 
     @property
     def kind(self) -> Tensor:
-        """``(Q,)`` 0 text-text, 1 text-object, 2 object-text, 3 object-object."""
+        """Kind of each pair ``(Q,)``: 0 text-text, 1 text-object, 2 object-text, 3 both objects."""
         return 2 * (self.head_object >= 0).long() + (self.tail_object >= 0).long()
 
     def of_objects(self, values: Tensor, objects: Tensor) -> Tensor:
-        """Select values of the pairs' objects.
+        """Select the vectors of the objects that are the heads or the tails of the pairs.
 
         Args:
-            values: ``(B, R, d)``.
+            values: ``(B, R, d)`` vectors of all objects.
             objects: ``head_object`` or ``tail_object``.
 
         Returns:
-            ``(Q, d)``, zeros for text.
+            ``(Q, d)`` vectors; zeros for arguments in the text.
         """
         if not values.shape[1]:
             return values.new_zeros(len(objects), values.shape[2])
@@ -93,7 +96,8 @@ def collate(
     """Pad sequences, objects and images into a batch.
 
     Args:
-        objects, images: Those of each sequence's post.
+        objects: For each sequence, the visual objects of its post.
+        images: For each sequence, the image features of its post, or None.
         visual_dim: Width of patch states.
 
     Returns:
@@ -130,7 +134,7 @@ def collate(
     pairs = [(i, pair) for i, one in enumerate(sequences) for pair in one.pairs]
     positions = torch.tensor([(*pair.head, *pair.tail) for _, pair in pairs], dtype=torch.long)
     positions = positions.reshape(-1, 4)
-    # Objects have negative positions: -1 - i for object i.
+    # In a sequence, the position of object i is -1 - i.
     head_object, tail_object = (-1 - positions[:, ::2]).clamp_min(-1).unbind(1)
     positions = torch.where(positions < 0, width - 1 - positions, positions)
     both_text = (head_object < 0) & (tail_object < 0)

@@ -1,11 +1,12 @@
 """The two directions of a pair, forward (head to tail) and backward (tail to head).
 
-At most one relation holds between two arguments, in one direction or the other. If each direction
-has a softmax of its own (``direction_mode: both``), the backward direction of a one-way relation is
-labelled none of the above (NOTA): the two predictions may contradict each other, and NOTA means
-both "no relation" and "a relation in the reverse direction". A joint decision (``joint``) is one
-softmax over NOTA, every relation forward, and every one-way relation backward. Swapping head and
-tail only permutes its columns, so the order in which the data lists a pair reveals nothing.
+At most one relation holds between two arguments, in one of the two directions. If each direction
+has its own softmax (``direction_mode: both``), a one-way relation (one without a reverse) is
+labelled none of the above (NOTA) in the backward direction. NOTA then means both "no relation" and
+"a relation in the reverse direction", and the two predictions may contradict each other. A joint
+decision (``direction_mode: joint``) is one softmax over NOTA, all relations from head to tail, and
+the one-way relations from tail to head. Swapping head and tail only permutes its columns, so the
+order of head and tail in the data gives no information.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from torch import Tensor
 from rukh.modeling.relation_bank import RelationBank
 
 DirectionMode: TypeAlias = Literal["joint", "both", "given"]
-"""How a model is trained on a pair: both directions in one decision (``joint``), each direction by
-itself (``both``), or only the direction of the data (``given``), which leaks labels in MNRE and
-serves as a comparison."""
+"""How a model is trained on a pair: on both directions in one decision (``joint``), on each
+direction separately (``both``), or only on the annotated direction (``given``). The annotated
+direction reveals labels in MNRE, so ``given`` only serves as a comparison."""
 
 
 def merge_directions(forward: Tensor, backward: Tensor, bank: RelationBank) -> Tensor:
@@ -33,9 +34,9 @@ def merge_directions(forward: Tensor, backward: Tensor, bank: RelationBank) -> T
         bank: The relations of the columns.
 
     Returns:
-        ``(Q, 1 + R + A)``: NOTA (the mean of both directions), the relations forward, and the ``A``
-        one-way relations backward. A relation with a reverse relation states the same as its
-        reverse backward, so the probabilities of the two are added.
+        ``(Q, 1 + R + A)`` logits of NOTA (the mean of both directions), all relations from head to
+        tail, and the ``A`` relations without a reverse from tail to head. A relation states the
+        same fact as its reverse with swapped arguments, so their probabilities are added.
 
     Example:
         >>> from rukh.schema.schema import RelationSchema
@@ -57,7 +58,7 @@ def merge_directions(forward: Tensor, backward: Tensor, bank: RelationBank) -> T
 def target_columns(
     label: str | None, bank: RelationBank, nota: str | None, mode: DirectionMode
 ) -> list[int]:
-    """Return the correct column for a pair of this label, in its own and in the reverse direction.
+    """Return the gold columns of a pair with this label: as annotated, and with swapped arguments.
 
     Raises:
         InputError: The label is not in the bank.
@@ -74,25 +75,25 @@ def target_columns(
 
 
 def num_columns(bank: RelationBank, mode: DirectionMode) -> int:
-    """Return the number of logit columns ``C``: ``1 + R``, in mode ``joint`` ``1 + R + A``."""
+    """Return the number ``C`` of logit columns: ``1 + R + A`` in mode ``joint``, else ``1 + R``."""
     return 1 + len(bank.names) + (len(_one_way(bank)) if mode == "joint" else 0)
 
 
 def column_mask(names: Collection[str], bank: RelationBank, mode: DirectionMode) -> Tensor:
-    """Mark the columns of NOTA and of some relations, in either direction, ``(C,)`` bool."""
+    """Return a bool mask ``(C,)`` of the columns of NOTA and of ``names`` in both directions."""
     selected = torch.tensor([name in names for name in bank.names])
     backward = selected[_one_way(bank)] if mode == "joint" else selected[:0]
     return torch.cat([torch.tensor([True]), selected, backward])
 
 
 def to_probabilities(logits: Tensor, num_relations: int, directed: bool = False) -> Tensor:
-    """Convert logits to probabilities of the forward direction, ``(Q, 1 + R)``, NOTA first.
+    """Convert logits to probabilities of NOTA and the relations from head to tail, ``(Q, 1 + R)``.
 
     Args:
-        logits: ``(Q, 1 + R)``, or joint logits as of :func:`merge_directions`.
-        num_relations: ``R``.
-        directed: Whether the order of each pair is known, so that backward relations are excluded.
-            Otherwise their probabilities are added to NOTA's.
+        logits: ``(Q, 1 + R)`` logits, or ``(Q, 1 + R + A)`` logits of :func:`merge_directions`.
+        num_relations: Number ``R`` of relations.
+        directed: Whether the direction of each pair is known, so that relations from tail to head
+            are excluded. If not, their probabilities are added to that of NOTA.
 
     Example:
         >>> to_probabilities(torch.zeros(1, 5), 2), to_probabilities(torch.zeros(1, 5), 2, True)
@@ -107,5 +108,5 @@ def to_probabilities(logits: Tensor, num_relations: int, directed: bool = False)
 
 
 def _one_way(bank: RelationBank) -> Tensor:
-    """``(A,)`` indices of the relations without a reverse relation."""
+    """Return the indices ``(A,)`` of the relations without a reverse relation."""
     return (bank.reverse < 0).nonzero().flatten()

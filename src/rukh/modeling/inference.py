@@ -1,4 +1,4 @@
-"""Scoring the pairs of posts: the one path that validation, evaluation and extraction take."""
+"""Scoring the pairs of posts, in validation, evaluation and extraction alike."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from rukh.utils.batching import batches_by_length
 MAX_SEQUENCES = 64
 """Maximum number of sequences per forward pass."""
 MAX_POSITIONS = 4096
-"""Maximum number of positions per forward pass, padding included; bounds its memory."""
+"""Maximum number of positions, including padding, per forward pass. It limits memory use."""
 
 
 def tokenize_pairs(
     model: RelationModel, post: Post, pairs: Sequence[tuple[str, str]]
 ) -> list[MarkedSequence]:
-    """Tokenize a post and build the sequences that contain its pairs of argument ids."""
+    """Tokenize a post and build the sequences that contain the given pairs of argument ids."""
     encoder, config = model.pair_encoder, model.config.pair
     tokenized = tokenize_post(post, encoder.text_encoder, config.caption_words)
     return build_sequences(
@@ -40,7 +40,7 @@ def batch_inputs(
     posts: Sequence[Post],
     images: Sequence[PatchMap | None],
 ) -> PairBatch:
-    """Collate sequences with the post and the image features of each."""
+    """Collate sequences, given the post and the image features of each sequence."""
     return collate(sequences, [post.objects for post in posts], images, model.config.visual_dim)
 
 
@@ -52,16 +52,16 @@ def score_posts(
     pairs: Sequence[Sequence[tuple[str, str]]],
     images: Sequence[PatchMap | None],
 ) -> list[PairScores[float | None]]:
-    """Score pairs of several posts; each post is encoded once for all its pairs.
+    """Score pairs of several posts.
 
     Args:
         bank: The relations.
         posts: The posts, with types assigned.
-        pairs: For each post its pairs of argument ids, head first.
-        images: For each post the features of its image, or None.
+        pairs: For each post, pairs of argument ids, head first.
+        images: For each post, the features of its image, or None.
 
     Returns:
-        For each post the scores of its ``Q`` pairs; on ``C`` columns see :class:`PairScores`.
+        For each post, the scores of its pairs.
     """
     sequences = [tokenize_pairs(model, post, some) for post, some in zip(posts, pairs, strict=True)]
     num_logits = num_columns(bank, model.config.direction_mode)
@@ -91,10 +91,10 @@ def encode_memory(
     """Encode labelled pairs in both directions, in the order of posts and pairs.
 
     Args:
-        bank: Its schema's words for types are used, its relations are not.
-        posts: The posts, with types assigned; pairs without a label are left out.
-        images: For each post the features of its image, or None.
-        post_indices: What to store as the index of each post; by default its position.
+        bank: Relation bank. Only the type names in its schema are used, not its relations.
+        posts: The posts, with types assigned. Pairs without a label are left out.
+        images: For each post, the features of its image, or None.
+        post_indices: For each post, the index to store. None: the position in ``posts``.
     """
     post_indices = range(len(posts)) if post_indices is None else post_indices
     labelled = [
@@ -129,7 +129,7 @@ def _batches(
     posts: Sequence[Post],
     images: Sequence[PatchMap | None],
 ) -> Iterator[tuple[PairBatch, list[tuple[int, MarkedSequence]]]]:
-    """Batches of similar length, and the index of the post and the sequence of each row."""
+    """Yield batches of similar length, with the post index and the sequence of each row."""
     flat = [(i, one) for i, some in enumerate(sequences) for one in some]
     lengths = [len(one) for _, one in flat]
     for indices in batches_by_length(lengths, MAX_SEQUENCES, MAX_POSITIONS):

@@ -1,12 +1,12 @@
-"""Token sequences with markers around the arguments, the input of the text encoder.
+"""Token sequences with markers around the arguments, which are the input of the text encoder.
 
 There are two schemes (option ``markers``):
 
-- ``post``: markers around all arguments of a post, in one sequence for all its pairs.
-- ``pair``: markers around the two arguments of one pair, in one sequence for every pair. This is
-  the usual approach, slower by the number of pairs, and serves as a reference in the benchmark.
+- ``post``: One sequence contains all pairs of a post, with markers around all arguments.
+- ``pair``: Each pair has its own sequence, with markers around its two arguments. This is the usual
+  approach. It takes one forward pass per pair and serves as a baseline in the benchmark.
 
-A sequence consists of plain lists; :mod:`rukh.modeling.batch` pads sequences into tensors.
+A sequence consists of plain lists; :mod:`rukh.modeling.batch` pads sequences to tensors.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ WORD, START, END, HEAD_START, HEAD_END, TAIL_START, TAIL_END = range(7)
 ROLE_WORDS = ("", "[", "]", "subject", "subject", "object", "object")
 """Words whose embeddings initialize the marker of each role."""
 CONTEXT = 12
-"""Tokens reserved on each side of an argument when a text is too long for one sequence."""
+"""Number of context tokens reserved on each side of an argument when a text must be truncated."""
 MAX_PAIRS = 128
 """Maximum number of pairs in a sequence whose text is truncated."""
 
 
 class PairPositions(NamedTuple):
-    """The positions of one pair in a sequence.
+    """Positions of the arguments of a pair in a sequence.
 
     Attributes:
-        pair: Index of the pair among those of the post.
-        head, tail: Positions of the start and end marker of each argument; for a visual object
-            ``-1 - i`` twice, where ``i`` is its index in ``Post.objects``.
+        pair: Index of the pair among the pairs of the post.
+        head, tail: Positions of the start and end markers of the argument. For a visual object with
+            index ``i`` in ``Post.objects``, both are ``-1 - i``.
     """
 
     pair: int
@@ -45,7 +45,7 @@ class PairPositions(NamedTuple):
 
 
 class ArgumentSpan(NamedTuple):
-    """The tokens ``[start, end)`` of a text entity, or the index of a visual object."""
+    """Token span ``[start, end)`` of a text entity, or index ``object`` of a visual object."""
 
     start: int
     end: int
@@ -54,7 +54,7 @@ class ArgumentSpan(NamedTuple):
 
 
 class TokenizedPost(NamedTuple):
-    """The tokens of a post's text, the token ids of its caption, and its arguments by id."""
+    """Tokens of a post's text, token ids of its caption, and spans of its arguments by id."""
 
     text: TokenizedText
     caption: list[int]
@@ -66,10 +66,10 @@ class MarkedSequence:
     """One input sequence of the text encoder, with ``T`` positions.
 
     Attributes:
-        ids: ``T`` token ids, 0 for markers.
-        roles: ``T`` roles, from ``WORD`` to ``TAIL_END``.
-        types: ``T`` argument types of markers, None for other positions.
-        segments: ``T`` numbers, 0 for the text, 1 for the caption behind it.
+        ids: Token id of each position; 0 for markers.
+        roles: Role of each position, from ``WORD`` to ``TAIL_END``.
+        types: Type of the marked argument at each position; None at other positions.
+        segments: 0 for the positions of the text, 1 for those of the caption, which follows it.
         pairs: The pairs to score.
     """
 
@@ -93,7 +93,7 @@ class MarkedSequence:
         return len(self.ids)
 
     def without_caption(self) -> MarkedSequence:
-        """Return the sequence of the same post without a caption."""
+        """Return the same sequence without the caption."""
         if 1 not in self.segments:
             return self
         end = self.segments.index(1)
@@ -101,7 +101,7 @@ class MarkedSequence:
         return replace(self, **lists)
 
     def without_types(self) -> MarkedSequence:
-        """Return the same sequence with unknown argument types."""
+        """Return the same sequence without argument types."""
         return replace(self, types=[None] * len(self))
 
 
@@ -131,7 +131,7 @@ def _entity_span(entity: TextEntity, text: TokenizedText) -> ArgumentSpan:
     ]
     if overlapping:
         return ArgumentSpan(overlapping[0], overlapping[-1] + 1, entity.type, None)
-    # The tokenizer drops some characters, such as zero-width spaces: an empty span at that place.
+    # The tokenizer drops some characters, such as zero-width spaces. Their span is empty.
     position = sum(end <= entity.start for _, end in text.offsets)
     return ArgumentSpan(position, position, entity.type, None)
 
@@ -145,13 +145,13 @@ def build_sequences(
 ) -> list[MarkedSequence]:
     """Build the sequences that contain all pairs of a post.
 
-    In scheme ``post``, a text of at most ``max_length`` positions gives one sequence, in which all
-    arguments are marked whether or not they belong to a pair, so that the scores of a pair do not
-    depend on the other pairs. A longer text is truncated to the tokens nearest to the arguments of
-    the pairs; if that leaves too little context, the pairs are split over several sequences.
+    In scheme ``post``, a post of at most ``max_length`` positions has one sequence. All arguments
+    are marked in it, even those without a pair, so that the scores of a pair do not depend on the
+    other pairs. A longer text is truncated to the tokens nearest to the arguments of the pairs. If
+    too little context would remain, the pairs are distributed over several sequences.
 
     Args:
-        pairs: Argument ids, head first.
+        pairs: Pairs of argument ids, head first.
     """
     if markers == "pair":
         return [
@@ -176,12 +176,12 @@ def _arguments_of(pairs: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _length(post: TokenizedPost, num_tokens: int, marked: Sequence[str]) -> int:
-    """Positions of a sequence: tokens, caption, markers, and up to three special tokens."""
+    """Return the maximum length of a sequence with caption, markers and special tokens."""
     return num_tokens + len(post.caption) + 2 * len(marked) + 3
 
 
 def _num_fitting(post: TokenizedPost, pairs: Sequence[tuple[str, str]], max_length: int) -> int:
-    """Return how many of the first pairs fit into one sequence, at least one."""
+    """Return how many of the pairs, counted from the first, fit into one sequence; at least 1."""
 
     def num_tokens(names: Sequence[str]) -> int:
         spans = [post.arguments[name] for name in names]
@@ -198,7 +198,7 @@ def _num_fitting(post: TokenizedPost, pairs: Sequence[tuple[str, str]], max_leng
 
 
 def _kept_tokens(spans: Sequence[ArgumentSpan], num_tokens: int, room: int) -> list[int]:
-    """Return the indices of the tokens to keep: all, or at most ``room`` nearest to the spans."""
+    """Return the indices of the tokens to keep: at most ``room``, those nearest to the spans."""
     room = max(0, room)
     if num_tokens <= room:
         return list(range(num_tokens))
@@ -210,7 +210,7 @@ def _kept_tokens(spans: Sequence[ArgumentSpan], num_tokens: int, room: int) -> l
     limit = np.sort(nearest)[room]
     if limit > 0:
         return [int(i) for i in np.flatnonzero(nearest < limit)]
-    # The arguments alone are too long: keep the beginning of each.
+    # The arguments alone are too long, so keep only the beginning of each.
     share = max(1, room // len(spans))
     kept = {i for span in spans for i in range(span.start, min(span.end, span.start + share))}
     return sorted(kept)[:room]
@@ -224,7 +224,7 @@ def _build_sequence(
     encoder: TextEncoder,
     max_length: int,
 ) -> MarkedSequence:
-    """Build the sequence of some numbered pairs, with the arguments ``names`` marked."""
+    """Build a sequence for pairs with their indices, and mark the arguments with ids ``names``."""
     roles = dict.fromkeys(names, (START, END))
     if markers == "pair":
         head, tail = names
@@ -240,13 +240,13 @@ def _build_sequence(
     num_tokens = len(post.text.ids)
     room = max_length - 2 * len(names) - 3 - len(caption)
     kept = _kept_tokens([spans[name] for name in in_text], num_tokens, room)
-    # Of nested spans, the outer one starts first and ends last.
+    # If spans are nested, the outer one opens first and closes last.
     opening = sorted(in_text, key=lambda name: (spans[name].start, -spans[name].end))
     closing = sorted(in_text, key=lambda name: (spans[name].end, -spans[name].start))
     starts: dict[str, int] = {}
     sequence = MarkedSequence()
     sequence.append(encoder.start_id)
-    # A marker whose neighbouring token was removed moves to the next kept token.
+    # If the token next to a marker was removed, the marker moves to the next token that is kept.
     for index in [*kept, num_tokens]:
         while closing and spans[closing[0]].end <= index:
             name = closing.pop(0)

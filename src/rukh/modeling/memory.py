@@ -1,9 +1,9 @@
-"""A memory of training pairs, from which relations that are added later are distinguished.
+"""Memory of training pairs, which is used when relations are added to a trained model.
 
-New relations can only be separated from the others if pairs of the others are at hand (rehearsal:
-Robins, Connection Science 1995; exemplars: Rebuffi et al., CVPR 2017). A memory holds the pair
-embeddings of some training pairs, their labels, and the index of the post that each comes from, but
-no text.
+A model learns to distinguish new relations from its own only if it also sees pairs of its own
+relations (rehearsal: Robins, Connection Science 1995; exemplars: Rebuffi et al., CVPR 2017). For
+some training pairs, the memory stores the pair embeddings, the label, and the index of the post. It
+does not store text.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from rukh.errors import WeightsError
 from rukh.records import Record
 
 NOTA_RATIO = 8
-"""Pairs of NOTA that are kept for each pair of a relation: most pairs of a text are unrelated."""
+"""Number of NOTA pairs that are stored per pair of a relation, as most pairs are unrelated."""
 _PER_PAIR = ("label", "forward", "backward", "nota", "post")
 
 
 class MemoryConfig(Record):
-    """Which training pairs a model stores.
+    """Options that select the training pairs to store with a model.
 
     Attributes:
-        pairs_per_relation: Number of training pairs to keep of each relation; 0 keeps none.
-        min_pairs: Relations with fewer training pairs are left out.
+        pairs_per_relation: Maximum number of training pairs per relation; 0 stores no memory.
+        min_pairs: Minimum number of training pairs that a relation must have to be stored.
     """
 
     pairs_per_relation: int = Field(default=0, ge=0, le=1000)
@@ -42,13 +42,14 @@ class MemoryConfig(Record):
 
 @dataclass(frozen=True)
 class Memory:
-    """``M`` labelled pairs, encoded.
+    """Encodings of ``M`` labelled pairs.
 
     Attributes:
-        names: The distinct labels; NOTA may be one of them.
-        label: ``(M,)`` index into ``names`` of each pair's label, from head to tail.
-        forward, backward: ``(M, dim)`` pair embeddings from head to tail, and from tail to head.
-        nota: ``(M, 2)`` logit of NOTA, forward and backward.
+        names: The distinct labels, which may include NOTA.
+        label: ``(M,)`` index into ``names`` of the label from head to tail.
+        forward: ``(M, dim)`` pair embeddings from head to tail.
+        backward: ``(M, dim)`` pair embeddings from tail to head.
+        nota: ``(M, 2)`` logits of NOTA from head to tail and from tail to head.
         post: ``(M,)`` index of the post in the corpus.
 
     Example:
@@ -70,11 +71,11 @@ class Memory:
 
     @property
     def labels(self) -> list[str]:
-        """The label of each pair by name."""
+        """Name of the label of each pair."""
         return [self.names[index] for index in self.label.tolist()]
 
     def join(self, other: Memory) -> Memory:
-        """Append the pairs of another memory."""
+        """Return a memory with the pairs of this and of another memory."""
         names = tuple(dict.fromkeys([*self.names, *other.names]))
         label = torch.tensor([names.index(name) for name in [*self.labels, *other.labels]]).long()
         rest = {
@@ -86,15 +87,14 @@ class Memory:
 def sample_pairs(
     labels: Sequence[str | None], config: MemoryConfig, nota: str | None, seed: int = 0
 ) -> list[int]:
-    """Choose which pairs to keep: some of each relation, and :data:`NOTA_RATIO` times as many of
-    NOTA.
+    """Sample the pairs to store, :data:`NOTA_RATIO` times as many of NOTA as of a relation.
 
     Args:
-        labels: The label of each pair; a pair without a label is never kept.
-        nota: The name of NOTA.
+        labels: Label of each pair; pairs without a label are never sampled.
+        nota: Name of the NOTA label.
 
     Returns:
-        Indices in ascending order.
+        Indices of the sampled pairs in ascending order.
 
     Example:
         >>> config = MemoryConfig(pairs_per_relation=2, min_pairs=2)
@@ -118,7 +118,7 @@ def sample_pairs(
 
 
 def memory_to_bytes(memory: Memory) -> bytes:
-    """Serialize a memory as a safetensors file; embeddings as 8-bit integers with a scale each."""
+    """Serialize a memory as safetensors; each embedding as 8-bit integers with a scale factor."""
     tensors = {
         "label": memory.label.to(torch.int16),
         "nota": memory.nota.half(),
@@ -134,7 +134,7 @@ def memory_to_bytes(memory: Memory) -> bytes:
 
 
 def read_memory(file: Path, dim: int) -> Memory:
-    """Read a file that holds :func:`memory_to_bytes`.
+    """Read a memory that was serialized by :func:`memory_to_bytes`.
 
     Args:
         dim: Width of the model's pair embeddings.
@@ -161,6 +161,6 @@ def read_memory(file: Path, dim: int) -> Memory:
     shapes = [tuple(getattr(memory, name).shape) for name in _PER_PAIR]
     if shapes != expected or not ((label >= 0) & (label < len(names))).all():
         raise WeightsError(
-            f"{file} is not a memory of this model; it is damaged or another model's"
+            f"{file} does not fit this model; it is damaged or belongs to another model"
         )
     return memory

@@ -1,8 +1,8 @@
-"""The relation model, and the folder that it is saved in.
+"""The relation model, and the folder in which it is saved.
 
-A model folder holds ``config.json``, ``model.safetensors`` (in fp16, only weights that differ from
-those of the pretrained encoders), ``schema.yaml``, the model card ``README.md``, and optionally
-``memory.safetensors``.
+A model folder contains ``config.json``, ``model.safetensors``, ``schema.yaml``, the model card
+``README.md``, and optionally ``memory.safetensors``. The weights are stored in fp16, without those
+that are equal to the weights of the pretrained encoders.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from rukh.utils.files import atomic_folder, atomic_open, read_json, sha256, writ
 WEIGHTS = "model.safetensors"
 MEMORY = "memory.safetensors"
 ANCHORS = "anchors"
-"""Name of the tensor of the anchors in :data:`WEIGHTS`."""
+"""Name of the tensor in :data:`WEIGHTS` that contains the anchors."""
 _TEXT_ENCODER = "pair_encoder.text_encoder."
 
 
@@ -44,27 +44,28 @@ class ModelConfig(Record):
     """The contents of ``config.json``.
 
     Attributes:
-        task: Distinguishes the folder of a relation model from that of a tagger.
+        task: Task of the model, which distinguishes relation models from taggers.
         pair: Options of the pair encoder.
-        relation: Options of how relations are described and scored.
-        tagger: Name or path of the tagger that finds entities and assigns their types; None: none.
+        relation: Options for the descriptions and the scores of relations.
+        tagger: Name or path of the tagger that detects entities and assigns types, or None.
         caption_source: Name of the source of the captions in training, or None.
-        init_from_sha256: Hash of the weights of ``pair.init_from``, from which weights that are not
-            stored are loaded.
+        init_from_sha256: Hash of the weights of ``pair.init_from``. Weights that are not stored in
+            the model folder are loaded from there.
         visual_dim: Width of the vision encoder's patch states.
-        direction_mode: How the model was trained on pairs, which determines the columns of its
-            logits; see :mod:`rukh.modeling.directions`.
-        temperature: Divisor of the logits, fitted on the dev set (calibration).
-        unseen_temperature, unseen_shift: For a bank with relations that the model was not trained
-            on: the temperature, and what is added to the logits of these relations, whose
-            descriptions fit less well. None: as for other banks.
-        type_penalty: What a disallowed argument type subtracts from a relation's logit; see
-            :mod:`rukh.modeling.type_constraints`.
+        direction_mode: Directions in which the model was trained, which determine the columns of
+            its logits; see :mod:`rukh.modeling.directions`.
+        temperature: Divisor of the logits, fitted on the dev set.
+        unseen_temperature: Temperature for banks that contain relations that the model was not
+            trained on. None: the same temperature as for other banks.
+        unseen_shift: Number added to the logits of relations that the model was not trained on,
+            whose descriptions are less similar to their pairs.
+        type_penalty: Number subtracted from a relation's logit for each argument type that the
+            relation does not allow; see :mod:`rukh.modeling.type_constraints`.
         threshold: Minimum probability of a prediction.
         anchored_relations: Relations with few-shot anchors, in the order of the stored anchors; see
             :mod:`rukh.training.few_shot`.
         memory_size: Number of training pairs in ``memory.safetensors``.
-        metrics: Measured at the end of training, on the dev set and on the validation data.
+        metrics: Metrics on the dev set and on the validation data at the end of training.
     """
 
     task: Literal["relations"] = "relations"
@@ -86,12 +87,12 @@ class ModelConfig(Record):
 
 
 class RelationModel(nn.Module):
-    """A pair encoder, and a scorer that compares its pairs with the relations of a bank.
+    """A pair encoder, and a scorer that compares encoded pairs with the relations of a bank.
 
     Args:
         config: Options; ``visual_dim`` must be the width of the vision encoder.
-        schema: The relations it is trained on.
-        text_encoder: The text encoder. None: loaded as the config says.
+        schema: The relations that the model is trained on.
+        text_encoder: The text encoder. None: the text encoder of ``config.pair`` is loaded.
 
     Attributes:
         anchors: ``(A, dim + 1)`` anchors of ``config.anchored_relations``.
@@ -119,7 +120,7 @@ class RelationModel(nn.Module):
 
     @cached_property
     def vision(self) -> VisionEncoder | None:
-        """The frozen vision encoder, loaded when first needed; None if the model has none."""
+        """The frozen vision encoder, loaded at first use; None if the model does not have one."""
         return configured_vision(self.config.pair)
 
     @torch.no_grad()
@@ -127,13 +128,13 @@ class RelationModel(nn.Module):
         """Embed the relations of a schema, by default those of the model.
 
         Args:
-            training: Whether to use the descriptions of training; see ``label_names`` of
+            training: Whether to use the descriptions for training; see ``label_names`` of
                 :class:`rukh.modeling.scorers.RelationConfig`.
         """
         schema = schema or self.schema
         selected = select_descriptions(schema, self.config.relation, training)
-        # The pair encoder's text encoder has been trained, so the pretrained one is loaded again,
-        # but only if the cache lacks a description.
+        # Descriptions are embedded by the pretrained text encoder, but that of the pair encoder has
+        # been trained. The pretrained one is loaded again only if the cache lacks a description.
         name = self.config.pair.text_encoder
         load = cache(lambda: TextEncoder.load(name).eval())
         bank = RelationBank.build(
@@ -151,10 +152,10 @@ class RelationModel(nn.Module):
         return replace(bank, anchors=torch.stack(rows))
 
     def _trained_relations(self, schema: RelationSchema) -> set[str]:
-        """Names of the schema's relations that the model was trained on.
+        """Return the names of the schema's relations that the model was trained on.
 
-        These have the name of a relation of the model's schema and one of its descriptions, so that
-        another relation that happens to have the same name does not count.
+        They have the name of a relation of the model's schema and share a description with it, if
+        it has any. The second condition excludes different relations with the same name.
         """
         own = {relation.name: {*relation.descriptions} for relation in self.schema.relations}
         return {
@@ -167,7 +168,7 @@ class RelationModel(nn.Module):
     def forward(self, inputs: PairBatch, bank: RelationBank) -> PairScores[Tensor]:
         """Score all pairs of a batch against a bank.
 
-        Types are worded as in the bank's schema, else as in the model's own.
+        The names of types are those in the bank's schema, else those in the model's schema.
         """
         joint = self.config.direction_mode == "joint"
         type_words = {**self.schema.types, **bank.types}
@@ -182,11 +183,11 @@ class RelationModel(nn.Module):
         """Convert the logits of :meth:`forward` to calibrated probabilities.
 
         Args:
-            directed: Whether the order of each pair is known, see
+            directed: Whether the direction of each pair is known, see
                 :func:`rukh.modeling.directions.to_probabilities`.
 
         Returns:
-            ``(Q, 1 + R)``, NOTA first.
+            ``(Q, 1 + R)`` probabilities, NOTA first.
         """
         config, temperature = self.config, self.config.temperature
         if bank.trained is not None:
@@ -195,23 +196,23 @@ class RelationModel(nn.Module):
         return to_probabilities(logits / temperature, len(bank.names), directed)
 
     def save(self, folder: Path, card: str) -> None:
-        """Write a model folder; it appears only when it is complete.
+        """Write the model and its card to a folder, which appears only when it is complete.
 
         Raises:
-            RukhError: The model was loaded, which merged its low-rank adapters.
+            RukhError: The low-rank adapters were merged because the model was loaded from a folder.
         """
         state = {name: value.half().contiguous() for name, value in trained_state(self).items()}
         if self.config.pair.lora_rank and not any(".lora_" in name for name in state):
-            raise RukhError("cannot save a model whose low-rank adapters were merged when loading")
+            raise RukhError("cannot save a model whose low-rank adapters were merged on loading")
         write_model(folder, state, self.config, self.schema, card, self.memory)
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> RelationModel:
-        """Load a shipped model by name, or a model folder.
+        """Load a shipped model by name, or a model from a folder.
 
         Raises:
-            WeightsError: There is no such model, it is not a relation model, its weights are
-                missing, damaged or do not fit its configuration, or its encoders are missing.
+            WeightsError: There is no such model; it is not a relation model; its weights are
+                missing, are damaged or do not fit its configuration; or an encoder is missing.
             InputError: The configuration or the schema is invalid.
         """
         folder = model_folder(source)
@@ -219,7 +220,7 @@ class RelationModel(nn.Module):
         if config is None:
             raise WeightsError(f"{folder} does not contain a relation model")
         schema = RelationSchema.load(folder / "schema.yaml")
-        # Loading merges low-rank adapters, so the module itself needs none.
+        # Low-rank adapters are merged on loading, so the module is created without adapters.
         pair = config.pair.model_copy(update={"lora_rank": 0})
         model = cls(config.model_copy(update={"pair": pair}), schema)
         model.config = config
@@ -241,7 +242,7 @@ class RelationModel(nn.Module):
 
 
 def configured_vision(config: PairConfig) -> VisionEncoder | None:
-    """Load the vision encoder of a configuration; None if it has none."""
+    """Load the vision encoder of a configuration, or return None if none is configured."""
     if config.vision_encoder is None:
         return None
     return load_vision_encoder(
@@ -252,11 +253,11 @@ def configured_vision(config: PairConfig) -> VisionEncoder | None:
 
 
 def load_text_encoder(config: PairConfig) -> TextEncoder:
-    """Load the text encoder that a pair encoder starts from: the pretrained or a trained one.
+    """Load the initial text encoder of a pair encoder: the pretrained one or that of ``init_from``.
 
     Raises:
         WeightsError: ``init_from`` is not a model, or a pretrained encoder is missing.
-        InputError: ``init_from`` has another text encoder than the configuration.
+        InputError: The text encoder of ``init_from`` differs from that of the configuration.
     """
     if config.init_from is None:
         return TextEncoder.load(config.text_encoder)
@@ -287,13 +288,13 @@ def load_text_encoder(config: PairConfig) -> TextEncoder:
 
 
 def copy_initial_weights(model: RelationModel) -> list[str]:
-    """Copy weights other than the text encoder's from the relation model in ``pair.init_from``.
+    """Copy all weights that fit, except the text encoder's, from ``pair.init_from``.
 
-    For a new model that is to be trained; a saved model contains these weights.
+    This is only needed before training, because a saved model contains these weights.
 
     Returns:
-        Names of the copied parameters, those with the same name and shape; none if ``init_from`` is
-        None or a tagger.
+        Names of the copied parameters, which have the same name and shape in both models. The list
+        is empty if ``init_from`` is None or a tagger.
     """
     source = model.config.pair.init_from
     if source is None or _read_config(folder := model_folder(source)) is None:
@@ -309,7 +310,7 @@ def copy_initial_weights(model: RelationModel) -> list[str]:
 
 
 def init_from_sha256(config: PairConfig) -> str | None:
-    """Hash the weights of ``config.init_from``; None if there are none."""
+    """Return the hash of the weights of ``config.init_from``, or None if it is None."""
     return None if config.init_from is None else sha256(model_folder(config.init_from) / WEIGHTS)
 
 
@@ -321,7 +322,7 @@ def write_model(
     card: str,
     memory: Memory | None = None,
 ) -> None:
-    """Write the files of a model folder; it appears only when it is complete."""
+    """Write the files of a model folder, which appears only when it is complete."""
     config = config.model_copy(update={"memory_size": 0 if memory is None else len(memory)})
     with atomic_folder(folder) as part:
         with atomic_open(part / WEIGHTS, "wb") as stream:
@@ -335,7 +336,7 @@ def write_model(
 
 
 def _read_config(folder: Path) -> ModelConfig | None:
-    """Read ``config.json``; None if it is not that of a relation model."""
+    """Read ``config.json``; return None if it does not belong to a relation model."""
     file = folder / "config.json"
     data = read_json(file)
     if not isinstance(data, dict) or data.get("task") != "relations":
@@ -353,7 +354,7 @@ def _read_config(folder: Path) -> ModelConfig | None:
 
 
 def encoder_key(name: str) -> str:
-    """Identify the weights of a text encoder: by name if rukh knows it, else by its files."""
+    """Return an identifier of a text encoder's weights: a known name, else hashes of its files."""
     if find_package(name) is not None:
         return name
     files = sorted(find_weights(name, kind="text").iterdir())

@@ -1,8 +1,8 @@
-"""The pair encoder: from the text, image and arguments of a post to one vector per pair.
+"""The pair encoder, which computes one vector per pair of arguments from text and image.
 
-ROC, section 3 ("pair encoder"): the text with type hints and the image are encoded, concatenated
-and fused; the states at the head's and the tail's positions form the pair embedding. What the paper
-leaves open is an option of :class:`PairConfig`.
+As in ROC, section 3 ("pair encoder"), the text with type hints and the image are encoded,
+concatenated and fused. The states at the positions of head and tail form the pair embedding. Where
+the paper does not specify a detail, :class:`PairConfig` has an option.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rukh.modeling.text_encoder import TextEncoder
 from rukh.records import Record
 
 DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
-"""Upper bounds of the buckets of a distance in tokens, in either direction."""
+"""Upper bounds of the buckets of the absolute distance in positions."""
 FEATURE_DIM = 32
 """Width of the embeddings of a pair's distance, kind and box relation."""
 
@@ -35,31 +35,33 @@ class PairConfig(Record):
 
     Attributes:
         text_encoder: Name or path of the text encoder.
-        init_from: Name or path of a tagger, whose trained text encoder initializes this one, or of
-            a relation model, which initializes all weights that fit. None: the pretrained encoder.
+        init_from: Name or path of a model that provides initial weights. A tagger provides its
+            text encoder, a relation model all weights that fit. None: the pretrained encoder.
         vision_encoder: Name or path of the vision encoder; None ignores images.
-        image_size: Side in pixels of the square that images are fitted into; None: the size that
+        image_size: Side in pixels of the square that images are fitted into. None: the size that
             the vision encoder was trained with.
-        intermediate_features: Whether patch states are three intermediate feature maps of an
-            EfficientNet-Lite, concatenated, instead of its last one. They are less specialized to
-            the classes of ImageNet and transfer better to images that are not photographs.
-        markers: How arguments are marked in the text, see :mod:`rukh.modeling.markers`.
-        type_hints: Whether markers carry the arguments' types.
+        intermediate_features: Whether patch states are three concatenated intermediate feature maps
+            of an EfficientNet-Lite, not its last feature map. They are less specialized to the
+            classes of ImageNet and transfer better to images that are not photographs.
+        markers: Marker scheme, see :mod:`rukh.modeling.markers`.
+        type_hints: Whether markers include the types of the arguments.
         trainable_layers: Number of top layers of the text encoder that are trained.
-        lora_rank: If above 0, low-rank adapters of this rank are trained instead.
-        fusion_layers, fusion_heads, dropout: The transformer layers over text and image.
-        image_fusion: How the image is combined with the text. ``concat`` (the paper): the patches
-            are further positions of the fusion layers, and an object starts as the mean of the
-            patches under its box. ``region_pooling``: each pair reads the pooled patches of the
-            whole image and of its own boxes, next to the fused states of its arguments; the fusion
-            layers see the text and where objects are.
+        lora_rank: Rank of low-rank adapters, which are trained instead of these layers; 0: none.
+        fusion_layers: Number of transformer layers that fuse text and image.
+        fusion_heads: Number of attention heads of the fusion layers.
+        dropout: Dropout probability of the fusion layers and of the last layers.
+        image_fusion: How the image is combined with the text. ``concat``, as in the paper: The
+            patches are additional positions of the fusion layers. The initial state of an object is
+            the mean of the patches under its box. ``region_pooling``: The fusion layers only get
+            the text and the positions of objects. Their output for a pair is concatenated with the
+            pooled patches of the whole image and of the boxes of the pair.
         dim: Width of pair embeddings and of the fusion layers.
-        distance_embedding: Whether the distance between the arguments is a feature.
-        residual: Whether the pair embedding is the sentence encoder's own embedding of the post
-            plus a learned difference; needs ``dim`` to be the width of the text encoder. This keeps
-            pairs in the space in which the embeddings of new descriptions are meaningful.
-        caption_words: Maximum number of words of the caption to read; 0 ignores captions.
-        max_length: Maximum number of positions of a sequence; longer texts are truncated to the
+        distance_embedding: Whether to use the distance between the arguments as a feature.
+        residual: Whether to add the learned pair embedding to the sentence encoder's own embedding
+            of the text and the arguments. Pairs then stay in the space in which the embeddings of
+            new descriptions are meaningful. ``dim`` must be the width of the text encoder.
+        caption_words: Maximum number of words of the caption to use; 0 ignores captions.
+        max_length: Maximum number of positions of a sequence. Longer texts are truncated to the
             tokens nearest to their arguments.
     """
 
@@ -90,12 +92,12 @@ class PairConfig(Record):
 
 
 class PairEncoding(NamedTuple):
-    """The encodings of ``Q`` pairs, the input of a scorer.
+    """Encodings of ``Q`` pairs, which are the input of a scorer.
 
     Attributes:
-        embedding: ``(Q, dim)``, L2-normalized.
-        hidden: ``(Q, dim)``, before the last layer; the logit of NOTA is computed from it.
-        gate: ``(B,)`` trust in the image of each sequence; NaN where there is none.
+        embedding: ``(Q, dim)`` pair embeddings, L2-normalized.
+        hidden: ``(Q, dim)`` inputs of the last layer, from which the logit of NOTA is computed.
+        gate: ``(B,)`` predicted probability that the image matches the text; NaN without an image.
     """
 
     embedding: Tensor
@@ -104,7 +106,7 @@ class PairEncoding(NamedTuple):
 
 
 class PairEncoder(nn.Module):
-    """Encodes pairs of arguments.
+    """Encoder of pairs of arguments.
 
     Args:
         config: Options.
@@ -148,7 +150,7 @@ class PairEncoder(nn.Module):
         num_box_features = box_relation(torch.zeros(1, 4), torch.zeros(1, 4)).shape[-1]
         self.box_relation = nn.Linear(num_box_features, FEATURE_DIM)
         with torch.no_grad():
-            # Offsets are a few tenths: bring them to the scale of the two embeddings.
+            # Offsets are a few tenths. Scale them to the size of the other two embeddings.
             self.box_relation.weight.mul_(8)
         width = num_states * dim + 3 * FEATURE_DIM
         self.mlp = nn.Sequential(
@@ -173,11 +175,11 @@ class PairEncoder(nn.Module):
 
         Args:
             inputs: ``B`` sequences with ``Q`` pairs.
-            type_words: Words for types, where the schema gives them.
+            type_words: Names of types in plain words, as far as the schema defines them.
             both_directions: Whether to encode the pairs from tail to head as well.
 
         Returns:
-            The encodings from head to tail, then, if requested, those from tail to head.
+            The encodings from head to tail, followed by those from tail to head if requested.
         """
         types = self._type_vectors(inputs.type_names, type_words)
         text = self._encode_text(inputs, types)
@@ -211,7 +213,7 @@ class PairEncoder(nn.Module):
         mask = torch.cat([inputs.mask, inputs.has_object], 1)
         log_trust = torch.zeros_like(mask, dtype=states.dtype)
         if areas is None:
-            # The mean of the image, then its patches.
+            # Append the mean of the image, followed by its patches.
             image = self.missing_image + trust * (image - self.missing_image)
             visual = torch.cat([image[:, None], patches], 1) + self.image_embedding
             mask = torch.cat([mask, torch.ones_like(has_image)[:, None], inputs.has_patch], 1)
@@ -219,7 +221,7 @@ class PairEncoder(nn.Module):
             log_trust = torch.cat([log_trust, torch.zeros_like(trust), patch_trust], 1)
             fused = self.fusion(torch.cat([states, visual], 1), mask, log_trust)
         else:
-            # Patches do not enter the fusion layers, which overfit to the objects of training.
+            # Fusion layers overfit to the objects of the training images, so they get no patches.
             areas = trust[..., None] * areas
             fused = self.fusion(states, mask, log_trust)
         gate = torch.where(has_image, trust[:, 0], float("nan"))
@@ -227,7 +229,7 @@ class PairEncoder(nn.Module):
         return [self._encode_pairs(one, states, fused, areas, gate) for one in directions]
 
     def _encode_text(self, inputs: PairBatch, types: Tensor) -> Tensor:
-        """Contextual states of the text and the caption, ``(B, T, d)``."""
+        """Compute contextual states of the text and the caption, ``(B, T, d)``."""
         tokens = self.text_encoder.embed_tokens(inputs.ids)
         markers = self.role_embedding[inputs.roles] + types[inputs.types]
         embeddings = torch.where((inputs.roles > 0)[..., None], markers, tokens)
@@ -247,9 +249,9 @@ class PairEncoder(nn.Module):
 
         Args:
             states: ``(B, T + R, d)`` states of text and objects before the fusion layers.
-            fused: ``(B, S, d)`` states after the fusion layers, the same positions first.
+            fused: ``(B, S, d)`` states after the fusion layers; the first positions are the same.
             areas: ``(B, 1 + R, d)`` pooled patches of the whole image and of each box, or None.
-            gate: ``(B,)``.
+            gate: ``(B,)`` predicted probability that the image matches the text.
         """
         sequence, head, tail = inputs.sequence, inputs.head, inputs.tail
         head_state = fused[sequence[:, None], head].mean(1)
@@ -275,7 +277,7 @@ class PairEncoder(nn.Module):
         return PairEncoding(normalize(embedding, dim=-1), hidden, gate)
 
     def _pair_features(self, inputs: PairBatch) -> list[Tensor]:
-        """Distance, kind and box relation of each pair, ``(Q, FEATURE_DIM)`` each."""
+        """Embed the distance, kind and box relation of each pair, as ``(Q, FEATURE_DIM)`` each."""
         size = torch.bucketize(inputs.distance.abs(), self.distance_bounds) + 1
         distance = self.distance_embedding(inputs.distance.sign() * size + len(DISTANCES) + 1)
         if not self.config.distance_embedding:
@@ -290,13 +292,13 @@ class PairEncoder(nn.Module):
         return [distance, self.kind_embedding(inputs.kind), relation]
 
     def _type_vectors(self, names: Sequence[str], type_words: Mapping[str, str]) -> Tensor:
-        """Vectors of the types, ``(K + 1, d_text)``; the last one, at index -1, is zero."""
+        """Embed type names, ``(K + 1, d_text)``. The last vector is zero and stands for no type."""
         words = [type_words.get(name, name.replace("_", " ").lower()) for name in names]
         vectors = self._word_vectors([*words, ""])
         return vectors if self.config.type_hints else torch.zeros_like(vectors)
 
     def _word_vectors(self, words: Sequence[str]) -> Tensor:
-        """Mean token embedding of each word or phrase, ``(K, d_text)``; zero for an empty one."""
+        """Compute mean token embeddings of words or phrases, ``(K, d_text)``; zero for ``""``."""
         vectors = torch.zeros(len(words), self.text_encoder.dim)
         for vector, text in zip(vectors, words, strict=True):
             if ids := self.text_encoder.tokenize(text).ids:

@@ -19,22 +19,22 @@ from rukh.utils.embedding import embed_texts
 
 @dataclass(frozen=True)
 class RelationBank:
-    """``R`` relations with ``M`` descriptions in all.
+    """``R`` relations with a total of ``M`` descriptions.
 
     Attributes:
         names: The relations that can be predicted, in the order of the schema, without NOTA.
         descriptions: The ``M`` descriptions.
         vectors: ``(M, d)`` embeddings of the descriptions.
-        prototypes: ``(R, K)`` indices into ``vectors`` of each relation's descriptions, -1 where it
-            has fewer than ``K``.
-        reverse: ``(R,)`` index of the relation that holds from tail to head if this one holds from
-            head to tail: itself if it is symmetric, else its inverse, -1 if there is none.
-        types: The schema's words for entity types.
-        anchors: ``(R, d + 1)`` what few-shot examples add to each relation's logit: a direction in
-            the space of pair embeddings, and a bias; zeros for relations without examples. None: no
-            relation has any. See :mod:`rukh.training.few_shot`.
-        trained: ``(C,)`` bool, logit columns of NOTA and of relations that the model was trained
-            on. None: all of them.
+        prototypes: ``(R, K)`` indices in ``vectors`` of a relation's descriptions, padded with -1.
+        reverse: ``(R,)`` index of the reverse relation, which holds from tail to head if this one
+            holds from head to tail. It is the inverse relation, or the relation itself if it is
+            symmetric; -1 if there is none.
+        types: Names of entity types in plain words, as defined by the schema.
+        anchors: ``(R, d + 1)`` weights and bias of the few-shot anchor of each relation; zeros for
+            relations without an anchor. None: no relation has an anchor. See
+            :mod:`rukh.training.few_shot`.
+        trained: ``(C,)`` bool, True for the logit columns of NOTA and of relations that the model
+            was trained on. None: the model was trained on all relations.
     """
 
     names: tuple[str, ...]
@@ -57,9 +57,9 @@ class RelationBank:
 
         Args:
             schema: The relations.
-            embed: Texts to vectors ``(n, d)``.
-            encoder_key: Identifies the encoder behind ``embed``. If given, vectors are cached on
-                disk, in one file for each key, and only new descriptions are embedded.
+            embed: Function that maps ``n`` texts to vectors of shape ``(n, d)``.
+            encoder_key: Identifier of the encoder that ``embed`` uses. If it is given, vectors are
+                cached on disk, in one file per encoder, and only new descriptions are embedded.
 
         Example:
             >>> schema = RelationSchema.load("mnre")
@@ -93,21 +93,21 @@ class RelationBank:
         )
 
     def description(self, relation: int, column: int) -> str:
-        """Return the description of a relation in a column of ``prototypes``."""
+        """Return the description in a row (``relation``) and a column of ``prototypes``."""
         return self.descriptions[int(self.prototypes[relation, column])]
 
     def sample(self, count: int) -> RelationBank:
-        """Keep at most ``count`` random descriptions per relation, drawn by torch's generator."""
+        """Return a bank with at most ``count`` randomly sampled descriptions per relation."""
         if self.prototypes.shape[1] <= count:
             return self
         chance = torch.rand(self.prototypes.shape).masked_fill(self.prototypes < 0, -1.0)
         return replace(self, prototypes=self.prototypes.gather(1, chance.topk(count, 1).indices))
 
     def index(self, name: str | None, nota: str | None) -> int:
-        """Return the class index of a label: 0 for NOTA or None, else 1 + its index in ``names``.
+        """Return the logit column of a label: 0 for NOTA or None, else 1 + its index in ``names``.
 
         Raises:
-            InputError: The bank has no such relation.
+            InputError: The bank does not contain this relation.
         """
         if name is None or name == nota:
             return 0

@@ -1,8 +1,8 @@
-"""Scorers: logits of pair encodings over the relations of a bank, by retrieval or classification.
+"""Scorers, which compute the logits of encoded pairs over the relations of a bank.
 
-Retrieval (ROC, section 3) compares a pair embedding with the embedded descriptions of the
-relations, also of relations that training never showed. Classification, with one weight vector for
-each label, is the usual baseline on the same pair encoder.
+Retrieval (ROC, section 3) compares a pair embedding with the embedded descriptions of relations,
+which may include relations that do not occur in training. Classification learns one weight vector
+per label and serves as a baseline with the same pair encoder.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from rukh.schema.descriptions import Description
 from rukh.schema.schema import RelationSchema
 
 MAX_COSINES = 1 << 20
-"""Cosines of pairs and descriptions computed at once, in about five tensors: 20 MB."""
+"""Maximum number of cosines that are computed at once; they take about 20 MB of memory."""
 MAX_SCALE = 100.0
-"""Upper bound of the inverse temperature, as in CLIP: sharper softmaxes make training unstable."""
+"""Upper bound of the inverse temperature, as in CLIP. Training is unstable with higher values."""
 Reduction = Literal["mean", "max", "logsumexp"]
 
 
 class RelationConfig(Record):
-    """Options of how relations are described and scored.
+    """Options for the descriptions and the scores of relations.
 
     Attributes:
         scorer: ``retrieval``, or ``classification`` for the baseline.
-        reduction: How the similarities of a relation's descriptions become one score.
+        reduction: Function that combines the similarities of descriptions, see :func:`similarity`.
         temperature: Initial value of the learned temperature.
         max_descriptions: Maximum number of descriptions per relation; 0 uses all.
-        label_names: ``true``: describe relations by the words of their names instead of their
-            descriptions. ``false``: by descriptions alone. ``trained``: training uses the name as
-            one more description; afterwards only relations without descriptions use it, because a
-            name that is a common word ("movement") misleads.
-        descriptions_per_step: Number of descriptions per relation in a training step, sampled anew
-            in every step, so that each has to suffice by itself; 0 uses all.
+        label_names: Whether the names of relations are used as descriptions. ``true``: Names
+            replace the descriptions. ``false``: Only descriptions are used. ``trained``: Names are
+            additional descriptions in training. After training, only relations without descriptions
+            use their names, because a name that is a common word ("movement") is ambiguous.
+        descriptions_per_step: Number of descriptions per relation to sample in each training step,
+            so that the model learns to use each of them alone; 0 uses all.
     """
 
     scorer: str = "retrieval"
@@ -61,12 +61,12 @@ class PairScores(NamedTuple, Generic[GateT]):
     """Scores of ``Q`` pairs against ``R`` relations, for a batch or for one post.
 
     Attributes:
-        logits: ``(Q, C)`` with NOTA first, then the relations; ``C`` is ``1 + R``, or more in a
-            joint decision, see :func:`rukh.modeling.directions.merge_directions`.
-        best_description: ``(Q, R)`` the most similar description of each relation, as a column of
-            :attr:`RelationBank.prototypes`.
-        gate: Trust in the image between 0 and 1. For a batch: ``(B,)``, NaN for sequences without
-            an image. For a post: a number, or None without an image.
+        logits: ``(Q, C)`` logits of NOTA, followed by the relations. ``C`` is ``1 + R``, or more in
+            a joint decision; see :func:`rukh.modeling.directions.merge_directions`.
+        best_description: ``(Q, R)`` column in :attr:`RelationBank.prototypes` of the most similar
+            description of each relation.
+        gate: Predicted probability that the image matches the text. For a batch: ``(B,)``, NaN for
+            sequences without an image. For a post: a number, or None if it has no image.
     """
 
     logits: Tensor
@@ -75,7 +75,7 @@ class PairScores(NamedTuple, Generic[GateT]):
 
 
 class Scorer(Protocol):
-    """Scores pair encodings against a bank."""
+    """Interface of scorers of encoded pairs."""
 
     def __call__(self, pairs: PairEncoding, bank: RelationBank) -> PairScores[Tensor]:
         """Compute logits ``(Q, 1 + R)`` over NOTA and the relations of the bank."""
@@ -85,9 +85,9 @@ class Scorer(Protocol):
 
 
 class RetrievalScorer(nn.Module):
-    """Scaled cosine similarity to the projected descriptions, and a logit of NOTA.
+    """Scorer by cosine similarity to the projected descriptions, with a learned logit of NOTA.
 
-    The logit of NOTA depends on the pair alone, so that it can be used with any bank.
+    The logit of NOTA only depends on the pair, so it can be used with any bank.
 
     Args:
         dim: Width of pair embeddings.
@@ -103,7 +103,7 @@ class RetrievalScorer(nn.Module):
         self.reduction: Reduction = config.reduction
         self.projection = nn.Linear(text_dim, dim)
         if text_dim == dim:
-            # Start in the sentence encoder's own space, where similar descriptions are close.
+            # Start with the space of the sentence encoder, where similar descriptions are close.
             nn.init.eye_(self.projection.weight)
             nn.init.zeros_(self.projection.bias)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
@@ -119,14 +119,14 @@ class RetrievalScorer(nn.Module):
         """Accept every bank."""
 
     def project(self, bank: RelationBank) -> Tensor:
-        """Map the bank's descriptions to normalized vectors like pair embeddings, ``(M, dim)``."""
+        """Map the bank's vectors to the space of pair embeddings, ``(M, dim)``, normalized."""
         return nn.functional.normalize(self.projection(bank.vectors), dim=-1)
 
     def _prototypes(self, bank: RelationBank) -> Tensor:
-        """Call :meth:`project`; in inference, cached for the last bank and the same weights."""
+        """Call :meth:`project`; in inference, cache the result for the last bank and weights."""
         if torch.is_grad_enabled():
             return self.project(bank)
-        # Compare the weights themselves: version counters miss changes through ``.data``.
+        # Compare the weights themselves, as version counters miss changes through ``.data``.
         weight, bias = self.projection.weight, self.projection.bias
         if self._cached is not None:
             cached_bank, cached_weight, cached_bias, prototypes = self._cached
@@ -147,12 +147,12 @@ class RetrievalScorer(nn.Module):
 
 
 class ClassificationScorer(nn.Module):
-    """One weight vector for each label of the schema that the model was trained on.
+    """Linear classifier over the labels of the schema that the model was trained on.
 
     Args:
-        dim: Width of pair embeddings.
+        dim: Width of the hidden states of pairs.
         text_dim, config: Not used.
-        schema: The labels.
+        schema: Schema that defines the labels.
     """
 
     def __init__(
@@ -182,18 +182,18 @@ def similarity(
 ) -> tuple[Tensor, Tensor]:
     """Compute the scaled cosine similarity of pairs and relations.
 
-    Relations are processed in blocks, so that memory does not grow with the number of descriptions.
+    Relations are processed in blocks, so memory use does not grow with the number of descriptions.
 
     Args:
-        pairs: ``(Q, d)``, normalized.
-        vectors: ``(M, d)``, normalized.
+        pairs: ``(Q, d)`` normalized pair embeddings.
+        vectors: ``(M, d)`` normalized embeddings of the descriptions.
         prototypes: ``(R, K)`` indices into ``vectors`` of each relation, padded with -1.
-        reduction: ``mean``, ``max``, or ``logsumexp``: the logarithm of the mean exponential, a
-            soft maximum that, like the others, does not grow with the number of descriptions.
+        reduction: Function over a relation's descriptions: ``mean``, ``max``, or ``logsumexp``, the
+            logarithm of the mean exponential. None of them grows with the number of descriptions.
         scale: Inverse temperature.
 
     Returns:
-        ``(Q, R)`` logits, and ``(Q, R)`` the column in ``prototypes`` of the most similar vector.
+        Logits ``(Q, R)``, and columns ``(Q, R)`` in ``prototypes`` of the best descriptions.
     """
     size = max(1, MAX_COSINES // max(1, len(pairs) * prototypes.shape[1]))
     blocks = []
@@ -216,7 +216,7 @@ def similarity(
 def _block_similarity(
     pairs: Tensor, vectors: Tensor, prototypes: Tensor, reduction: Reduction, scale: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """:func:`similarity` of some relations, transposed: ``(R, Q)``."""
+    """Compute :func:`similarity` for one block of relations; both results have shape ``(R, Q)``."""
     present = prototypes >= 0
     used = prototypes[present]
     first, last = int(used.min()), int(used.max()) + 1
@@ -234,11 +234,11 @@ def _block_similarity(
 
 
 def anchor_logits(pairs: Tensor, anchors: Tensor, scale: Tensor) -> Tensor:
-    """Compute what anchors add to the relations' logits, ``(Q, R)``.
+    """Compute the numbers that anchors add to the logits of relations, ``(Q, R)``.
 
     Args:
-        pairs: ``(Q, d)``, normalized.
-        anchors: ``(R, d + 1)``, see :class:`rukh.modeling.relation_bank.RelationBank`.
+        pairs: ``(Q, d)`` normalized pair embeddings.
+        anchors: ``(R, d + 1)`` anchors of :class:`rukh.modeling.relation_bank.RelationBank`.
         scale: Inverse temperature.
     """
     return scale * (pairs @ anchors[:, :-1].T) + anchors[:, -1]
@@ -247,10 +247,10 @@ def anchor_logits(pairs: Tensor, anchors: Tensor, scale: Tensor) -> Tensor:
 def select_descriptions(
     schema: RelationSchema, config: RelationConfig, training: bool = False
 ) -> RelationSchema:
-    """Return the schema with the descriptions that are to be embedded.
+    """Return a copy of the schema with only the descriptions that are to be embedded.
 
     Args:
-        training: Whether the names are used as well if ``config.label_names`` is ``trained``.
+        training: Whether to add the names of relations if ``config.label_names`` is ``trained``.
 
     Example:
         >>> schema = RelationSchema.load("mnre")

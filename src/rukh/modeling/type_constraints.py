@@ -1,9 +1,9 @@
-"""Argument types that a relation does not allow, and how much they lower its logit.
+"""Type constraints: penalties on the logits of relations that do not allow the argument types.
 
-A schema lists the types that a relation's head and tail may have. As a tagger assigns a wrong type
-to about one argument in ten, a disallowed type only subtracts a *penalty* from the relation's
-logit, fitted on the dev set and weighted by the tagger's confidence. Types that the user gave can
-exclude a relation instead.
+A schema lists the types that the head and the tail of a relation may have. A tagger assigns a wrong
+type to about one argument in ten. For a type that it predicted, a *penalty* is therefore subtracted
+from the relation's logit, instead of excluding the relation. The penalty is fitted on the dev set
+and weighted by the tagger's confidence. A type that the user gave can exclude the relation.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from rukh.records import Argument, Post, TextEntity
 from rukh.schema.schema import RelationSchema
 
 TypeConstraints: TypeAlias = Literal["soft", "hard", "off"]
-"""``soft``: subtract the learned penalty for disallowed types. ``hard``: also exclude a relation if
-a type that it does not allow was given, not predicted. ``off``: ignore types, also when candidate
-pairs are formed."""
+"""``soft``: Subtract the learned penalty for disallowed types. ``hard``: Also exclude a relation if
+a disallowed type was given by the user, not predicted. ``off``: Ignore types, also in the selection
+of candidate pairs."""
 EXCLUDED = 1e4
-"""A penalty that no logit outweighs."""
+"""Penalty that excludes a relation, as it is larger than any logit."""
 
 
 def type_penalties(
@@ -37,19 +37,21 @@ def type_penalties(
     penalty: float = 1.0,
     hard: bool = False,
 ) -> list[Tensor]:
-    """Compute what disallowed types cost each logit.
+    """Compute the penalties for disallowed types, to be subtracted from the logits.
 
     Args:
         posts: Posts whose arguments have types.
-        pairs: For each post its ``Q`` pairs of argument ids, head first.
-        bank, schema: The relations.
-        mode: Determines the ``C`` columns, see :func:`rukh.modeling.directions.num_columns`.
-        penalty: Cost of a disallowed type; times the tagger's confidence if it was predicted.
-        hard: Whether a disallowed type that was given costs :data:`EXCLUDED` instead.
+        pairs: For each post, ``Q`` pairs of argument ids, head first.
+        bank: Relations of the columns.
+        schema: Schema that defines the allowed types of each relation.
+        mode: Direction mode, which determines the ``C`` columns of the logits.
+        penalty: Penalty for a disallowed type. If the type was predicted, the penalty is multiplied
+            by the tagger's confidence.
+        hard: Whether the penalty for a disallowed type that was given is :data:`EXCLUDED` instead.
 
     Returns:
-        For each post ``(Q, C)``, the sum of the costs of head and tail, to be subtracted from the
-        logits; 0 for NOTA, for allowed types and for unknown types.
+        For each post, the sums ``(Q, C)`` of the penalties for head and tail. The penalty is 0 for
+        NOTA, for allowed types and for arguments without a type.
     """
     relations = [schema.relation(name) for name in bank.names]
     allowed_heads = [(), *(relation.head for relation in relations)]

@@ -1,4 +1,4 @@
-"""Training: the loop, the tasks for relation models and taggers, and learning from few examples.
+"""Training: the training loop, the relation and tagger tasks, and few-shot learning.
 
 May import everything but ``rukh.cli``. Start from ``relation_task.train_relations``,
 ``tagger_task.train_tagger`` and ``few_shot.adapt``.

@@ -1,5 +1,6 @@
-"""Augmentation: captions, types and images are dropped, and images swapped, so that a model copes
-without them and learns when not to trust an image.
+"""Data augmentation: captions, types and images are dropped, and images are swapped.
+
+The model thereby learns to work without these inputs, and to recognize images that do not match.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from rukh.records import Post
 
 
 class AugmentedView(NamedTuple):
-    """What the model sees of a post in one epoch.
+    """The inputs that the model gets for a post in one epoch.
 
     Attributes:
         caption, types: Whether the caption and the types of the arguments are kept.
-        image: Index of the post whose image is shown, or None.
-        image_fits: Whether that image belongs to the text, or None.
+        image: Index of the post whose image is used; None if no image is used.
+        image_fits: Whether that image belongs to the text; None if no image is used.
     """
 
     caption: bool
@@ -29,9 +30,9 @@ class AugmentedView(NamedTuple):
 
 
 def text_decides(post: Post) -> bool:
-    """Whether the labels of a post hold whatever its image shows.
+    """Whether the text of a post determines its labels, independently of the image.
 
-    ``Post.meta["text_decides"]`` says so; by default, they do if no labelled pair has an object.
+    This is ``Post.meta["text_decides"]`` if given, else whether no labelled pair has an object.
     """
     stated = post.meta.get("text_decides")
     if isinstance(stated, bool):
@@ -45,14 +46,14 @@ def augment(
 ) -> list[AugmentedView]:
     """Draw a view of each chosen post.
 
-    A post that loses its image keeps its labels: either the text decides them, or the model
-    learns how frequent each label is, which is the best answer without evidence. An image is
-    swapped only if the text decides, because otherwise the labels would be wrong.
+    A post whose image is dropped keeps its labels. If the text determines them, they are still
+    right; if not, the model learns to predict the label frequencies, which is the best it can do
+    without evidence. An image is swapped only if the text determines the labels.
 
     Args:
-        posts: All posts; an image fits its post unless ``Post.meta["image_fits"]`` is False.
-        chosen: Indices of the posts to augment; swapped images come from these posts as well.
-        data: The probabilities.
+        posts: All posts. The image of a post fits unless ``Post.meta["image_fits"]`` is False.
+        chosen: Indices of the posts to augment, and of the posts that images are swapped with.
+        data: Options with the probabilities of dropping and swapping.
     """
     generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(len(chosen), 4, generator=generator).tolist()

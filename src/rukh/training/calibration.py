@@ -1,4 +1,4 @@
-"""Calibration on the dev set: type penalty, temperature and decision threshold."""
+"""Calibration: fitting the type penalty, the temperature and the threshold on the dev set."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Calibration(NamedTuple):
 
     Attributes:
         temperature, type_penalty, threshold: See :class:`rukh.modeling.model.ModelConfig`.
-        order_free: Micro-F1 of the better direction of each pair.
-        given_order: Micro-F1 of the annotated direction alone.
+        order_free: Micro-F1 of the more probable direction of each pair.
+        given_order: Micro-F1 of the annotated direction of each pair.
     """
 
     temperature: float
@@ -40,14 +40,14 @@ def calibrate(
     mode: DirectionMode,
     violations: Tensor,
 ) -> Calibration:
-    """Fit penalty and temperature to the labels, and the threshold to the probabilities.
+    """Fit the type penalty and the temperature to the labels, the threshold to the probabilities.
 
-    The threshold maximises the F1 that the probabilities predict, not the F1 on the labels: the
-    dev set is small, and on unseen posts the threshold that is best on its labels did worse.
+    The threshold maximises the F1 that the probabilities predict, not the F1 on the labels. The dev
+    set is small, and a threshold that was fitted to its labels did worse on unseen posts.
 
     Args:
-        logits: ``(2 Q, C)``; each pair in its annotated order, then in the reverse order.
-        gold: The ``Q`` labels in the annotated order.
+        logits: ``(2 Q, C)`` logits of each pair in its annotated order, then in the reverse order.
+        gold: Labels of the ``Q`` pairs in the annotated order.
         violations: ``(2 Q, C)`` from :func:`rukh.modeling.type_constraints.type_penalties`.
     """
     nota = schema.nota
@@ -59,7 +59,7 @@ def calibrate(
     decisions = best_relations(probabilities, bank.names)
     forward, backward = decisions[::2], decisions[1::2]
     better = [take_better(a, b, schema) for a, b in zip(forward, backward, strict=True)]
-    # Count each pair once: a relation with a reverse has the same probability from both ends.
+    # Count each fact once: a relation with a reverse has the same probability in both directions.
     one_way = probabilities[1::2, 1:][:, bank.reverse < 0]
     positives = probabilities[::2, 1:].sum() + one_way.sum()
     threshold, _ = expected_threshold([d.score for d in better], float(positives))
@@ -71,8 +71,8 @@ def calibrate(
 
 
 def fit_temperature(logits: Tensor, target: Tensor) -> float:
-    """The temperature in [0.1, 10] that minimises the cross-entropy of logits ``(Q, C)`` and target
-    columns ``(Q,)`` (Guo et al., ICML 2017).
+    """Fit the temperature, between 0.1 and 10, that minimises the cross-entropy of the logits
+    (Guo et al., ICML 2017).
     """
     grid = torch.logspace(-1, 1, 81)
     losses = torch.stack([cross_entropy(logits / t, target) for t in grid])
@@ -80,7 +80,7 @@ def fit_temperature(logits: Tensor, target: Tensor) -> float:
 
 
 def fit_penalty(logits: Tensor, violations: Tensor, target: Tensor) -> float:
-    """The penalty in [0, 5] on violations ``(Q, C)`` that minimises the cross-entropy."""
+    """Fit the penalty, between 0 and 5, on ``violations`` that minimises the cross-entropy."""
     grid = torch.linspace(0, 5, 21)
     losses = torch.stack([cross_entropy(logits - p * violations, target) for p in grid])
     return float(grid[losses.argmin()])

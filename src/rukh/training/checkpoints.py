@@ -1,7 +1,7 @@
-"""Checkpoints from which training resumes bit for bit, stored as safetensors and JSON.
+"""Training checkpoints, stored as safetensors and JSON.
 
-A checkpoint holds the trained weights and their moving average, the state of the optimizer and of
-the random generator, and the position in the run.
+A checkpoint holds the trained weights, their moving average, the states of the optimizer and of the
+random generator, and the history. A resumed run gives exactly the result of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def save_checkpoint(
     averages: nn.Module | None,
     state: dict[str, Any],
 ) -> None:
-    """Write ``<run>/checkpoint``; if the process is killed, the old or the new one is there."""
+    """Write ``<run>/checkpoint``, so that a killed process leaves the old or the new version."""
     from safetensors.torch import save_file
 
     tensors: dict[str, Tensor] = {"rng": torch.get_rng_state()}
@@ -41,17 +41,17 @@ def save_checkpoint(
 def load_checkpoint(
     run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, averages: nn.Module | None
 ) -> dict[str, Any] | None:
-    """Restore ``<run>/checkpoint`` and return its ``state``; None if there is no checkpoint.
+    """Restore ``<run>/checkpoint``; return its ``state``, or None if there is no checkpoint.
 
     Raises:
-        InputError: The checkpoint is of a model with other trainable parameters.
+        InputError: The checkpoint belongs to a model with different trainable parameters.
     """
     from safetensors.torch import load_file
 
     folder = run / "checkpoint"
     if not folder.exists():
-        # A process killed between the two renames of atomic_folder leaves the complete previous
-        # checkpoint under its temporary name.
+        # If the process was killed between the two renames of atomic_folder, the complete previous
+        # checkpoint is still there under its temporary name.
         previous = sorted(run.glob(".checkpoint.*.old"))
         if not previous:
             return None
@@ -65,7 +65,7 @@ def load_checkpoint(
     weights, own = stored("model."), trained_state(model)
     if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in weights.items()}:
         raise InputError(
-            "the checkpoint belongs to a model with other trainable parameters",
+            "the checkpoint belongs to a model with different trainable parameters",
             where=str(folder),
             fix="choose another --out, or delete the folder to start again",
         )

@@ -1,9 +1,9 @@
-"""Learn new relations from a few examples, without forgetting the others.
+"""Few-shot learning of new relations, without forgetting the other relations.
 
-Examples give a relation an *anchor*: a linear function of the pair embedding, added to its logit.
-Anchors are fitted by a softmax over all relations, to the examples and to the pairs of other
-relations in the model's memory (:mod:`rukh.modeling.memory`; rehearsal). Neither a weight of the
-model nor the logit of another relation changes.
+Each new relation gets an *anchor*, a linear function of the pair embedding that is added to its
+logit. Anchors are fitted with a softmax over all relations, on the examples and on the pairs of
+other relations in the model's memory (rehearsal; see :mod:`rukh.modeling.memory`). The weights of
+the model and the logits of the other relations do not change.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from rukh.records import Post
 from rukh.schema.schema import RelationSchema
 
 L2_PENALTY = 10.0
-"""Weight of the anchors' squared norm: it keeps relations near their descriptions."""
+"""Weight of the anchors' squared norm, which keeps relations near their descriptions."""
 MEMORY_WEIGHT = 4.0
-"""Weight of a relation in the memory relative to a new one: a higher weight forgets less and learns
-less. Both constants were chosen on the calibration split of ``research.zero_shot``."""
+"""Weight of a relation in the memory relative to a new relation. With a higher weight, the model
+forgets less of the old relations and learns less of the new ones. This constant and
+:data:`L2_PENALTY` were chosen on the calibration split of ``research.zero_shot``."""
 LBFGS_STEPS = 60
 CARD_HEADING = "\n## Relations added from examples\n\n"
 
@@ -41,18 +42,18 @@ CARD_HEADING = "\n## Relations added from examples\n\n"
 def adapt(
     source: str | Path, schema: RelationSchema, examples: Sequence[Post], out: Path
 ) -> dict[str, int]:
-    """Write a copy of a model with the relations of the examples; see :func:`add_relations`.
+    """Write a copy of a model to which new relations were added; see :func:`add_relations`.
 
     Args:
-        source: A shipped model's name, or a folder.
-        out: Folder of the adapted model; its weights are those of the source, bit for bit.
+        source: Name of a shipped model, or path of a model folder.
+        out: Folder of the adapted model. The source's own weights are copied unchanged.
 
     Returns:
         The number of examples of each relation of the schema.
 
     Raises:
         WeightsError: There is no such model.
-        InputError: ``out`` is the source, or the relations cannot be added.
+        InputError: ``out`` is the folder of the source, or the relations cannot be added.
     """
     folder = model_folder(source)
     if folder.resolve() == out.resolve():
@@ -81,12 +82,12 @@ def add_relations(model: RelationModel, schema: RelationSchema, examples: Sequen
 
     Args:
         model: A retrieval model with a memory.
-        schema: The new relations; those without an example are not added.
-        examples: Labelled posts; about five per relation are worth the effort.
+        schema: The new relations. Relations without an example are not added.
+        examples: Labelled posts; about five per relation are recommended.
 
     Raises:
-        InputError: The model has no memory or is no retrieval model, a label is not in the schema,
-            no pair is labelled, or the model knows another relation by one of the names.
+        InputError: The model has no memory, the model is not a retrieval model, a label is not in
+            the schema, no pair is labelled, or the model has a different relation of the same name.
     """
     if not isinstance(model.scorer, RetrievalScorer):
         raise InputError(
@@ -95,7 +96,7 @@ def add_relations(model: RelationModel, schema: RelationSchema, examples: Sequen
         )
     if model.memory is None:
         raise InputError(
-            "the model has no memory of its training pairs, so that it would forget its relations",
+            "the model has no memory of its training pairs, so it would forget its own relations",
             fix="use `open`, or train a model with memory.pairs_per_relation above 0",
         )
     if model.schema.nota in schema.names:
@@ -116,7 +117,7 @@ def add_relations(model: RelationModel, schema: RelationSchema, examples: Sequen
 
 
 def _encode(model: RelationModel, schema: RelationSchema, posts: Sequence[Post]) -> Memory:
-    """Encode the pairs that are labelled with a relation."""
+    """Encode the pairs whose label is a relation, not NOTA."""
     examples = []
     for post in map(schema.resolve_labels, posts):
         pairs = tuple(p for p in post.pairs or () if p.relation not in (None, schema.nota))
@@ -135,8 +136,9 @@ def _set_anchors(model: RelationModel, anchors: dict[str, Tensor]) -> None:
 
 
 def _fit_anchors(model: RelationModel, memory: Memory, num_old: int, new: Sequence[str]) -> Tensor:
-    """Fit the anchors ``(N, dim + 1)`` of ``N`` new relations by convex optimisation, to a memory
-    whose pairs after the first ``num_old`` are the new examples.
+    """Fit the anchors ``(N, dim + 1)`` of ``N`` new relations by convex optimisation.
+
+    The first ``num_old`` pairs of the memory come from the model, the others are the new examples.
     """
     scorer, bank, nota = model.scorer, model.bank(), model.schema.nota
     assert isinstance(scorer, RetrievalScorer)
@@ -173,8 +175,10 @@ def _fit_anchors(model: RelationModel, memory: Memory, num_old: int, new: Sequen
 
 
 def _pair_weights(memory: Memory, num_old: int, num_new: int, nota: str | None) -> Tensor:
-    """``(M,)`` weights: 1 for an example; the most frequent relation among the old pairs weighs
-    :data:`MEMORY_WEIGHT` times as much in total as a new relation does on average.
+    """Compute the weight of each pair in the loss, ``(M,)``.
+
+    The weight of an example is 1. All old pairs have the same weight. It is chosen so that the most
+    frequent old relation has :data:`MEMORY_WEIGHT` times the total weight of an average new one.
     """
     counts = Counter(name for name in memory.labels[:num_old] if name != nota)
     examples_per_relation = (len(memory) - num_old) / num_new

@@ -1,4 +1,4 @@
-"""The training objectives."""
+"""Loss functions for training."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 
 def info_nce(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """InfoNCE with NOTA and all other relations of the bank as negatives: a cross-entropy.
+    """InfoNCE: cross-entropy with NOTA and all other relations of the bank as negatives.
 
     Args:
-        logits: ``(Q, C)``: NOTA, then cosines divided by the temperature.
-        target: ``(Q,)`` the gold column of each pair.
+        logits: ``(Q, C)`` logit of NOTA, followed by the cosines divided by the temperature.
+        target: ``(Q,)`` gold column of each pair.
         label_smoothing: Fraction of the target probability that is spread over all columns.
 
     Example:
@@ -22,11 +22,11 @@ def info_nce(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Te
 
 
 def gate_loss(gate: Tensor, matches: Tensor) -> Tensor:
-    """Binary cross-entropy of the image gate, which learns whether the image matches the text.
+    """Binary cross-entropy of the image gate, which predicts whether the image matches the text.
 
     Args:
-        gate: ``(B,)`` in (0, 1); NaN for a post without an image, which is ignored.
-        matches: ``(B,)`` 1 for an image that belongs to the text, 0 for one that does not.
+        gate: ``(B,)`` predicted probabilities; NaN for posts without an image, which are ignored.
+        matches: ``(B,)`` gold values: 1 if the image belongs to the text, else 0.
 
     Example:
         >>> import torch
@@ -37,6 +37,6 @@ def gate_loss(gate: Tensor, matches: Tensor) -> Tensor:
     has_image = ~gate.isnan()
     if not has_image.any():
         return gate.new_zeros(())
-    # In float32 and away from 0 and 1, where bfloat16 rounds to the limits.
+    # bfloat16 rounds values near 0 and 1 to exactly 0 and 1, whose logarithms are not finite.
     trust = gate[has_image].float().clamp(1e-4, 1 - 1e-4)
     return nn.functional.binary_cross_entropy(trust, matches[has_image])

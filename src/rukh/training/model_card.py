@@ -1,4 +1,4 @@
-"""Model cards: what a saved model is, how to use it, how it was trained, its figures and limits."""
+"""Model cards, which describe the usage, the training, the metrics and the limits of a model."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def relation_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: s
     """Write the model card of a relation model, in Markdown.
 
     Args:
-        config: Its training configuration, as JSON data with the keys of the file.
-        metrics: What :func:`rukh.training.relation_task.train_relations` returns.
-        name: The model's name.
+        config: The training configuration, as JSON data with the keys of the configuration file.
+        metrics: The metrics that :func:`rukh.training.relation_task.train_relations` returns.
+        name: Name of the model.
     """
     corpora = [config["data"], *config["extra_corpora"]]
     schemas = [Path(one["schema"]).stem for one in (config, *config["extra_corpora"])]
@@ -92,7 +92,7 @@ def tagger_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str
 
 
 def _rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Keys and values; keys of nested mappings are joined by dots."""
+    """Yield keys and values; the keys of nested mappings are joined by dots."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _rows(value, f"{prefix}{key}.")

@@ -59,7 +59,7 @@ class LossConfig(Record):
 
     Attributes:
         label_smoothing: Fraction of the target probability that is spread over all labels.
-        gate_weight: Weight of :func:`rukh.training.losses.gate_loss`; 0 leaves it out.
+        gate_weight: Weight of :func:`rukh.training.losses.gate_loss`; 0 disables this loss.
     """
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -70,16 +70,16 @@ class RelationTrainingConfig(Record):
     """The configuration of a relation model and its training.
 
     Attributes:
-        data, pair, relation, loss, memory, training: The sections; see their classes.
-        relation_schema: The schema (``schema`` in the file): a shipped name or a YAML file.
+        data, pair, relation, loss, memory, training: Sections, documented in their classes.
+        relation_schema: Name of a shipped schema, or path of a YAML file (``schema`` in the file).
         extra_corpora: Additional corpora, whose relations the model learns as well.
-        exclude_relations: Relations that are left out; pairs labelled with them are removed.
-        tagger: The tagger that assigns types to entities without one; None leaves them untyped.
-        direction_mode: How pairs are presented; see :mod:`rukh.modeling.directions`.
-        unseen_calibration: ``[temperature, shift]`` for relations that do not occur in training,
-            from ``python -m research.zero_shot``.
-        caption_source: Name of the caption source, stored with the model.
-        card_notes: Markdown for the model card: limits and rights.
+        exclude_relations: Relations to leave out. Pairs that are labelled with them are removed.
+        tagger: Tagger that assigns types to entities without a type; None leaves them untyped.
+        direction_mode: Directions in which pairs are trained; see :mod:`rukh.modeling.directions`.
+        unseen_calibration: Temperature and logit shift for relations that do not occur in training,
+            as estimated by ``python -m research.zero_shot``.
+        caption_source: Name of the source of the captions, stored with the model.
+        card_notes: Markdown text on limits and rights for the model card.
     """
 
     task: Literal["relations"]
@@ -105,7 +105,7 @@ class RelationTrainingConfig(Record):
 
 
 class TrainingItem(NamedTuple):
-    """A marked sequence of a training post, and the gold columns ``(Q,)`` of its ``Q`` pairs."""
+    """A marked sequence, the index of its post, and the gold columns ``(Q,)`` of its pairs."""
 
     post: int
     sequence: MarkedSequence
@@ -113,10 +113,10 @@ class TrainingItem(NamedTuple):
 
 
 class RelationTask:
-    """A relation model under InfoNCE; see :class:`rukh.training.trainer.TrainingTask`.
+    """Training of a relation model with InfoNCE; see :class:`rukh.training.trainer.TrainingTask`.
 
     Raises:
-        InputError: The data is unreadable, or there are too few labelled pairs.
+        InputError: The data cannot be read, or there are too few labelled pairs.
         WeightsError: The text encoder, the vision encoder or the tagger is missing.
     """
 
@@ -126,7 +126,7 @@ class RelationTask:
         self.config = config
         torch.manual_seed(config.training.seed)
         schemas = config.schemas()
-        # Missing weights are reported before the data is read.
+        # Check the weights before reading the data, so that missing ones are reported at once.
         check_weights((config.pair.text_encoder, "text"), (config.pair.vision_encoder, "vision"))
         self.posts, train, self.dev, self.source = read_corpus(
             config.data, schemas, config.extra_corpora
@@ -162,14 +162,14 @@ class RelationTask:
             self.features.fill([post.image for post in self.posts if post.image is not None])
         self.bank = self.model.bank()
         self.training_bank = self.model.bank(training=True)
-        # A pair is scored against the relations of its own corpus's schema only.
+        # Mask the logits of relations outside the pair's own corpus.
         masks = [column_mask(own.names, self.bank, config.direction_mode) for own in schemas]
         self.bias = torch.where(torch.stack(masks), 0.0, -EXCLUDED)
         self.items = [item for i in train for item in self._items(i)]
         if not self.items or not any(labelled_pairs(self.posts[i]) for i in self.dev):
             raise InputError(
-                "too few labelled pairs: the training set and the dev set, which have no text and "
-                "no image in common, need at least one each",
+                "too few labelled pairs: the training set and the dev set need at least one each, "
+                "and may not have a text or an image in common",
                 where=str(config.data.train),
             )
 
@@ -182,7 +182,7 @@ class RelationTask:
         ]
 
     def batches(self, epoch: int) -> list[list[tuple[int, AugmentedView]]]:
-        """Draw batches of items of similar length: an item's index, and the view of its post."""
+        """Draw batches of items of similar length, as item indices and views of their posts."""
         seed = self.config.training.epoch_seed(epoch)
         views = augment(self.posts, [item.post for item in self.items], self.config.data, seed)
         lengths = [len(item.sequence) for item in self.items]
@@ -190,7 +190,7 @@ class RelationTask:
         return [[(i, views[i]) for i in batch] for batch in batches]
 
     def loss(self, batch: Sequence[tuple[int, AugmentedView]]) -> Tensor:
-        """Compute InfoNCE over the pairs of the batch, and the loss of the image gate."""
+        """Compute the InfoNCE loss of the pairs of a batch, plus the loss of the image gate."""
         items = [self.items[i] for i, _ in batch]
         views = [view for _, view in batch]
         sequences = []
@@ -214,12 +214,12 @@ class RelationTask:
         return loss
 
     def validate(self) -> dict[str, float]:
-        """Calibrate on the dev set, and return the order-free micro-F1 there as ``score``."""
+        """Calibrate on the dev set; ``score`` is the order-free micro-F1 on the dev set."""
         calibration = self.calibrate()
         return {"score": calibration.order_free, **calibration._asdict()}
 
     def calibrate(self) -> Calibration:
-        """Calibrate the model with its present weights on the dev set, in both orders."""
+        """Calibrate the model with its current weights on the dev set, in both directions."""
         posts = [self.posts[i] for i in self.dev]
         labelled = [labelled_pairs(post) for post in posts]
         pairs = [both_orders(some) for some in labelled]
@@ -234,7 +234,7 @@ class RelationTask:
         return calibrate(logits, gold, self.bank, schema, mode, violations)
 
     def remember(self) -> Memory:
-        """Encode some training pairs, as configured by ``memory``, with the trained model."""
+        """Encode the training pairs that the section ``memory`` selects, with the trained model."""
         indices = sorted({item.post for item in self.items})
         pairs = [(i, pair) for i in indices for pair in self.posts[i].pairs or ()]
         labels = [pair.relation for _, pair in pairs]
@@ -249,10 +249,11 @@ class RelationTask:
 def training_pairs(
     post: Post, bank: RelationBank, schema: RelationSchema, mode: DirectionMode
 ) -> tuple[list[tuple[str, str]], list[int]]:
-    """The pairs of a post in the orders to train on, and the gold column of each.
+    """Return the pairs of a post to train on, head first, and the gold column of each.
 
-    Unless the mode is ``given``, each labelled pair is used in both orders, except one that only
-    repeats another in reverse: the same fact, or NOTA although a relation holds in reverse.
+    In mode ``given``, only the annotated direction of each labelled pair is used. Otherwise, both
+    directions are used. A pair is then left out if another pair already states the same fact in the
+    reverse direction, or if it is labelled NOTA although a relation holds between its arguments.
     """
     pairs: list[tuple[str, str]] = []
     columns: list[int] = []
@@ -279,20 +280,20 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
     """Train a relation model, or resume the run in ``<out>.run``, and write it to ``out``.
 
     Returns:
-        The metrics: ``dev``, ``step`` (of the best validation), and ``val`` if there is a val file.
+        The metrics: ``dev``, ``step`` of the best validation, and ``val`` if there is a val file.
 
     Raises: See :class:`RelationTask` and :func:`rukh.training.trainer.fit`.
     """
     task = RelationTask(config)
     model = task.model
-    # Read before training, so that an error in it is reported at once.
+    # Read the val file before training, so that errors in it are reported at once.
     val = None if config.data.val is None else load_val(config.data, model.schema)
     logger.info("%d training sequences, %d dev posts", len(task.items), len(task.dev))
     later = {"training", "card_notes", "unseen_calibration", "memory"}
     identity = config.model_dump(mode="json", by_alias=True, exclude=later)
     best = fit(task, config.training, out.with_name(f"{out.name}.run"), identity)
     with torch.no_grad():
-        # Calibrate and evaluate the weights as they are saved: in half precision.
+        # The weights are saved in half precision, so calibrate and evaluate them in it as well.
         for parameter in trained_state(model).values():
             parameter.copy_(parameter.half())
     calibration = task.calibrate()._asdict()
@@ -315,7 +316,7 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
 
 
 def _evaluate(model: RelationModel, posts: Sequence[Post]) -> dict[str, Any]:
-    """The metrics that fit into a model card."""
+    """Evaluate a model; return the metrics that are short enough for a model card."""
     omitted = {"per_relation", "confusion", "risk_coverage", "seconds"}
     metrics = evaluate_posts(Extractor(model), posts)
     return {name: value for name, value in metrics.items() if name not in omitted}

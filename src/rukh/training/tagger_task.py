@@ -30,13 +30,13 @@ class TaggerConfig(Record):
     """The configuration of a tagger and its training.
 
     Attributes:
-        train: CoNLL files. A tenth of their sentences is the dev set.
-        test: CoNLL files for an evaluation after training; their sentences are not trained on.
-        types: Entity types.
+        train: CoNLL files for training. A tenth of their sentences is used as the dev set.
+        test: CoNLL files for evaluation after training; their sentences are not used in training.
+        types: Entity types to predict.
         text_encoder: Name or path of the text encoder.
-        lora_rank: Rank of low-rank adapters in all linear layers; 0 tunes whole layers instead.
-        trainable_layers: Number of top layers that are tuned if ``lora_rank`` is 0.
-        card_notes: Markdown for the model card: limits and rights.
+        lora_rank: Rank of low-rank adapters in all linear layers; 0 trains whole layers instead.
+        trainable_layers: Number of top layers that are trained if ``lora_rank`` is 0.
+        card_notes: Markdown text on limits and rights for the model card.
     """
 
     task: Literal["tagger"]
@@ -51,10 +51,10 @@ class TaggerConfig(Record):
 
 
 class TaggerTask:
-    """Token classification with cross-entropy; see :class:`rukh.training.trainer.TrainingTask`.
+    """Training of a token classifier; see :class:`rukh.training.trainer.TrainingTask`.
 
     Raises:
-        InputError: A file is unreadable, has an unknown type, or there are fewer than 10 sentences.
+        InputError: A file cannot be read or has an unknown type, or there are too few sentences.
         WeightsError: The text encoder is missing.
     """
 
@@ -84,7 +84,7 @@ class TaggerTask:
         self.items = [self._item(*examples[i]) for i in order[dev_size:]]
 
     def _read(self, paths: Sequence[Path]) -> list[Example]:
-        """Read sentences, without those of which the tokenizer leaves nothing."""
+        """Read sentences; leave out those for which the tokenizer returns no token."""
         examples = []
         for path in paths:
             for text, entities in read_tagged(path, normalize_label):
@@ -99,7 +99,7 @@ class TaggerTask:
         return examples
 
     def _item(self, text: str, entities: Sequence[TextEntity]) -> tuple[list[int], list[int]]:
-        """Token ids and label ids, truncated to the encoder's length."""
+        """Return token ids and label ids, truncated to the maximum length of the encoder."""
         tokens = self.model.encoder.tokenize(text)
         labels = [0] * len(tokens.ids)
         for entity in entities:
@@ -111,14 +111,14 @@ class TaggerTask:
         return tokens.ids[:length], labels[:length]
 
     def batches(self, epoch: int) -> list[list[int]]:
-        """Draw batches of sentences of similar length, by index."""
+        """Draw batches of sentences of similar length, as indices of sentences."""
         config, lengths = self.config.training, [len(ids) for ids, _ in self.items]
         return batches_by_length(lengths, config.batch_size, seed=config.epoch_seed(epoch))
 
     def loss(self, batch: list[int]) -> Tensor:
         """Compute the cross-entropy of the labels of all tokens."""
         ids, mask = pad(self.model.encoder, [self.items[i][0] for i in batch])
-        target = torch.full_like(ids, -100)  # ignored by cross-entropy: special tokens, padding
+        target = torch.full_like(ids, -100)  # -100: ignored (special tokens and padding)
         for row, i in enumerate(batch):
             labels = self.items[i][1]
             target[row, 1 : 1 + len(labels)] = torch.tensor(labels)
@@ -126,11 +126,11 @@ class TaggerTask:
         return cross_entropy(logits.flatten(0, 1), target.flatten())
 
     def validate(self) -> dict[str, float]:
-        """Span F1 on the dev set as ``score``."""
+        """Compute the span F1 on the dev set as ``score``."""
         return {"score": self.span_f1(self.dev)}
 
     def span_f1(self, examples: Sequence[Example]) -> float:
-        """Span F1 on examples."""
+        """Compute the span F1 of the predictions on some examples."""
         predicted = self.model.detect_entities([text for text, _ in examples])
         return span_f1([entities for _, entities in examples], predicted)
 
@@ -139,8 +139,8 @@ def train_tagger(config: TaggerConfig, out: Path) -> dict[str, Any]:
     """Train a tagger, or resume the run in ``<out>.run``, and write it to ``out``.
 
     Returns:
-        The metrics: ``dev_span_f1``, and ``test_span_f1, test_typing_accuracy`` if there are test
-        files.
+        The metrics: ``dev_span_f1``, and if there are test files also ``test_span_f1`` and
+        ``test_typing_accuracy``.
 
     Raises: See :class:`TaggerTask` and :func:`rukh.training.trainer.fit`.
     """

@@ -1,6 +1,6 @@
-"""The training loop, with early stopping, that the relation model and the tagger share.
+"""Training loop of relation models and taggers, with early stopping and checkpoints.
 
-It writes checkpoints from which an interrupted run resumes bit for bit.
+An interrupted run that is resumed gives exactly the same result as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -33,21 +33,23 @@ class TrainingConfig(Record):
 
     Attributes:
         epochs: Maximum number of passes over the training data.
-        batch_size: Posts (for the tagger: sentences) per step.
-        learning_rate, head_learning_rate: Peak learning rates of pretrained and of new weights.
-        weight_decay: Weight decay of AdamW; applies to matrices, not to biases and norms.
-        warmup_ratio: Fraction of all steps over which the learning rate rises linearly; it then
-            decays linearly to zero.
-        max_grad_norm: Gradients with a larger norm are scaled down to it.
-        ema_decay: Decay of a moving average of the weights, which is validated and saved instead of
-            them; 0 disables it.
+        batch_size: Number of sequences per step, usually one per post (for a tagger: sentence).
+        learning_rate: Peak learning rate of pretrained weights.
+        head_learning_rate: Peak learning rate of new weights.
+        weight_decay: Weight decay of AdamW for matrices; biases and norms are not decayed.
+        warmup_ratio: Fraction of all steps in which the learning rate rises linearly. In the other
+            steps it decays linearly to zero.
+        max_grad_norm: Maximum norm of the gradients; larger gradients are scaled down to it.
+        ema_decay: Decay of an exponential moving average of the weights. If it is above 0, the
+            average is validated and saved instead of the weights.
         early_stopping_patience: Number of validations without improvement after which training
             stops; 0 disables early stopping.
-        evals_per_epoch: Validations per epoch.
-        save_steps: Steps between two checkpoints.
-        precision: ``fp32``, or ``bf16`` for matrix products in bfloat16: about twice as fast on
-            processors with AVX512-BF16 or AMX, much slower on others. ``auto``: ``bf16`` on these.
-        seed: Determines the order of the data, dropout and new weights.
+        evals_per_epoch: Number of validations per epoch.
+        save_steps: Number of steps between two checkpoints.
+        precision: ``fp32``, or ``bf16`` to compute matrix products in bfloat16. ``bf16`` is about
+            twice as fast on processors with AVX512-BF16 or AMX, but much slower on others. ``auto``
+            uses ``bf16`` on processors with these instructions, else ``fp32``.
+        seed: Random seed of the order of the data, dropout and new weights.
     """
 
     epochs: int = Field(default=4, ge=1, le=1000)
@@ -65,28 +67,28 @@ class TrainingConfig(Record):
     seed: int = Field(default=13, ge=0)
 
     def epoch_seed(self, epoch: int) -> int:
-        """The seed of the order of an epoch's data."""
+        """Return the random seed for the order of the data in an epoch."""
         return self.seed * 1000 + epoch
 
 
 class TrainingTask(Protocol):
-    """What the training loop needs from a task."""
+    """Interface of a task that the training loop can train."""
 
     pretrained_prefix: str
-    """Parameters whose name starts with it are pretrained: they take the lower learning rate."""
+    """Prefix of the names of pretrained parameters, which are trained with ``learning_rate``."""
 
     @property
     def model(self) -> nn.Module:
-        """Its parameters with ``requires_grad`` are trained."""
+        """The model, of which the parameters with ``requires_grad`` are trained."""
 
     def batches(self, epoch: int) -> Sequence[Any]:
-        """The batches of an epoch; they depend on the seed and the epoch only."""
+        """Draw the batches of an epoch, which may depend on the seed and the epoch only."""
 
     def loss(self, batch: Any) -> Tensor:
-        """The scalar loss of a batch."""
+        """Compute the scalar loss of a batch."""
 
     def validate(self) -> dict[str, float]:
-        """Metrics on the dev set; the weights with the highest ``score`` are kept."""
+        """Compute metrics on the dev set; the weights with the highest ``score`` are kept."""
 
 
 def fit(
@@ -94,20 +96,20 @@ def fit(
 ) -> dict[str, float]:
     """Train a task in the folder ``run``, or resume the interrupted run in that folder.
 
-    Afterwards ``task.model`` and ``run/best.safetensors`` hold the weights of the best validation,
-    and ``run/history.json`` the metrics of every validation.
+    Afterwards, ``task.model`` and ``run/best.safetensors`` hold the weights of the best validation,
+    and ``run/history.json`` holds the metrics of every validation.
 
     Args:
-        identity: Everything that determines the result besides ``config``, as JSON data; a run can
-            only be resumed with the same.
+        identity: All other options that determine the result, as JSON data. A run can only be
+            resumed with the same options.
 
     Returns:
-        The metrics of the best validation; of equal scores the last, when the learning rate was
-        lowest.
+        The metrics of the validation with the highest score; if scores are equal, of the last one,
+        where the learning rate was lowest.
 
     Raises:
-        InputError: The folder holds another run or is in use by another process, or the loss is
-            not finite.
+        InputError: The folder holds a different run, another process uses the folder, or the loss
+            is not finite.
         MissingDependency: ``accelerate`` is not installed.
     """
     from safetensors.torch import load_file
@@ -129,7 +131,7 @@ def fit(
 def _train(
     task: TrainingTask, config: TrainingConfig, run: Path, accelerator: Any
 ) -> list[dict[str, float]]:
-    """Run all steps that the checkpoint in ``run`` has not done yet; return the history."""
+    """Run the steps after those of the checkpoint, if any; return the metrics of validations."""
     from safetensors.torch import save
     from transformers import get_linear_schedule_with_warmup
 
@@ -206,7 +208,7 @@ def _train(
 
 
 def make_optimizer(task: TrainingTask, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters, grouped by learning rate and weight decay."""
+    """Create AdamW for the trainable parameters, grouped by learning rate and weight decay."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in task.model.named_parameters():
         if parameter.requires_grad:
@@ -215,20 +217,20 @@ def make_optimizer(task: TrainingTask, config: TrainingConfig) -> torch.optim.Ad
             decay = config.weight_decay if parameter.dim() > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
-        # A resumed schedule reads the peak from ``initial_lr``.
+        # A resumed schedule reads the peak learning rate from ``initial_lr``.
         {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
         for (rate, decay), parameters in groups.items()
     )
 
 
 def supports_bfloat16() -> bool:
-    """Whether this processor has instructions for products of bfloat16 matrices."""
+    """Whether this processor has instructions for matrix products in bfloat16."""
     read: Any = getattr(torch.cpu, "get_capabilities", dict)  # not in every supported version
     return any(read().get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def _update_average(decay: float, average: Tensor, weight: Tensor, count: Tensor) -> Tensor:
-    """Exponential moving average whose decay rises to ``decay``, to forget early weights soon."""
+    """Update a moving average. Its decay starts low, so that early weights are soon forgotten."""
     step = int(count) + 1
     return average.lerp(weight, 1 - min(decay, step / (step + 9)))
 
@@ -251,7 +253,7 @@ def _swapped(weights: nn.ParameterList, averages: AveragedModel | None) -> Itera
 
 
 def _check_identity(run: Path, identity: dict[str, Any]) -> None:
-    """Write ``run.json``. Raises InputError if the folder holds another run."""
+    """Write ``run.json``, or raise InputError if the folder holds a different run."""
     path = run / "run.json"
     if not path.exists():
         write_json(identity, path)
@@ -265,7 +267,7 @@ def _check_identity(run: Path, identity: dict[str, Any]) -> None:
 
 
 def _tensorboard(run: Path, step: int) -> Callable[[str, float, int], None]:
-    """A function that logs a scalar to TensorBoard, or does nothing if it is not installed."""
+    """Return a function that logs a scalar to TensorBoard, or that does nothing without it."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import string
 import sys
@@ -41,6 +42,16 @@ def mnre_images(rukh_data: Path) -> list[Path]:
     if not paths:
         pytest.skip("no images of MNRE in the data folder")
     return paths
+
+
+@pytest.fixture(autouse=True)
+def _default_logging() -> Iterator[None]:
+    """A test that runs a command does not change the logging of later tests."""
+    yield
+    for name in ("rukh", "rukh.training"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.NOTSET)
+        logger.handlers.clear()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -289,3 +289,9 @@ def test_too_many_candidate_pairs(tiny_schema: RelationSchema) -> None:
     with pytest.raises(InputError) as error:
         candidate_pairs(crowd, tiny_schema)
     assert (error.value.where, error.value.field) == ("post 'crowd'", "pairs")
+
+
+@pytest.mark.parametrize("wrong", ["a text", Post(id="1", text="one post")])
+def test_posts_must_be_an_iterable_of_posts(extractor: Extractor, wrong: Any) -> None:
+    with pytest.raises(InputError):
+        extractor.extract(wrong)

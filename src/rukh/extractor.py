@@ -171,7 +171,12 @@ class Extractor:
         Args:
             posts: The posts, possibly an infinite iterable. They are read in chunks.
             top_k: Number of relations in the ranking of each triple. 0: no ranking.
+
+        Raises:
+            InputError: ``posts`` is a single post or a string, not an iterable of posts.
         """
+        if isinstance(posts, Post | str):
+            raise InputError(f"expected an iterable of posts, not a {type(posts).__name__}")
         remaining = iter(posts)
         without_arguments = 0
         given_types: Counter[str] = Counter()

@@ -303,10 +303,14 @@ def free_ids(prefix: str, taken: Iterable[str] = ()) -> Iterator[str]:
 
 
 def as_input_error(error: ValidationError | InputError, where: str | None = None) -> InputError:
-    """Convert pydantic's error to a one-line error with the first invalid field and its value."""
+    """Convert pydantic's error to a one-line error with the first invalid field and its value.
+
+    An unknown field comes first: it is often a misspelt one, which is then also missing.
+    """
     if isinstance(error, InputError):
         return error
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    first = min(errors, key=lambda one: one["type"] != "extra_forbidden")
     problem = str(first["msg"]).removeprefix("Value error, ")
     value: Any = first.get("input")
     if first["type"] != "value_error" and isinstance(value, str | int | float | bool | type(None)):

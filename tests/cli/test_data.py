@@ -119,3 +119,15 @@ def test_a_killed_conversion_leaves_the_old_file(data: Callable[..., Any], tmp_p
 
 def test_spec_prints_the_json_schema(data: Callable[..., Any]) -> None:
     assert json.loads(data("spec").out) == json_schema()
+
+
+def test_repeated_ids_and_misspelt_fields_are_reported(
+    data: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "posts.jsonl"
+    path.write_text('{"id": "1", "text": "a"}\n' * 2)
+    done = data("check", path)
+    assert done.code == 0 and "warning" in done.err
+    path.write_text('{"id": "1", "txt": "a"}\n')
+    done = data("check", path, "--json", "-")
+    assert done.code == 2 and json.loads(done.out)["problems"][0]["field"] == "txt"

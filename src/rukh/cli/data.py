@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from rukh.cli import options
 from rukh.cli.logs import print_result
 from rukh.errors import InputError
 
+logger = logging.getLogger(__name__)
 app = typer.Typer(no_args_is_help=True, help="Check and convert data files.")
 
 
@@ -25,6 +27,7 @@ def check(
     from rukh.data.readers import scan
 
     posts, problems = 0, []
+    ids: set[str] = set()
     for line, result in scan(file, format, boxes=boxes):
         if isinstance(result, InputError):
             typer.echo(str(result), err=str(json) == "-")
@@ -32,6 +35,9 @@ def check(
             problems.append(row)
         else:
             posts += 1
+            ids.add(result.id)
+    if len(ids) < posts:
+        logger.warning("%d posts have the id of another post", posts - len(ids))
     report = {"file": str(file), "format": format, "good": posts, "bad": len(problems)}
     summary = f"{file}: {posts:,} good, {len(problems):,} bad"
     print_result(summary, report | {"problems": problems}, json)

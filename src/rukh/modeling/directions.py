@@ -35,8 +35,8 @@ def merge_directions(forward: Tensor, backward: Tensor, bank: RelationBank) -> T
 
     Returns:
         ``(Q, 1 + R + A)`` logits of NOTA (the mean of both directions), all relations from head to
-        tail, and the ``A`` relations without a reverse from tail to head. A relation states the
-        same fact as its reverse with swapped arguments, so their probabilities are added.
+        tail, and, from tail to head, the ``A`` relations that have no reverse. A relation states
+        the same fact as its reverse with swapped arguments, so their probabilities are added.
 
     Example:
         >>> from rukh.schema.schema import RelationSchema

@@ -166,7 +166,7 @@ def _check_descriptions(
 
 
 def _check_near_duplicates(schema: RelationSchema, embed: Embed, near: float) -> Iterator[Finding]:
-    """Report the two closest descriptions of each pair of relations if they are too close."""
+    """For each pair of relations, report their two closest descriptions if too similar."""
     table = embed_schema(schema, embed)
     cosines = table.vectors @ table.vectors.T
     cosines[table.owner[:, None] >= table.owner[None]] = -1  # keep each pair of relations once

@@ -40,7 +40,7 @@ def calibrate(
     mode: DirectionMode,
     violations: Tensor,
 ) -> Calibration:
-    """Fit the type penalty and the temperature to the labels, the threshold to the probabilities.
+    """Fit type penalty and temperature to the labels, and the threshold to the probabilities.
 
     The threshold maximises the F1 that the probabilities predict, not the F1 on the labels. The dev
     set is small, and a threshold that was fitted to its labels did worse on unseen posts.

@@ -117,5 +117,5 @@ def _check_encodable(value: Any) -> None:
     except UnicodeEncodeError as error:
         before = error.object[max(0, error.start - 20) : error.start]
         raise InputError(
-            f"half of a UTF-16 surrogate pair after {before!r}, which no file can hold"
+            f"after {before!r}: half of a UTF-16 surrogate pair, which no file can hold"
         ) from None

@@ -36,7 +36,7 @@ def test_what_json_and_python_write_is_parsed(value: Any) -> None:
         ('{"a": NaN}', "NaN"),
         ("[1e999]", "1e999"),
         ('{"a": {"b": 1, "b": 2}}', "'b' occurs twice"),
-        (r'{"text": "Ann met \ud83d"}', "surrogate pair after .*Ann met"),
+        (r'{"text": "Ann met \ud83d"}', "Ann met.*surrogate pair"),
         (r'{"\ud83d": 1}', "surrogate"),
     ],
 )

@@ -123,7 +123,8 @@ class EfficientNetLite(nn.Module):
 
         They are the expansions in three blocks: the final block with stride 2 (its map is reduced
         by 2 x 2 root mean square pooling), the block after it, and the network's last block. All
-        three have the same grid, and are less specific to the classes of ImageNet than the last feature map.
+        three have the same grid, and are less specific to the classes of ImageNet than the last
+        feature map.
         """
         blocks: list[Any] = list(self._blocks)
         halving = max(index for index, block in enumerate(blocks) if block.stride > 1)

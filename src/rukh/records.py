@@ -313,7 +313,11 @@ def as_input_error(error: ValidationError | InputError, where: str | None = None
     first = min(errors, key=lambda one: one["type"] != "extra_forbidden")
     problem = str(first["msg"]).removeprefix("Value error, ")
     value: Any = first.get("input")
-    if first["type"] != "value_error" and isinstance(value, str | int | float | bool | type(None)):
+    if first["type"] == "extra_forbidden":
+        problem = "no such field"
+    elif first["type"] != "value_error" and isinstance(
+        value, str | int | float | bool | type(None)
+    ):
         problem += f", not {shorten(repr(value))}"
     more = error.error_count() - 1
     if more:

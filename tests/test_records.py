@@ -35,7 +35,7 @@ def message_of(**fields: Any) -> str:
         ({"entities": [{**ANN, "start": 0.0}]}, ["entities[0].start", "not 0.0"]),
         ({"entities": [{**ANN, "end": "3"}]}, ["entities[0].end", "not '3'"]),
         ({"entities": [{**ANN, "start": 3, "end": 4}]}, ["entities[0]", "white space", "[3, 4)"]),
-        ({"entities": [{**ANN, "tipe": "PER"}]}, ["entities[0].tipe", "'PER'"]),
+        ({"entities": [{**ANN, "tipe": "PER"}]}, ["entities[0].tipe", "no such field"]),
         ({"entities": [{**ANN, "type": ""}]}, ["entities[0].type", "not ''"]),
         ({"entities": [ANN, {**ROME, "id": "a"}]}, ["'a'"]),
         ({"entities": [ANN], "objects": [{**FACE, "id": "a"}]}, ["'a'"]),

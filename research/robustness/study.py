@@ -32,7 +32,7 @@ from rukh.evaluation.metrics import (
 )
 from rukh.extractor import Extractor
 from rukh.modeling.image_io import FORMATS
-from rukh.records import Post
+from rukh.records import Post, labelled_pairs
 
 SEVERITIES = (0, 1, 2, 3)
 PERTURBATIONS: dict[str, Perturbation] = {
@@ -97,7 +97,7 @@ def robustness(
         raise InputError(
             "foreign-pictures needs images of something else", fix="give their folder as --pictures"
         )
-    posts = [post for post in posts if any(p.relation is not None for p in post.pairs or ())]
+    posts = [post for post in posts if labelled_pairs(post)]
     if not posts:
         raise InputError("no labelled pair to measure on")
     models = []
@@ -108,7 +108,7 @@ def robustness(
             models.append({"model": model, **measured})
     return {
         "posts": len(posts),
-        "pairs": sum(p.relation is not None for post in posts for p in post.pairs or ()),
+        "pairs": sum(len(labelled_pairs(post)) for post in posts),
         "seed": seed,
         "seconds": round(time.perf_counter() - start, 1),
         "models": models,
@@ -217,7 +217,7 @@ def count_positives(extractor: Extractor, posts: Sequence[Post]) -> Counts:
     counts = np.zeros((len(posts), 2, 3), dtype=np.int64)
     start = 0
     for i, post in enumerate(posts):
-        labelled = [pair for pair in post.pairs or () if pair.relation is not None]
+        labelled = labelled_pairs(post)
         gold_free, gold_given = [], []
         for pair, label in zip(labelled, predictions.gold[start:], strict=False):
             if SWAPPED in pair.meta and label != nota:

@@ -228,6 +228,11 @@ class Post(Record):
         return argument.label or argument.type or argument.id
 
 
+def labelled_pairs(post: Post) -> list[Pair]:
+    """Return the pairs of a post that have a label."""
+    return [pair for pair in post.pairs or () if pair.relation is not None]
+
+
 class EntityMention(Record):
     """A :class:`TextEntity` in a triple, with its text, so that it is readable without the post."""
 

@@ -30,17 +30,17 @@ def load_embedder(name: str | None) -> tuple[Embed, Callable[[str], int]]:
 
     import torch
 
-    from rukh.hub import cache_folder
     from rukh.modeling.model import encoder_key
+    from rukh.modeling.relation_bank import embedding_cache
     from rukh.modeling.text_encoder import TextEncoder
-    from rukh.utils.cache import DiskCache, content_key
     from rukh.utils.embedding import embed_texts
 
     name = name or ENCODER
     encoder = TextEncoder.load(name).eval()
-    file = cache_folder() / "embeddings" / f"{content_key(encoder_key(name))}.sqlite"
     embed = partial(
-        embed_texts, embed=torch.no_grad()(encoder.embed_sentences), cache=DiskCache(file)
+        embed_texts,
+        embed=torch.no_grad()(encoder.embed_sentences),
+        cache=embedding_cache(encoder_key(name)),
     )
 
     def excess_tokens(text: str) -> int:

@@ -13,7 +13,7 @@ from pydantic import Field
 from rukh.data.readers import read_posts
 from rukh.data.splits import split_dev
 from rukh.errors import MAX_LISTED, InputError, suggestion
-from rukh.records import Pair, Post, Record
+from rukh.records import Post, Record, labelled_pairs
 from rukh.schema.schema import RelationSchema
 
 T = TypeVar("T")
@@ -112,11 +112,6 @@ def _subset(items: list[T], fraction: float) -> list[T]:
         return items
     order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))
     return [items[i] for i in sorted(order[: max(1, round(fraction * len(items)))].tolist())]
-
-
-def labelled_pairs(post: Post) -> list[Pair]:
-    """Return the pairs of a post that have a label."""
-    return [pair for pair in post.pairs or () if pair.relation is not None]
 
 
 def merge_labels(

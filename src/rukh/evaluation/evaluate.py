@@ -22,7 +22,7 @@ from rukh.evaluation.metrics import (
     take_better,
 )
 from rukh.extractor import CHUNK_SIZE, Extractor, count_given_types
-from rukh.records import Post, both_orders
+from rukh.records import Post, both_orders, labelled_pairs
 from rukh.schema.schema import RelationSchema
 
 
@@ -63,7 +63,7 @@ def predict_pairs(extractor: Extractor, posts: Iterable[Post]) -> PairPrediction
     while chunk := list(islice(remaining, CHUNK_SIZE)):
         typed = extractor.assign_types([extractor.schema.resolve_labels(post) for post in chunk])
         given_types += count_given_types(typed)
-        labelled = [[p for p in post.pairs or () if p.relation is not None] for post in typed]
+        labelled = [labelled_pairs(post) for post in typed]
         scores = extractor.scores(typed, [both_orders(pairs) for pairs in labelled])
         for post, pairs, (logits, _, gate) in zip(typed, labelled, scores, strict=True):
             both = best_relations(model.probabilities(logits, bank), bank.names)

@@ -17,6 +17,11 @@ from rukh.utils.cache import DiskCache, content_key
 from rukh.utils.embedding import embed_texts
 
 
+def embedding_cache(encoder_key: str) -> DiskCache:
+    """Return the disk cache of the embeddings that the encoder with this identifier computed."""
+    return DiskCache(cache_folder() / "embeddings" / f"{content_key(encoder_key)}.sqlite")
+
+
 @dataclass(frozen=True)
 class RelationBank:
     """``R`` relations with a total of ``M`` descriptions.
@@ -77,10 +82,8 @@ class RelationBank:
         for row, texts in zip(prototypes, owned, strict=True):
             row[: len(texts)] = torch.arange(first, first + len(texts))
             first += len(texts)
-        file = None
-        if encoder_key is not None:
-            file = cache_folder() / "embeddings" / f"{content_key(encoder_key)}.sqlite"
-        vectors = embed_texts(descriptions, embed, DiskCache(file))
+        cache = DiskCache(None) if encoder_key is None else embedding_cache(encoder_key)
+        vectors = embed_texts(descriptions, embed, cache)
         position = {name: index for index, name in enumerate(schema.names)}
         reverse = [position.get(schema.inverse_of(name) or "", -1) for name in schema.names]
         return cls(

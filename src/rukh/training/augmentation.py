@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 
-from rukh.data.corpus import DataConfig, labelled_pairs
-from rukh.records import Post
+from rukh.data.corpus import DataConfig
+from rukh.records import Post, labelled_pairs
 
 
 class AugmentedView(NamedTuple):

@@ -16,7 +16,6 @@ from rukh.arguments.tagger import load_tagger
 from rukh.data.corpus import (
     DataConfig,
     ExtraCorpusConfig,
-    labelled_pairs,
     load_val,
     merge_labels,
     read_corpus,
@@ -42,7 +41,7 @@ from rukh.modeling.pair_encoder import PairConfig
 from rukh.modeling.relation_bank import RelationBank
 from rukh.modeling.scorers import RelationConfig
 from rukh.modeling.type_constraints import EXCLUDED, type_penalties
-from rukh.records import Post, Record, both_orders
+from rukh.records import Post, Record, both_orders, labelled_pairs
 from rukh.schema.schema import RelationSchema
 from rukh.training.augmentation import AugmentedView, augment
 from rukh.training.calibration import Calibration, calibrate

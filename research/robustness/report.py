@@ -75,7 +75,7 @@ def png(result: Mapping[str, Any]) -> bytes:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingDependency("matplotlib", "train") from None
+        raise MissingDependency("matplotlib", "dev") from None
     panels: dict[str, list[tuple[str, list[Mapping[str, Any]]]]] = {}
     for model in result["models"]:
         for name, rows in group_rows(model["rows"]).items():

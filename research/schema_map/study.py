@@ -100,7 +100,7 @@ def _draw(data: dict[str, Any], path: Path, image_format: str) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingDependency("matplotlib", "train") from None
+        raise MissingDependency("matplotlib", "dev") from None
     rows = data["relations"]
     signatures = [(*row["head"], "", *row["tail"]) for row in rows]
     colours = [sorted(set(signatures)).index(signature) for signature in signatures]

@@ -56,7 +56,7 @@ def test_missing_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingDependency) as caught:
         save(schema_map(schema(), embed), tmp_path / "map.png")
-    assert caught.value.extra == "train"
+    assert caught.value.extra == "dev"
     assert not list(tmp_path.iterdir())
 
 

@@ -1,19 +1,14 @@
-"""The report shows the metrics, and is never half-written."""
+"""The report shows the metrics."""
 
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
-from rukh.errors import InputError, MissingDependency
-from rukh.evaluation import report
 from rukh.evaluation.metrics import OrderedDecision, evaluate_predictions
-from rukh.evaluation.report import draw, markdown
+from rukh.evaluation.report import markdown
 from rukh.schema.schema import RelationSchema
 
 
@@ -80,50 +75,3 @@ def test_names_cannot_break_the_tables() -> None:
     page = markdown(evaluated([name], [name, "None"], ["None", name]), "# <b>")
     assert r"| a\|b \*c\* \<i\> | 0.0 | 0.0 | 0.0 | 1 | 1 |" in page
     assert page.startswith("# \\# \\<b\\>\n")
-
-
-def test_a_plot_is_a_png_and_the_same_each_time(result: dict[str, Any], tmp_path: Path) -> None:
-    for name in ("a.png", "b"):  # the suffix does not matter
-        draw(result, tmp_path / name, "A report")
-    with Image.open(tmp_path / "a.png") as image:
-        assert image.format == "PNG"
-        assert len(image.convert("L").getcolors() or []) > 20  # not blank
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b").read_bytes()
-    pyplot = sys.modules.get("matplotlib.pyplot")
-    assert pyplot is None or not pyplot.get_fignums()
-
-
-@pytest.mark.parametrize(
-    "names",
-    [["one"], ["$x$ costs $", "tab\there", "a" * 500], [f"relation number {i}" for i in range(9)]],
-    ids=["one", "hostile", "many"],
-)
-@pytest.mark.filterwarnings("error")
-def test_a_plot_takes_any_names(
-    names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(report, "_MAX_PLOTTED", 5)
-    draw(evaluated(names, names, ["None", *names[1:]]), tmp_path / "r.png", "50 $ and 60 $")
-    with Image.open(tmp_path / "r.png") as image:
-        assert max(image.size) < 3000
-
-
-def test_a_missing_matplotlib_is_named(
-    result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingDependency) as caught:
-        draw(result, tmp_path / "r.png")
-    assert caught.value.extra == "train"
-
-
-def test_a_failed_plot_leaves_the_old_file(result: dict[str, Any], tmp_path: Path) -> None:
-    path = tmp_path / "r.png"
-    path.write_bytes(b"old")
-    with pytest.raises(KeyError):
-        draw({key: result[key] for key in ("confusion", "per_relation")}, path)
-    assert path.read_bytes() == b"old"
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError):
-        draw(result, tmp_path / "file" / "r.png")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "r.png"]

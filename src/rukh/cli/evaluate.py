@@ -30,7 +30,6 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first N records.")] = None,
     json: options.Json = None,
     report: Annotated[Path | None, typer.Option(help="Write a report in Markdown.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a plot to this PNG file.")] = None,
 ) -> None:
     """Measure a model on labelled data, in the given order of arguments and in both orders.
 
@@ -42,12 +41,12 @@ def evaluate(
     from rukh.data.corpus import check_labels
     from rukh.data.readers import is_directed, read_posts
     from rukh.evaluation.evaluate import evaluate_posts
-    from rukh.evaluation.report import draw, markdown
+    from rukh.evaluation.report import markdown
     from rukh.extractor import Extractor
     from rukh.hub import cache_folder
     from rukh.utils.files import atomic_open, check_outputs
 
-    check_outputs((json, report, plot), data, captions, boxes, schema)
+    check_outputs((json, report), data, captions, boxes, schema)
     posts = read_posts(data, format, images=images, captions=captions, boxes=boxes, limit=limit)
     extractor = Extractor.from_pretrained(
         model,
@@ -63,13 +62,11 @@ def evaluate(
     result = evaluate_posts(extractor, posts)
     if not result["positives"]:
         logger.warning("no pair has a relation, so the F1 scores are meaningless")
-    title = f"{model} on {data.name}"
     print_result(_summary(result), result, json)
     if report is not None:
         with atomic_open(report) as stream:
-            stream.write(markdown(result, title, shlex.join(["rukh", *sys.argv[1:]])))
-    if plot is not None:
-        draw(result, plot, title)
+            command = shlex.join(["rukh", *sys.argv[1:]])
+            stream.write(markdown(result, f"{model} on {data.name}", command))
 
 
 def _summary(result: Mapping[str, Any]) -> str:

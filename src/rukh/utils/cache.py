@@ -14,6 +14,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
+_MAX_PARAMETERS = 999  # of one statement, in any version of SQLite
 _TIMEOUT = 30.0  # seconds to wait for another process that is writing
 
 
@@ -44,9 +45,11 @@ class DiskCache:
             return found
         try:
             with self._open(self.path) as connection:
-                for key in keys:
-                    query = "SELECT key, value FROM entries WHERE key = ?"
-                    found.update(connection.execute(query, (key,)))
+                for first in range(0, len(keys), _MAX_PARAMETERS):
+                    some = keys[first : first + _MAX_PARAMETERS]
+                    places = ", ".join("?" * len(some))
+                    query = f"SELECT key, value FROM entries WHERE key IN ({places})"
+                    found.update(connection.execute(query, some))
         except (sqlite3.OperationalError, OSError) as error:
             logger.debug("cannot read the cache %s: %s", self.path, error)
         except sqlite3.DatabaseError as error:

@@ -8,6 +8,7 @@ and 5xx with exponential backoff. The size and the duration of a reply are bound
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,8 @@ from rukh.utils.cache import DiskCache, content_key
 if TYPE_CHECKING:
     import openai
     from openai.types.chat import ChatCompletion
+
+logger = logging.getLogger(__name__)
 
 MAX_BYTES = 1 << 20
 """Maximum size of a reply in bytes. A thousand tokens take about five thousand bytes."""
@@ -87,7 +90,7 @@ class Endpoint:
         self.config, self.fresh, self._key = config, fresh, key
         self.totals = Counter(requests=0, cached=0, tokens_in=0, tokens_out=0, uncounted=0)
         self._cache = DiskCache(cache_folder() / "answers.sqlite")
-        self._unsupported: set[str] = set()  # request options that the server has refused
+        self._messages_only = False  # the server has refused a request with options
 
     def ask(self, messages: Sequence[Message], form: type[A], check: Callable[[A], list[str]]) -> A:
         """Get an answer of the given form that passes the check, from the cache if possible.
@@ -153,7 +156,7 @@ class Endpoint:
         if choice.finish_reason == "length":
             raise InvalidAnswer(f"the answer exceeds {self.config.max_tokens} tokens", text)
         try:
-            # A server without structured output may surround the object with other text.
+            # Without structured output, a model may surround the object with other text.
             return form.model_validate_json(text[text.find("{") : text.rfind("}") + 1])
         except ValidationError as error:
             raise InvalidAnswer(str(as_input_error(error)), text) from None
@@ -161,16 +164,25 @@ class Endpoint:
     def _request(
         self, messages: Sequence[Message], form: type[Record], temperature: float
     ) -> ChatCompletion | None:
-        """Send a request. Returns the server's reply, or None if it is not JSON."""
+        """Send a request. Returns the server's reply, or None if it is not JSON.
+
+        If the server refuses the request, this and all later ones are sent without options.
+        """
         client, url = self._client, self.config.base_url
         import openai
 
+        schema = {"name": form.__name__, "strict": True, "schema": form.model_json_schema()}
+        options: dict[str, Any] = {
+            "max_tokens": self.config.max_tokens,
+            "temperature": temperature,
+            "response_format": {"type": "json_schema", "json_schema": schema},
+        }
         while True:
             try:
                 completion: ChatCompletion = client.chat.completions.create(
                     model=self.config.model,
                     messages=list(messages),  # type: ignore[arg-type]
-                    **self._options(form, temperature),
+                    **({} if self._messages_only else options),
                 )
                 return completion
             except openai.APIConnectionError as error:
@@ -178,10 +190,12 @@ class Endpoint:
                 raise EndpointError(self._redact(f"no answer from {url}: {cause}")) from None
             except openai.APIStatusError as error:
                 status = error.status_code
-                if status in (400, 422) and self._leave_out(error.message):
-                    continue
                 message = " ".join(error.message.split())[:300]
                 problem = self._redact(f"{url} answers with status {status}: {message}")
+                if status in (400, 422) and not self._messages_only:
+                    logger.warning("%s; trying again without %s", problem, ", ".join(options))
+                    self._messages_only = True
+                    continue
                 if status not in (401, 403, 404):
                     raise EndpointError(problem) from None
                 fix = (
@@ -191,29 +205,6 @@ class Endpoint:
                 raise InputError(problem, fix=fix) from None
             except (ValueError, RecursionError):
                 return None
-
-    def _options(self, form: type[Record], temperature: float) -> dict[str, Any]:
-        """Build the options of a request, with substitutes for unsupported ones."""
-        schema = {"name": form.__name__, "strict": True, "schema": form.model_json_schema()}
-        options: dict[str, Any] = {
-            "max_tokens": self.config.max_tokens,
-            "temperature": temperature,
-            "response_format": {"type": "json_schema", "json_schema": schema},
-        }
-        if "json_schema" in self._unsupported:
-            options["response_format"] = {"type": "json_object"}
-        if "max_tokens" in self._unsupported:
-            options["max_completion_tokens"] = options["max_tokens"]
-        return {name: value for name, value in options.items() if name not in self._unsupported}
-
-    def _leave_out(self, message: str) -> bool:
-        """Mark the next option as unsupported after a refusal. Returns False if none is left."""
-        named = [option for option in ("max_tokens", "temperature") if option in message]
-        for option in (*named, "json_schema", "response_format"):
-            if option not in self._unsupported:
-                self._unsupported.add(option)
-                return True
-        return False
 
     @cached_property
     def _client(self) -> openai.OpenAI:

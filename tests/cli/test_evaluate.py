@@ -72,10 +72,9 @@ def test_a_format_may_be_directed(evaluate: Callable[..., Any], tmp_path: Path) 
     write([post], tmp_path / "one.txt", "opennre")
 
     def score(data: str, *more: str) -> float:
-        found: float = result(evaluate("--json", "-", *more, data=data))["risk_coverage"][0][
-            "threshold"
-        ]
-        return found
+        found = result(evaluate("--json", "-", *more, data=data))
+        score: float = found["expected_calibration_error"]
+        return 1 - score if found["accuracy"] else score
 
     undirected = score("one.jsonl")
     directed = score("one.txt", "--format", "opennre")

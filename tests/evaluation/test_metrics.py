@@ -26,7 +26,6 @@ from rukh.evaluation.metrics import (
     paired_difference,
     per_relation,
     positive_counts,
-    risk_coverage,
     take_better,
 )
 from rukh.schema.schema import RelationSchema
@@ -242,20 +241,6 @@ def test_calibration_error_of_calibrated_scores_is_small() -> None:
     assert calibration_error(values.tolist(), right.tolist()) < 0.02
     assert calibration_error(values.tolist(), (~right).tolist()) > 0.3
     assert calibration_error([1.0, 1.0], [True, True]) == 0  # a score of 1 has a bin
-
-
-@quick
-@given(st.lists(st.integers(0, 10), min_size=1, max_size=30), st.integers(1, 20))
-def test_risk_grows_with_coverage(values: list[int], points: int) -> None:
-    right = [value > 5 for value in values]  # the scores are in the order of being right
-    curve = risk_coverage(values, right, points)
-    assert curve[-1]["coverage"] == 1
-    assert curve[-1]["risk"] == pytest.approx(sum(not r for r in right) / len(right))
-    risks = [point["risk"] for point in curve]
-    assert risks == sorted(risks)
-    for point in curve:
-        covered = sum(value >= point["threshold"] for value in values)
-        assert covered >= round(point["coverage"] * len(values))
 
 
 def test_evaluate_predictions_puts_it_together() -> None:

@@ -18,7 +18,6 @@ from rukh.evaluation.metrics import (
     calibration_error,
     evaluate_predictions,
     order_free,
-    risk_coverage,
     take_better,
 )
 from rukh.extractor import CHUNK_SIZE, Extractor, count_given_types
@@ -108,8 +107,8 @@ def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any
 
     Returns:
         The results of :func:`rukh.evaluation.metrics.evaluate_predictions` and
-        :func:`error_analysis`, ``expected_calibration_error`` and ``risk_coverage`` of the most
-        probable relation's score, ``seconds``, and the counts of :class:`PairPredictions`.
+        :func:`error_analysis`, ``expected_calibration_error`` of the most probable relation's
+        score, ``seconds``, and the counts of :class:`PairPredictions`.
 
     Raises:
         InputError: No pair has a label, or a label is unknown to the schema.
@@ -122,7 +121,6 @@ def evaluate_posts(extractor: Extractor, posts: Iterable[Post]) -> dict[str, Any
         **evaluate_predictions(gold, forward, backward, pairs.post_ids, schema, given=pairs.given),
         **error_analysis(gold, order_free(forward, backward, schema), pairs.nearest, schema),
         "expected_calibration_error": calibration_error(scores, pairs.correct),
-        "risk_coverage": risk_coverage(scores, pairs.correct),
         "seconds": round(time.perf_counter() - start, 2),
         **pairs.counts,
     }

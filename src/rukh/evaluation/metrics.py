@@ -241,33 +241,6 @@ def calibration_error(scores: Sequence[float], correct: Sequence[bool], bins: in
     return float(np.abs(gaps).sum() / max(1, len(score)))
 
 
-def risk_coverage(
-    scores: Sequence[float], correct: Sequence[bool], points: int = 20
-) -> list[dict[str, float]]:
-    """Compute the risk-coverage curve with at most ``points`` points (El-Yaniv and Wiener, 2010).
-
-    ``coverage`` is the share of predictions with a score of at least ``threshold``, and ``risk`` is
-    their error rate.
-
-    Example:
-        >>> risk_coverage([0.9, 0.5], [True, False], points=1)
-        [{'coverage': 1.0, 'risk': 0.5, 'threshold': 0.5}]
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    order = np.argsort(-values, kind="stable")
-    errors = np.cumsum(~np.asarray(correct, dtype=bool)[order])
-    total = len(order)
-    sizes = sorted({round(total * k / points) for k in range(1, points + 1)} - {0})
-    return [
-        {
-            "coverage": size / total,
-            "risk": float(errors[size - 1] / size),
-            "threshold": float(values[order[size - 1]]),
-        }
-        for size in sizes
-    ]
-
-
 def evaluate_predictions(
     gold: Sequence[str],
     forward: Sequence[OrderedDecision],

@@ -316,6 +316,6 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
 
 def _evaluate(model: RelationModel, posts: Sequence[Post]) -> dict[str, Any]:
     """Evaluate a model; return the metrics that are short enough for a model card."""
-    omitted = {"per_relation", "confusion", "risk_coverage", "seconds"}
+    omitted = {"per_relation", "confusion", "seconds"}
     metrics = evaluate_posts(Extractor(model), posts)
     return {name: value for name, value in metrics.items() if name not in omitted}

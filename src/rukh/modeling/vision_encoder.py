@@ -85,7 +85,7 @@ class VisionEncoder(nn.Module):
 
 
 class EfficientNetEncoder(VisionEncoder):
-    """An EfficientNet-Lite. The cells of its feature map are the patches."""
+    """EfficientNet-Lite0. The cells of its feature map are the patches."""
 
     mean = (127 / 255,) * 3
     std = (128 / 255,) * 3
@@ -185,7 +185,7 @@ def load_vision_encoder(
         name: Name or path of the weights.
         size: Side length of the square input, in pixels. Larger inputs show smaller objects, but
             the time grows with the square of the size. None: the size used in pretraining.
-        intermediate_features: Whether to use inner features of an EfficientNet-Lite; see
+        intermediate_features: Whether to use inner features of EfficientNet-Lite0; see
             :meth:`~rukh.modeling.efficientnet.EfficientNetLite.use_intermediate_features`.
 
     Raises:
@@ -202,7 +202,7 @@ def load_vision_encoder(
             network.use_intermediate_features()
         return EfficientNetEncoder(network, name, size).eval()
     if intermediate_features:
-        raise WeightsError(f"intermediate features need an EfficientNet-Lite, not {name}")
+        raise WeightsError(f"intermediate features need EfficientNet-Lite0, not {name}")
     import transformers
 
     try:

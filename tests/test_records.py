@@ -42,7 +42,7 @@ def message_of(**fields: Any) -> str:
         ({"objects": [{**FACE, "box": [0, 0, 320, 240]}]}, ["objects[0]", "320"]),
         ({"objects": [{**FACE, "box": [0.5, 0, 0.5, 1]}]}, ["objects[0]", "[0.5, 0.0, 0.5, 1.0]"]),
         ({"objects": [{**FACE, "box": [0, 0, float("nan"), 1]}]}, ["objects[0].box[2]", "nan"]),
-        ({"objects": [{**FACE, "box": [0, 0, 1]}]}, ["objects[0].box[3]", "required"]),
+        ({"objects": [{**FACE, "box": [0, 0, 1]}]}, ["objects[0].box[3]", "a value is needed"]),
         (
             {"pairs": [{"head": "a", "tail": "x"}], "entities": [ANN]},
             ["pairs[0].tail", "'x'", "'a'"],

@@ -1,6 +1,6 @@
 """Read configuration files, YAML with overrides, into an immutable, typed object.
 
-Errors name the dotted key: ``train.yaml: training.epoch: no such key; did you mean 'epochs'?``
+Errors name the dotted key: ``train.yaml: training.epoch: no such field; did you mean 'epochs'?``
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from rukh.errors import InputError, shorten, suggestion
-from rukh.records import field_path
+from rukh.records import field_path, first_problem
 from rukh.utils.files import file_errors, parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -108,9 +108,8 @@ def _expand(value: Any, field: str, unset: str | None) -> Any:
 
 
 def _explain(error: ValidationError, data: Any, model_class: type[BaseModel]) -> InputError:
-    """Describe one mistake. Prefer unknown keys: a mistyped key may explain a missing one."""
-    mistakes = error.errors(include_url=False)
-    first = min(mistakes, key=lambda mistake: mistake["type"] != "extra_forbidden")
+    """Describe the first mistake. An unknown key gets a suggestion."""
+    first, problem = first_problem(error)
     # Skip the names of union members, which pydantic's path has but the file does not.
     path: list[int | str] = []
     value: Any = data
@@ -121,17 +120,9 @@ def _explain(error: ValidationError, data: Any, model_class: type[BaseModel]) ->
             path.append(part)
     fix = None
     if first["type"] == "extra_forbidden":
-        problem = "no such key"
         fix = suggestion(str(path[-1]), _known_keys(model_class, first["loc"][:-1]))
     elif first["type"] == "missing":
-        problem = "a value is needed"
         path.append(first["loc"][-1])
-    else:
-        problem = str(first["msg"]).removeprefix("Value error, ")
-        if path and not isinstance(value, dict):  # the message of a section names its keys
-            problem += f", not {shorten(repr(value))}"
-    if more := len({mistake["loc"] for mistake in mistakes}) - 1:
-        problem += f" (and {more} more)"
     return InputError(problem, field=field_path(path), fix=fix)
 
 

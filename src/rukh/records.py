@@ -23,6 +23,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from rukh.errors import InputError, shorten
 
@@ -308,26 +309,32 @@ def free_ids(prefix: str, taken: Iterable[str] = ()) -> Iterator[str]:
 
 
 def as_input_error(error: ValidationError | InputError, where: str | None = None) -> InputError:
-    """Convert pydantic's error to a one-line error with the first invalid field and its value.
+    """Convert pydantic's error to a one-line error with the first invalid field and its value."""
+    if isinstance(error, InputError):
+        return error
+    first, problem = first_problem(error)
+    return InputError(problem, where=where, field=field_path(first["loc"]))
+
+
+def first_problem(error: ValidationError) -> tuple[ErrorDetails, str]:
+    """Return the first of pydantic's errors, and a description of it for users.
 
     An unknown field comes first: it is often a misspelt one, which is then also missing.
     """
-    if isinstance(error, InputError):
-        return error
     errors = error.errors(include_url=False)
     first = min(errors, key=lambda one: one["type"] != "extra_forbidden")
-    problem = str(first["msg"]).removeprefix("Value error, ")
-    value: Any = first.get("input")
+    value: Any = first["input"]
     if first["type"] == "extra_forbidden":
         problem = "no such field"
-    elif first["type"] != "value_error" and isinstance(
-        value, str | int | float | bool | type(None)
-    ):
-        problem += f", not {shorten(repr(value))}"
-    more = error.error_count() - 1
-    if more:
+    elif first["type"] == "missing":
+        problem = "a value is needed"
+    else:
+        problem = str(first["msg"]).removeprefix("Value error, ")
+        if first["type"] != "value_error" and isinstance(value, str | int | float | None):
+            problem += f", not {shorten(repr(value))}"
+    if more := len({one["loc"] for one in errors}) - 1:
         problem += f" (and {more} more)"
-    return InputError(problem, where=where, field=field_path(first["loc"]))
+    return first, problem
 
 
 def field_path(parts: Iterable[int | str]) -> str | None:

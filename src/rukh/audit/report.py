@@ -1,4 +1,4 @@
-"""Format an audit as tables: Markdown for the terminal, or an HTML page without external files.
+"""Format an audit as tables in Markdown.
 
 Columns are named as in the JSON. The tables contain numbers, labels, file names, and the words of
 auxiliary inputs that occur in rules. They never contain texts of the data.
@@ -6,53 +6,19 @@ auxiliary inputs that occur in rules. They never contain texts of the data.
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from rukh.utils.markdown import escape, markdown_table
 
-_STYLE = """
-body { font: 15px/1.5 sans-serif; max-width: 70rem; margin: 2rem auto }
-table { border-collapse: collapse }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: left }
-.leak, .unknown { color: #b03030 } .informative { color: #3b7ab8 }
-"""
 
-
-def to_markdown(result: Mapping[str, Any]) -> str:
-    """Format the result of :func:`rukh.audit.audit.audit` as Markdown."""
-    parts = []
+def markdown(result: Mapping[str, Any], command: str | None = None) -> str:
+    """Format the result of :func:`rukh.audit.audit.audit`, with the command that produced it."""
+    blocks = [] if command is None else [f"# Leakage audit\n\nMade by\n\n    {command}"]
     for title, (header, *rows) in _tables(result).items():
         table = markdown_table(header, [[escape(cell) for cell in row] for row in rows])
-        parts.append(f"## {title}\n\n{table}")
-    return "\n\n".join(parts)
-
-
-def to_html(result: Mapping[str, Any], command: str) -> str:
-    """Format the result as an HTML page that shows the command; percentages are drawn as bars."""
-    parts = [f"<h1>Leakage audit</h1>\n<p><code>{html.escape(command)}</code></p>"]
-    for title, (header, *rows) in _tables(result).items():
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
-        body = "".join(f"<tr>{''.join(map(_html_cell, row))}</tr>\n" for row in rows)
-        parts.append(f"<h2>{html.escape(title)}</h2>\n<table><tr>{head}</tr>\n{body}</table>")
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>Leakage audit</title><style>{_STYLE}</style></head>\n<body>"
-        + "\n".join(parts)
-        + "</body></html>\n"
-    )
-
-
-def _html_cell(text: str) -> str:
-    attribute = ""
-    if text in ("leak", "informative", "unknown"):
-        attribute = f' class="{text}"'
-    elif match := re.match(r"[\d.]+(?= %)", text):
-        bar = f"linear-gradient(90deg, #cde {match[0]}%, transparent 0)"
-        attribute = f' style="background: {bar}"'
-    return f"<td{attribute}>{html.escape(text)}</td>"
+        blocks.append(f"## {title}\n\n{table}")
+    return "\n\n".join(blocks)
 
 
 def _tables(result: Mapping[str, Any]) -> dict[str, list[list[str]]]:

@@ -31,7 +31,7 @@ def audit(
     permutations: Annotated[int, typer.Option(min=19, help="Permutations for the null.")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     json: options.Json = None,
-    report: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a report in Markdown.")] = None,
 ) -> None:
     """Find inputs that reveal the labels.
 
@@ -45,7 +45,7 @@ def audit(
 
     from rukh.audit.audit import audit as run
     from rukh.audit.inputs import KEYINGS, AuxFile
-    from rukh.audit.report import to_html, to_markdown
+    from rukh.audit.report import markdown
     from rukh.utils.files import atomic_open, check_outputs
 
     others = [_parse_named(text, "--other") for text in other or ()]
@@ -68,10 +68,10 @@ def audit(
         seed=seed,
         progress=lambda name: print_status(f"examining {name} ..."),
     )
-    print_result(to_markdown(result), result, json)
+    print_result(markdown(result), result, json)
     if report is not None:
         with atomic_open(report) as stream:
-            stream.write(to_html(result, shlex.join(["rukh", *sys.argv[1:]])))
+            stream.write(markdown(result, shlex.join(["rukh", *sys.argv[1:]])) + "\n")
 
 
 def _parse_named(text: str, option: str) -> tuple[str, Path]:

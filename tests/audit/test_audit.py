@@ -97,11 +97,6 @@ def test_verdicts_are_what_the_inputs_are_worth(result: dict[str, Any]) -> None:
     leak = inputs["row_leak"]
     assert leak["questions"]["relation or none"]["balanced_accuracy"]["low"] == 1
     assert [rule["text"] for rule in leak["rules"]] == ["items >= 3", "items < 3"]
-    num_relations = sum(label != "None" for label in labels())
-    assert leak["shares"]["bars"] == [
-        {"value": "items >= 3", "relation": num_relations, "none": 0},
-        {"value": "items < 3", "relation": 0, "none": PAIRS - num_relations},
-    ]
     assert inputs["argument order"]["rules"][0]["text"] == "head after tail"
     assert inputs["image_nothing"]["coverage"] == 0.5
 

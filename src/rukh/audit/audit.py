@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from rukh.audit.dataset import RARE, find_nota, imbalance, overlaps, read_instances, repeats
-from rukh.audit.features import FeatureMatrix, extract_features
-from rukh.audit.inputs import AuxFile, Ints, dataset_inputs, read_aux_input
+from rukh.audit.features import extract_features
+from rukh.audit.inputs import AuxFile, dataset_inputs, read_aux_input
 from rukh.audit.probes import find_rules, fit_probe, split_folds
 from rukh.audit.verdict import verdict
 from rukh.data.splits import group_ids
@@ -100,7 +100,6 @@ def audit(
                 "questions": questions,
                 "labels_asked": asked,
                 "rules": rules,
-                "shares": _shares(features, one.unit, is_relation),
             }
         )
     return {
@@ -120,24 +119,3 @@ def audit(
         "imbalance": imbalance(labels, nota),
         "seconds": round(time.monotonic() - start, 1),
     }
-
-
-def _shares(features: FeatureMatrix, unit: Ints, is_relation: Ints) -> dict[str, Any] | None:
-    """Count pairs with and without a relation, for both values of the most predictive feature.
-
-    The counts are only shown in the report. They use all pairs, and no verdict depends on them.
-    """
-    from sklearn.feature_selection import f_classif
-    from sklearn.metrics import confusion_matrix
-
-    if not features.conditions:
-        return None
-    x = features.matrix[unit]
-    with np.errstate(divide="ignore"):  # the F statistic of a perfect separation is infinite
-        best = int(np.argmax(f_classif(x, is_relation)[0]))
-    counts = confusion_matrix(x[:, [best]].toarray().ravel(), is_relation).tolist()
-    bars = [
-        {"value": text, "relation": relation, "none": none}
-        for text, (none, relation) in zip(features.conditions[best], counts[::-1], strict=True)
-    ]
-    return {"trait": features.conditions[best][0], "bars": bars}

@@ -32,8 +32,6 @@ def _tables(result: Mapping[str, Any]) -> dict[str, list[list[str]]]:
     rules = [{"name": one["name"]} | rule for one in inputs for rule in one["rules"]]
     # Rules that may be no better than a constant prediction are only in the JSON.
     tables["Rules"] = [rule for rule in rules if rule["low"] > rule["share"]]
-    best = [(one["name"], one["shares"]["bars"]) for one in inputs if one["shares"]]
-    tables["The best condition"] = [{"name": name} | bar for name, bars in best for bar in bars]
     tables |= {"Overlap of splits": result["overlaps"], "Repeats": [result["repeats"]]}
     tables["Labels"] = result["imbalance"]["labels"]
     tables["Data"] = [{k: v for k, v in result.items() if isinstance(v, int | str)}]

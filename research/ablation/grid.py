@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from research.ablation.run_records import counts_by_post, identity, read_record
+from research.paired_bootstrap import paired_difference
 from research.seeds.seed_statistics import FIGURES, percent, seed_statistics
 from rukh.config import load_config
 from rukh.data.corpus import load_val
@@ -25,7 +26,6 @@ from rukh.evaluation.evaluate import predict_pairs
 from rukh.evaluation.metrics import (
     evaluate_predictions,
     order_free,
-    paired_difference,
     positive_counts,
 )
 from rukh.extractor import Extractor

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from research.paired_bootstrap import paired_difference
 from research.robustness import image_perturbations as images
 from research.robustness import perturbations as words
 from research.robustness.perturbations import SWAPPED, Others, Perturbation
@@ -27,7 +28,6 @@ from rukh.evaluation.metrics import (
     REVERSED,
     f1_from_counts,
     order_free,
-    paired_difference,
     positive_counts,
 )
 from rukh.extractor import Extractor

@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_f
 
 from rukh.errors import InputError, suggestion
 from rukh.schema.schema import RelationSchema
-from rukh.utils.bootstrap import percentile_interval, resample_weights, resampled_sums
+from rukh.utils.bootstrap import percentile_interval, resampled_sums
 
 REVERSED = " reversed"
 """Suffix of the label of a relation that was predicted from tail to head."""
@@ -156,35 +156,6 @@ def bootstrap_f1(
     totals = np.zeros((len(index), 3))
     np.add.at(totals, rows, positive_counts(gold, predicted, nota))
     return percentile_interval(f1_from_counts(resampled_sums(totals, draws)))
-
-
-def paired_difference(
-    ours: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64], draws: int = 2000
-) -> dict[str, Any]:
-    """Compare the mean micro-F1 of two systems on the same posts by a paired bootstrap.
-
-    Args:
-        ours, theirs: Sums of :func:`positive_counts` per post, ``(runs, 3, posts)``. Both have the
-            same posts and the same runs (random seeds), in the same order.
-        draws: Number of resamples of posts and runs.
-
-    Returns:
-        ``difference``, its 95 % interval ``difference_ci``, and the two-sided p-value ``p``.
-    """
-    runs, _, posts = ours.shape
-    generator = np.random.default_rng(0)
-    post_weights = np.stack([np.ones(posts), *resample_weights(posts, draws, generator)])
-    run_weights = np.stack([np.ones(runs), *resample_weights(runs, draws, generator)]) / runs
-    mean, *resampled = (
-        (f1_from_counts(ours @ post_weights.T, 1) - f1_from_counts(theirs @ post_weights.T, 1))
-        * run_weights.T
-    ).sum(0)
-    values = np.array(resampled)
-    return {
-        "difference": float(mean),
-        "difference_ci": list(percentile_interval(values)),
-        "p": float(min(1.0, 2 * min((values <= 0).mean(), (values >= 0).mean()))),
-    }
 
 
 def expected_threshold(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rukh.errors import InputError, MissingDependency
 from rukh.schema.schema import RelationSchema
-from rukh.schema.similarity import Embed, embed_schema
+from rukh.schema.similarity import Embed, SchemaEmbedding, embed_schema
 from rukh.utils.files import atomic_open, write_json
 
 FORMATS = (".png", ".svg", ".json")
@@ -59,7 +59,8 @@ def schema_map(schema: RelationSchema, embed: Embed, neighbours: int = 3) -> dic
         ``schema``; ``explained_variance``, the fraction of the variance that the map shows; and
         ``relations``, each with ``name``, ``label`` (its words, or the name if several relations
         have the same words), ``head``, ``tail``, ``x``, ``y`` and ``nearest``, a list of
-        :class:`rukh.schema.similarity.Neighbour` as mappings.
+        mappings: the neighbour's ``name``; the ``cosine`` of the two centroids; and the two
+        ``texts`` that are ``closest``, the neighbour's last, with their cosine.
     """
     table = embed_schema(schema, embed)
     coordinates, explained = project(table.centroids)
@@ -72,11 +73,23 @@ def schema_map(schema: RelationSchema, embed: Embed, neighbours: int = 3) -> dic
             "tail": list(relation.tail),
             "x": round(float(coordinates[i, 0]), 4),
             "y": round(float(coordinates[i, 1]), 4),
-            "nearest": [neighbour._asdict() for neighbour in table.nearest(i, neighbours)],
+            "nearest": [_neighbour(table, i, k) for k in table.nearest(i, neighbours)],
         }
         for i, relation in enumerate(table.relations)
     ]
     return {"schema": schema.name, "explained_variance": round(explained, 4), "relations": rows}
+
+
+def _neighbour(table: SchemaEmbedding, first: int, second: int) -> dict[str, Any]:
+    rows, columns = (np.flatnonzero(table.owner == index) for index in (first, second))
+    cosines = table.vectors[rows] @ table.vectors[columns].T
+    i, j = np.unravel_index(int(cosines.argmax()), cosines.shape)
+    return {
+        "name": table.relations[second].name,
+        "cosine": round(float(table.centroids[first] @ table.centroids[second]), 4),
+        "closest": round(float(cosines[i, j]), 4),
+        "texts": (table.texts[rows[i]], table.texts[columns[j]]),
+    }
 
 
 def save(data: dict[str, Any], path: Path) -> None:

@@ -35,6 +35,13 @@ def test_projection_of_few_or_equal_points(points: list[list[float]]) -> None:
     assert explained == 1.0
 
 
+def test_neighbours() -> None:
+    first, *others = schema_map(schema(), embed)["relations"][0]["nearest"]
+    assert (first["name"], first["texts"]) == ("n2", ("north", "also north"))
+    assert first["closest"] == pytest.approx(0.99) and first["cosine"] < first["closest"]
+    assert {other["cosine"] for other in others} == {0.0}
+
+
 def test_save(tmp_path: Path) -> None:
     data = schema_map(schema(), embed)
     for ending in ("json", "svg", "png"):

@@ -15,9 +15,6 @@ def test_nearest_relations() -> None:
     # A relation without descriptions is represented by the words of its label.
     assert table.texts[-1] == "alone" and table.owner.tolist() == [0, 1, 1, 2, 3]
     assert np.linalg.norm(table.centroids, axis=1) == pytest.approx(1)
-    first, *others = table.nearest(0, 3)
-    assert (first.name, first.texts) == ("n2", ("north", "also north"))
-    assert first.closest == pytest.approx(0.99) and first.cosine < first.closest
-    assert {other.cosine for other in others} == {0.0}
+    assert table.nearest(0, 2)[0] == 1
     # A relation with the same types comes before one with a higher cosine.
-    assert embed_schema(schema("B"), embed).nearest(2, 1)[0].name == "n2"
+    assert embed_schema(schema("B"), embed).nearest(2, 1) == [1]

@@ -133,8 +133,7 @@ def prompts(schema: RelationSchema, names: Sequence[str], embed: Embed) -> dict[
     ]
     conversations = {}
     for name in names:
-        nearest = embedding.nearest(indices[name], NEIGHBOURS)
-        similar = [schema.relation(neighbour.name) for neighbour in nearest]
+        similar = [embedding.relations[i] for i in embedding.nearest(indices[name], NEIGHBOURS)]
         question = _question(schema, schema.relation(name), similar)
         conversations[name] = [*example, {"role": "user", "content": question}]
     return conversations

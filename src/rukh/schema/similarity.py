@@ -17,22 +17,6 @@ Embed: TypeAlias = Callable[[list[str]], ArrayLike]
 """Function that maps ``N`` texts to unit vectors, an array or a tensor of shape ``(N, d)``."""
 
 
-class Neighbour(NamedTuple):
-    """A relation that is similar to another one.
-
-    Attributes:
-        name: Name of the similar relation.
-        cosine: Cosine of the two relations' centroids.
-        closest: Highest cosine between a description of one relation and one of the other.
-        texts: The two descriptions with this cosine. The second is the similar relation's.
-    """
-
-    name: str
-    cosine: float
-    closest: float
-    texts: tuple[str, str]
-
-
 class SchemaEmbedding(NamedTuple):
     """The embedded descriptions of a schema.
 
@@ -50,26 +34,16 @@ class SchemaEmbedding(NamedTuple):
     vectors: NDArray[np.float32]
     centroids: NDArray[np.float32]
 
-    def nearest(self, index: int, count: int) -> list[Neighbour]:
+    def nearest(self, index: int, count: int) -> list[int]:
         """Find the relations most similar to the one at ``index``, by the cosine of centroids.
 
         Relations that share its argument types come first, as only descriptions distinguish them.
+        Returns the indices of at most ``count`` relations.
         """
-        relation = self.relations[index]
         cosines = self.centroids @ self.centroids[index]
         order = [i for i in np.argsort(-cosines, kind="stable").tolist() if i != index]
-        order.sort(key=lambda i: not _share_types(relation, self.relations[i]))
-        return [
-            Neighbour(self.relations[i].name, round(float(cosines[i]), 4), *self._closest(index, i))
-            for i in order[:count]
-        ]
-
-    def _closest(self, first: int, second: int) -> tuple[float, tuple[str, str]]:
-        """Find the highest cosine of descriptions of two relations, and these descriptions."""
-        rows, columns = np.flatnonzero(self.owner == first), np.flatnonzero(self.owner == second)
-        cosines = self.vectors[rows] @ self.vectors[columns].T
-        i, j = np.unravel_index(int(cosines.argmax()), cosines.shape)
-        return round(float(cosines[i, j]), 4), (self.texts[rows[i]], self.texts[columns[j]])
+        order.sort(key=lambda i: not _share_types(self.relations[index], self.relations[i]))
+        return order[:count]
 
 
 def embed_schema(schema: RelationSchema, embed: Embed) -> SchemaEmbedding:

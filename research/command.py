@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from rukh.cli.logs import set_up_logging
 from rukh.errors import InputError, RukhError
 from rukh.utils.files import write_json
 
@@ -29,6 +30,7 @@ def command_line(function: Callable[..., None]) -> typer.Typer:
 
 def main(app: typer.Typer) -> None:
     """Run a command line; exits with 0 done, 2 bad input, 1 failure, as `rukh` does."""
+    set_up_logging()
     try:
         app()
     except RukhError as error:

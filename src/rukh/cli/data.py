@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,6 @@ from rukh.cli import options
 from rukh.cli.logs import print_result
 from rukh.errors import InputError
 
-logger = logging.getLogger(__name__)
 app = typer.Typer(no_args_is_help=True, help="Check and convert data files.")
 
 
@@ -36,8 +34,7 @@ def check(
         else:
             posts += 1
             ids.add(result.id)
-    if len(ids) < posts:
-        logger.warning("%d posts have the id of another post", posts - len(ids))
+    options.warn_repeated_ids(posts, len(ids))
     report = {"file": str(file), "format": format, "good": posts, "bad": len(problems)}
     summary = f"{file}: {posts:,} good, {len(problems):,} bad"
     print_result(summary, report | {"problems": problems}, json)

@@ -123,11 +123,7 @@ def _check_posts(posts: Iterable[Post], captions: Path | None) -> int:
         total += 1
         captioned += post.caption is not None
         ids.add(hash(post.id))
-    if repeated := total - len(ids):
-        problem = (
-            "%d of %d posts have the id of another post, so their triples are indistinguishable"
-        )
-        logger.warning(problem, repeated, total)
+    options.warn_repeated_ids(total, len(ids))
     if captions is not None and not captioned:
         logger.warning("no caption in %s belongs to an image of these posts", captions)
     return total

@@ -34,6 +34,13 @@ def check_captions(captions: Path | None, extractor: Extractor) -> None:
         logger.warning(problem, source, captions.name)
 
 
+def warn_repeated_ids(num_posts: int, num_ids: int) -> None:
+    """Log a warning if there are fewer distinct ids than posts."""
+    if repeated := num_posts - num_ids:
+        problem = "%d of %d posts have the id of another post, so their triples are ambiguous"
+        logger.warning(problem, repeated, num_posts)
+
+
 Model: TypeAlias = Annotated[str, typer.Option(help="A shipped model or a folder.")]
 Tagger: TypeAlias = Annotated[
     str | None,

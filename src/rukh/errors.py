@@ -1,4 +1,7 @@
-"""Errors that say what is wrong, where, and what to do. Commands exit with the ``exit_code``."""
+"""Errors that say what is wrong, where, and what to do.
+
+A command that fails with one of them exits with its ``exit_code``.
+"""
 
 from __future__ import annotations
 

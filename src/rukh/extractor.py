@@ -176,7 +176,8 @@ class Extractor:
             InputError: ``posts`` is a single post or a string, not an iterable of posts.
         """
         if isinstance(posts, Post | str):
-            raise InputError(f"expected an iterable of posts, not a {type(posts).__name__}")
+            problem = f"expected an iterable of posts, not a {type(posts).__name__}"
+            raise InputError(problem, fix="pass a list of posts")
         remaining = iter(posts)
         without_arguments = 0
         given_types: Counter[str] = Counter()

@@ -1,7 +1,7 @@
 """Taggers and detectors from Hugging Face: ``hf:FOLDER``, or ``hf:NAME`` in the hub's cache.
 
 Taggers are BERT-like token classifiers. Detectors are DETR, RT-DETR, YOLOS and similar models.
-This module downloads no models.
+Models are not downloaded here, but by ``rukh weights fetch``.
 """
 
 from __future__ import annotations

@@ -100,8 +100,9 @@ def repeats(instances: Sequence[Instance]) -> dict[str, int]:
     """Count pairs that occur more than once: same text, image, and arguments in the same order.
 
     ``duplicates`` counts repetitions with the same label. ``contradictions`` counts pairs with more
-    than one label, and ``contradictions_across_pictures`` counts them regardless of the image.
-    ``both_orders`` counts pairs that also occur with head and tail swapped.
+    than one label, ``contradictory_rows`` their occurrences, and ``contradictions_across_pictures``
+    the pairs with more than one label if the image is ignored. ``both_orders`` counts pairs that
+    also occur with head and tail swapped.
     """
     pairs: dict[Any, Counter[str]] = defaultdict(Counter)
     any_image: dict[Any, set[str]] = defaultdict(set)

@@ -30,7 +30,7 @@ _SET_KEYING = f"set the keying with --aux NAME=FILE:{'|'.join(KEYINGS)}"
 
 
 class AuxFile(NamedTuple):
-    """An auxiliary file. If ``keying`` is None, it is guessed from the keys."""
+    """An auxiliary file. Its ``keying`` (see :data:`KEYINGS`) is guessed from its keys if None."""
 
     name: str
     path: Path

@@ -107,7 +107,7 @@ def _predict(x: Any, target: Ints, fold: Ints) -> Ints:
 
 
 def _figures(target: Ints, predicted: Ints, group: Ints, seed: int) -> dict[str, Any]:
-    """Compute all measures, with bootstrap intervals over groups."""
+    """Compute all measures, each with a 95 % interval from a bootstrap over groups."""
     group = np.unique(group, return_inverse=True)[1]
     classes = np.eye(target.max() + 1)
     hits = (target == predicted)[:, None] * classes[target]

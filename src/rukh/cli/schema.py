@@ -103,7 +103,7 @@ def import_(
     schema = import_schema(file, out.stem)
     text = schema.to_yaml()
     if out.exists() and out.read_bytes() not in (b"", text.encode()):
-        raise InputError("exists and may have edits", where=str(out), fix="name a new file")
+        raise InputError("the file exists and may have edits", where=str(out), fix="name another")
     with atomic_open(out) as stream:
         stream.write(text)
     by_name = sum(relation.descriptions[-1] in relation.name for relation in schema.relations)

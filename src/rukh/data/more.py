@@ -2,8 +2,9 @@
 
 An object's ``name`` is an id such as ``[OBJ0]``. Its box ``(cx, cy, w, h)``, in fractions of the
 image, is in a dictionary beside the file, ``{img_id: {'[OBJ0]': (cx, cy, w, h)}}``:
-``ent_{split}_dict.json`` or the published ``ent_{split}_dict.pth``. In other versions, ``t.pos``
-has the four numbers, as strings. ``caption_dict.json`` has labels, ``{img_id: {object: label}}``.
+``ent_{split}_dict.json`` or the published ``ent_{split}_dict.pth``. In other versions of MORE,
+``t.pos`` has the four numbers of the box, as strings. ``caption_dict.json``, if it is there, has
+the labels of the objects, ``{img_id: {object: label}}``.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class PairFormat(LineFormat):
             yield self.dumps(record | {k: v for k, v in post.meta.items() if k not in record})
 
     def dump_argument(self, argument: Argument, post: Post, tokens: Tokens) -> dict[str, Any]:
-        """Make ``h`` or ``t`` of a record. Raises InputError if the format cannot represent it."""
+        """Convert an argument to ``h`` or ``t``. Raises InputError if the format cannot hold it."""
         span = list(tokens.to_tokens(argument))
         fields = {"name": post.surface(argument.id)} | argument.meta | {"pos": span}
         if argument.type is not None:

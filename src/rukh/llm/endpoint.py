@@ -278,7 +278,7 @@ def from_environment(environ: Mapping[str, str], **options: Any) -> tuple[Endpoi
         fix = "set RUKH_LLM_BASE_URL, such as http://localhost:8080/v1"
         raise InputError("no endpoint is named", fix=fix)
     if not (model := environ.get("RUKH_LLM_MODEL")):
-        raise InputError("no model is named", fix="set RUKH_LLM_MODEL to a name on the server")
+        raise InputError("no model is named", fix="set RUKH_LLM_MODEL to the server's name for it")
     if not key.isascii() or key != key.strip():
         raise InputError("the API key contains spaces or is not ASCII", fix="copy it again")
     url = _normalize_url(url, f"{prefix}_BASE_URL")

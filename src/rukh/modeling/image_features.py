@@ -1,7 +1,7 @@
 """A cache of the features that the frozen vision encoder computes for each image.
 
-The keys are the content of the image and the fingerprint of the encoder, so stored features are
-never outdated, and an interrupted run can resume.
+Features are stored by a hash of the image's content, in one file per encoder, so they are never
+outdated. An interrupted run finds the features that it has computed.
 """
 
 from __future__ import annotations

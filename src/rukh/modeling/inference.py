@@ -20,7 +20,7 @@ from rukh.utils.batching import batches_by_length
 MAX_SEQUENCES = 64
 """Maximum number of sequences per forward pass."""
 MAX_POSITIONS = 4096
-"""Maximum number of positions, including padding, per forward pass. It limits memory use."""
+"""Maximum number of positions, including padding, per forward pass, to limit memory use."""
 
 
 def tokenize_pairs(

@@ -118,7 +118,7 @@ def sample_pairs(
 
 
 def memory_to_bytes(memory: Memory) -> bytes:
-    """Serialize a memory as safetensors; each embedding as 8-bit integers with a scale factor."""
+    """Serialize a memory as safetensors, its embeddings as 8-bit integers with a scale for each."""
     tensors = {
         "label": memory.label.to(torch.int16),
         "nota": memory.nota.half(),

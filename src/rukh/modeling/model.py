@@ -55,10 +55,10 @@ class ModelConfig(Record):
         direction_mode: Directions in which the model was trained, which determine the columns of
             its logits; see :mod:`rukh.modeling.directions`.
         temperature: Divisor of the logits, fitted on the dev set.
-        unseen_temperature: Temperature for banks that contain relations that the model was not
-            trained on. None: the same temperature as for other banks.
+        unseen_temperature: Temperature for schemas with relations that the model was not trained
+            on. None: the same temperature as for other schemas.
         unseen_shift: Number added to the logits of relations that the model was not trained on,
-            whose descriptions are less similar to their pairs.
+            because their descriptions are less similar to their pairs than those of trained ones.
         type_penalty: Number subtracted from a relation's logit for each argument type that the
             relation does not allow; see :mod:`rukh.modeling.type_constraints`.
         threshold: Minimum probability of a prediction.
@@ -348,7 +348,7 @@ def _read_config(folder: Path) -> ModelConfig | None:
     if config.init_from_sha256 not in (None, init_from_sha256(config.pair)):
         raise WeightsError(
             f"the weights of {config.pair.init_from!r} have changed since {folder} was trained "
-            "from them"
+            "from them; restore them, or train the model again"
         )
     return config
 

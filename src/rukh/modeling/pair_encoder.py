@@ -36,7 +36,8 @@ class PairConfig(Record):
     Attributes:
         text_encoder: Name or path of the text encoder.
         init_from: Name or path of a model that provides initial weights. A tagger provides its
-            text encoder, a relation model all weights that fit. None: the pretrained encoder.
+            text encoder, a relation model all weights that fit. None: start from the pretrained
+            text encoder and new weights.
         vision_encoder: Name or path of the vision encoder; None ignores images.
         image_size: Side in pixels of the square that images are fitted into. None: the size that
             the vision encoder was trained with.
@@ -46,17 +47,18 @@ class PairConfig(Record):
         markers: Marker scheme, see :mod:`rukh.modeling.markers`.
         type_hints: Whether markers include the types of the arguments.
         trainable_layers: Number of top layers of the text encoder that are trained.
-        lora_rank: Rank of low-rank adapters, which are trained instead of these layers; 0: none.
+        lora_rank: Rank of low-rank adapters, which are trained instead of the top layers; 0: none.
         fusion_layers: Number of transformer layers that fuse text and image.
         fusion_heads: Number of attention heads of the fusion layers.
-        dropout: Dropout probability of the fusion layers and of the last layers.
+        dropout: Dropout probability of the fusion layers and of the layers after them.
         image_fusion: How the image is combined with the text. ``concat``, as in the paper: The
             patches are additional positions of the fusion layers. The initial state of an object is
             the mean of the patches under its box. ``region_pooling``: The fusion layers only get
             the text and the positions of objects. Their output for a pair is concatenated with the
             pooled patches of the whole image and of the boxes of the pair.
         dim: Width of pair embeddings and of the fusion layers.
-        distance_embedding: Whether to use the distance between the arguments as a feature.
+        distance_embedding: Whether to use the distance between the arguments, in positions of the
+            sequence, as a feature.
         residual: Whether to add the learned pair embedding to the sentence encoder's own embedding
             of the text and the arguments. Pairs then stay in the space in which the embeddings of
             new descriptions are meaningful. ``dim`` must be the width of the text encoder.

@@ -144,7 +144,8 @@ class HFVisionEncoder(VisionEncoder):
             with torch.no_grad():
                 shape = self._states(torch.zeros(1, 3, self.size, self.size)).shape
         except (ValueError, RuntimeError, TypeError) as error:
-            raise WeightsError(f"{name} takes no images of {self.size} pixels: {error}") from None
+            square = f"{self.size} x {self.size}"
+            raise WeightsError(f"{name} does not accept {square} pixels: {error}") from None
         if len(shape) == 4:
             self.grid, self.dim = (shape[2], shape[3]), shape[1]
             return

@@ -72,7 +72,7 @@ class TrainingConfig(Record):
 
 
 class TrainingTask(Protocol):
-    """Interface of a task that the training loop can train."""
+    """Interface of what the training loop trains: a model with its batches, loss and metrics."""
 
     pretrained_prefix: str
     """Prefix of the names of pretrained parameters, which are trained with ``learning_rate``."""

@@ -87,7 +87,7 @@ def try_lock(stream: IO[Any]) -> bool:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Lock a folder. Raises InputError if another process holds the lock."""
+    """Lock a folder within the block. Raises InputError if another process has locked it."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as stream:
         if not try_lock(stream):

@@ -50,14 +50,14 @@ def parse_json(text: str) -> Any:
 
 
 def expect(value: Any, kind: type | UnionType, what: str, field: str | None = None) -> Any:
-    """Return ``value`` if it is of type ``kind``. Otherwise, raise InputError with its field."""
+    """Return ``value`` if it is of type ``kind``. Otherwise, raise InputError: needs ``what``."""
     if not isinstance(value, kind):
         raise InputError(f"needs {what}, not {reprlib.repr(value)}", field=field)
     return value
 
 
 def expect_index(value: Any, size: int, what: str, field: str) -> int:
-    """Return ``value`` if it is an integer in ``[0, size)``. Otherwise, raise InputError."""
+    """Return ``value`` if it is the index of one of ``size`` items. Otherwise, raise InputError."""
     if type(value) is not int or not 0 <= value < size:
         raise InputError(f"{reprlib.repr(value)} is not the index of {what}", field=field)
     return value

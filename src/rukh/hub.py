@@ -24,8 +24,6 @@ from rukh.utils.files import atomic_folder, sha256
 
 Kind = Literal["text", "vision", "detector", "tagger"]
 
-MAX_UNZIPPED = 2 << 30
-"""Maximum size of an unpacked archive, in bytes."""
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 """Patterns of the files to download from the hub. They exclude pickles, which can run code."""
 
@@ -280,9 +278,6 @@ def _join(package: WeightPackage) -> None:
                     shutil.copyfileobj(source, stream, 1 << 20)
         try:
             with zipfile.ZipFile(archive) as opened:
-                # At most the declared size of each member is unpacked, so the sum is a limit.
-                if sum(member.file_size for member in opened.infolist()) > MAX_UNZIPPED:
-                    raise WeightsError(f"{archive.name} unpacks to more than {MAX_UNZIPPED} bytes")
                 opened.extractall(folder)  # rejects paths outside the folder
         except zipfile.BadZipFile as error:
             raise WeightsError(f"{archive.name} is not a complete zip archive: {error}") from None

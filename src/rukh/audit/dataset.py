@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -125,20 +124,12 @@ def repeats(instances: Sequence[Instance]) -> dict[str, int]:
 
 
 def imbalance(labels: Sequence[str], nota: str) -> dict[str, Any]:
-    """Measure how unevenly the labels are distributed.
+    """Count the pairs (rows) of each label, most frequent first, and their share of all pairs.
 
-    ``evenness`` is the entropy of the labels divided by its maximum. ``ratio`` is the number of
-    pairs of the most frequent relation divided by that of the rarest. ``rare`` is the number of
-    relations with fewer than :data:`RARE` pairs.
+    ``rare`` is the number of relations with fewer than :data:`RARE` pairs.
     """
     counts = sorted(Counter(labels).items(), key=lambda item: (-item[1], item[0]))
-    shares = {label: count / len(labels) for label, count in counts}
-    entropy = -sum(share * math.log(share) for share in shares.values())
-    relations = [count for label, count in counts if label != nota]
     return {
-        "labels": [{"label": k, "rows": n, "share": shares[k]} for k, n in counts],
-        "nota_share": shares[nota],
-        "evenness": entropy / math.log(len(shares)),
-        "ratio": max(relations) / min(relations),
-        "rare": sum(count < RARE for count in relations),
+        "labels": [{"label": k, "rows": n, "share": n / len(labels)} for k, n in counts],
+        "rare": sum(n < RARE for label, n in counts if label != nota),
     }

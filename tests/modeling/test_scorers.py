@@ -19,7 +19,8 @@ from rukh.errors import InputError
 from rukh.modeling import scorers
 from rukh.modeling.model import RelationModel
 from rukh.modeling.pair_encoder import PairEncoding
-from rukh.modeling.scorers import RelationConfig, select_descriptions, similarity
+from rukh.modeling.relation_bank import RelationBank
+from rukh.modeling.scorers import RelationConfig, RetrievalScorer, select_descriptions, similarity
 from rukh.registry import names
 from rukh.schema.schema import RelationSchema
 
@@ -101,6 +102,40 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, gradient: bool) -> N
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         similarity(pairs, vectors, prototypes, "logsumexp", torch.tensor(3.0))
     assert 0 < max(sizes) <= 10_000 and 3 not in kept
+
+
+def test_prototypes_are_cached_until_weights_or_bank_change(tiny_model: Make) -> None:
+    model = tiny_model()
+    scorer, bank, pairs = model.scorer, model.bank(), make_pairs(4)
+    assert isinstance(scorer, RetrievalScorer)
+    project = mock.Mock(wraps=scorer.project)
+
+    def check(bank: RelationBank, is_new: bool) -> None:
+        project.reset_mock()
+        with mock.patch.object(scorer, "project", project), torch.inference_mode():
+            logits = scorer(pairs, bank).logits
+        assert project.called is is_new
+        torch.testing.assert_close(logits, scorer(pairs, bank).logits.detach())
+
+    weight, bias = scorer.projection.weight, scorer.projection.bias
+    optimizer = torch.optim.AdamW(scorer.parameters(), lr=0.1)
+    scorer(pairs, bank).logits.square().sum().backward()
+    changes: list[Callable[[], object]] = [
+        lambda: None,
+        lambda: weight.data.mul_(1.5),  # not seen by version counters
+        lambda: bias.data.add_(0.3),
+        lambda: scorer.load_state_dict({k: v * 0.9 for k, v in scorer.state_dict().items()}),
+        optimizer.step,
+    ]
+    for change in changes:
+        change()
+        check(bank, True)
+        check(bank, False)
+    check(replace(bank, anchors=torch.randn(4, 33)), True)
+    with torch.no_grad():
+        scorer.log_scale.add_(0.5)  # does not affect the prototypes
+    check(bank, True)
+    check(bank, False)
 
 
 @pytest.mark.parametrize("name", names("scorers"))

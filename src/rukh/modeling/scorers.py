@@ -108,6 +108,7 @@ class RetrievalScorer(nn.Module):
             nn.init.zeros_(self.projection.bias)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
         self.nota = nn.Linear(dim, 1)
+        self._cached: tuple[RelationBank, Tensor, Tensor, Tensor] | None = None
 
     @property
     def scale(self) -> Tensor:
@@ -121,10 +122,24 @@ class RetrievalScorer(nn.Module):
         """Map the bank's vectors to the space of pair embeddings, ``(M, dim)``, normalized."""
         return nn.functional.normalize(self.projection(bank.vectors), dim=-1)
 
+    def _prototypes(self, bank: RelationBank) -> Tensor:
+        """Call :meth:`project`; in inference, cache the result for the last bank and weights."""
+        if torch.is_grad_enabled():
+            return self.project(bank)
+        # Compare the weights themselves, as version counters miss changes through ``.data``.
+        weight, bias = self.projection.weight, self.projection.bias
+        if self._cached is not None:
+            cached_bank, cached_weight, cached_bias, prototypes = self._cached
+            if cached_bank is bank and _same(cached_weight, weight) and _same(cached_bias, bias):
+                return prototypes
+        prototypes = self.project(bank)
+        self._cached = bank, weight.detach().clone(), bias.detach().clone(), prototypes
+        return prototypes
+
     def forward(self, pairs: PairEncoding, bank: RelationBank) -> PairScores[Tensor]:
         """See :class:`Scorer`."""
         logits, best = similarity(
-            pairs.embedding, self.project(bank), bank.prototypes, self.reduction, self.scale
+            pairs.embedding, self._prototypes(bank), bank.prototypes, self.reduction, self.scale
         )
         if bank.anchors is not None:
             logits = logits + anchor_logits(pairs.embedding, bank.anchors, self.scale)
@@ -255,3 +270,7 @@ def select_descriptions(
             texts = (Description(name), *(text for text in others if text != name))
         relations.append(relation.model_copy(update={"descriptions": texts}))
     return schema.model_copy(update={"relations": tuple(relations)})
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return (one.dtype, one.device) == (other.dtype, other.device) and torch.equal(one, other)

@@ -92,7 +92,7 @@ def _expand(value: Any, field: str, unset: str | None) -> Any:
             raise InputError(
                 f"cannot expand {match[0]!r}",
                 field=field,
-                fix="write ${RUKH_NAME} or ${RUKH_NAME:-default}; other variables are not read",
+                fix="write ${RUKH_NAME} or ${RUKH_NAME:-default}, with any name after RUKH_",
             )
         # An empty variable counts as not set, as in sh.
         expanded = os.environ.get(name) or (default if has_default else unset)

@@ -36,7 +36,7 @@ MAX_PAIRS = 65_536
 
 
 def _check_encodable(value: Any) -> Any:
-    """Reject half surrogate pairs, with a clearer message than that of pydantic's own check."""
+    """Reject lone surrogates, with a clearer message than that of pydantic's own check."""
     if isinstance(value, str | Path):
         try:
             str(value).encode("utf-8")
@@ -49,7 +49,7 @@ def _check_encodable(value: Any) -> Any:
 
 
 def _check_meta(meta: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Reject NaN and half surrogate pairs, which JsonValue accepts but no file can represent."""
+    """Reject NaN, infinity and lone surrogates, which JSON in UTF-8 cannot represent."""
     if meta:
         _check_encodable(json.dumps(meta, ensure_ascii=False, allow_nan=False))
     return meta

@@ -55,7 +55,12 @@ TokenLabels: TypeAlias = tuple[TokenizedText, Tensor]
 
 
 class TokenClassifier(ABC):
-    """Base class of taggers that predict one of ``parsed_labels`` for each token."""
+    """Base class of taggers that predict a label for each token.
+
+    Attributes:
+        encoder: The text encoder, whose tokenizer and maximum length are used.
+        parsed_labels: All labels, in the order of the logits.
+    """
 
     encoder: TextEncoder
     parsed_labels: Sequence[Label]

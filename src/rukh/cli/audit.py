@@ -37,8 +37,8 @@ def audit(
 
     From each auxiliary input alone, and from each property of the data other than the text (order
     of arguments, types, captions, ...), the audit predicts whether a pair is related, and by which
-    relation. The verdict is leak, informative or none. It is unknown if a file may not belong to
-    the data, or if there are too few pairs.
+    relation. The verdict on each input is `leak`, `informative` (it helps, as an honest input may),
+    `none`, or `unknown` if there are too few pairs or its file does not seem to belong to the data.
     """
     import shlex
     import sys

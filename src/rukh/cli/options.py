@@ -52,7 +52,8 @@ Tagger: TypeAlias = Annotated[
 Detector: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        metavar="hf:NAME", help="A Hugging Face model that detects objects in posts without any."
+        metavar="hf:NAME",
+        help="A Hugging Face model that detects objects in the images of posts that list none.",
     ),
 ]
 Schema: TypeAlias = Annotated[

@@ -19,9 +19,10 @@ UNKNOWN_TYPE = "UNK"
 class PairFormat(LineFormat):
     """Base of the formats with one pair per line.
 
-    A post gets the id ``{file stem}:{line}`` and the arguments ``h`` and ``t``. ``meta`` keeps
-    unknown keys, and values that cannot be derived from the post, such as an entity's name that
-    differs from its text, for writing. Captions, post ids and ``meta`` of pairs are not written.
+    A post gets the id ``{file stem}:{line}``, and its arguments the ids ``h`` and ``t``. So that a
+    record can be written as it was read, the post's ``meta`` keeps unknown keys, and values that
+    cannot be derived from the post, such as an entity's name that differs from its text. Captions,
+    post ids and the ``meta`` of pairs are not written.
     """
 
     writes_text: ClassVar[bool] = False

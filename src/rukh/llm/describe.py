@@ -1,8 +1,9 @@
-"""Drafts of relation descriptions by a language model (ROC, section 3, "relation encoder").
+"""Drafts of relation descriptions by a language model.
 
-In ROC, a language model states what each relation means and what it looks like in text and image,
-and people verify it. Here, the model writes all descriptions of a relation in one answer. The
-prompt lists the most similar relations, from which the descriptions must distinguish it.
+In the ROC paper (Hei et al., EMNLP 2025, section 3, "relation encoder"), a language model states
+what each relation means and what it looks like in text and image, and people verify it. Here, the
+model writes all descriptions of a relation in one answer. The prompt lists the most similar
+relations, from which the descriptions must distinguish it.
 """
 
 from __future__ import annotations

@@ -292,7 +292,7 @@ def _normalize_url(url: str, variable: str) -> str:
     try:
         parts = TypeAdapter(HttpUrl).validate_python(url)
     except ValidationError:  # its message would contain the URL
-        fix = f"such as {OPENAI_URL}"
+        fix = f"write one such as {OPENAI_URL}"
         raise InputError("not an http or https URL", where=variable, fix=fix) from None
     if parts.username or parts.password or parts.query or parts.fragment:
         # The URL appears in messages, so it must not contain a secret.

@@ -31,12 +31,13 @@ def merge_directions(forward: Tensor, backward: Tensor, bank: RelationBank) -> T
     Args:
         forward: ``(Q, 1 + R)`` logits from head to tail, NOTA first.
         backward: ``(Q, 1 + R)`` logits of the same pairs from tail to head.
-        bank: The relations of the columns.
+        bank: The relations that the columns stand for.
 
     Returns:
-        ``(Q, 1 + R + A)`` logits of NOTA (the mean of both directions), all relations from head to
-        tail, and, from tail to head, the ``A`` relations that have no reverse. A relation states
-        the same fact as its reverse with swapped arguments, so their probabilities are added.
+        ``(Q, 1 + R + A)`` logits of NOTA (the mean of both directions), of all ``R`` relations from
+        head to tail, and of the ``A`` relations without a reverse from tail to head. A relation
+        with a reverse (its inverse, or itself if symmetric) needs no column from tail to head: its
+        reverse states the same there, so that probability is added to its own column.
 
     Example:
         >>> from rukh.schema.schema import RelationSchema

@@ -82,7 +82,7 @@ class MarkedSequence:
     def append(
         self, token_id: int = 0, role: int = WORD, type_: str | None = None, segment: int = 0
     ) -> int:
-        """Append a position and return its index."""
+        """Append one token or marker and return its position."""
         self.ids.append(token_id)
         self.roles.append(role)
         self.types.append(type_)
@@ -176,7 +176,10 @@ def _arguments_of(pairs: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _length(post: TokenizedPost, num_tokens: int, marked: Sequence[str]) -> int:
-    """Return the maximum length of a sequence with caption, markers and special tokens."""
+    """Return how long a sequence with ``num_tokens`` tokens of the text is at most.
+
+    It also holds the caption, two markers for each of ``marked``, and special tokens.
+    """
     return num_tokens + len(post.caption) + 2 * len(marked) + 3
 
 

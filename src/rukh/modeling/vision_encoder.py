@@ -184,9 +184,10 @@ def load_vision_encoder(
 
     Args:
         name: Name or path of the weights.
-        size: Side length of the square input, in pixels. Larger inputs show smaller objects, but
-            the time grows with the square of the size. None: the size used in pretraining.
-        intermediate_features: Whether to use inner features of EfficientNet-Lite0; see
+        size: Side length of the square input, in pixels. In a larger input, smaller objects can be
+            recognized, but the time grows with the square of the size. None: the size used in
+            pretraining.
+        intermediate_features: Whether to use intermediate features of EfficientNet-Lite0; see
             :meth:`~rukh.modeling.efficientnet.EfficientNetLite.use_intermediate_features`.
 
     Raises:

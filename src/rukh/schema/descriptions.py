@@ -47,7 +47,7 @@ class Description(str):
 
 
 class _Fields(Record):
-    """A description in a file, in the form of a mapping."""
+    """A relation's description that a schema file gives as a mapping, not as a string."""
 
     text: Text
     status: Status | None = None

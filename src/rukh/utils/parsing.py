@@ -1,4 +1,4 @@
-"""Strict parsing of JSON and Python literals: no repeated keys, NaN or half surrogate pairs.
+"""Strict parsing of JSON and Python literals: no repeated keys, NaN or lone surrogates.
 
 Errors name the position, key or field. The caller adds the name of the file.
 """

@@ -95,13 +95,15 @@ def _predict(x: Any, target: Ints, fold: Ints) -> Ints:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import PredefinedSplit, cross_val_predict
+    from threadpoolctl import threadpool_limits
 
     # The class weights match balanced accuracy: without them, a weak signal would never outweigh
     # the majority class. Convergence is slow with correlated features, and few steps suffice.
     model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=30, tol=1e-3)
     if not x.shape[1] or any(len(np.unique(target[fold != i])) < 2 for i in np.unique(fold)):
         model = DummyClassifier()
-    with warnings.catch_warnings():
+    # The problems are too small for several threads, which wait for each other on a busy machine.
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
         return np.asarray(cross_val_predict(model, x, target, cv=PredefinedSplit(fold)))
 

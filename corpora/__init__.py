@@ -1,1 +1,1 @@
-"""Sentence templates of relations that no corpus labels, and the command that fills them in."""
+"""Text of our own: posts with every relation marked, and sentence templates of more relations."""

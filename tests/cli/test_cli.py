@@ -99,6 +99,7 @@ def test_other_commands_are_not_imported() -> None:
     [
         (InputError("empty", where="a:3", fix="fill it"), 2, "error: a:3: empty; fill it"),
         (RukhError("no disk"), 1, "error: no disk"),
+        (OSError(28, "No space left", "out"), 1, "error: out: No space left"),
         (KeyboardInterrupt(), 130, "Interrupted"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -122,7 +123,8 @@ def test_a_part_file_of_other_options_is_discarded(
     output = ResumableOutput(tmp_path / "out", {"other": "run"})
     output.commit(["junk"], 5)
     output.close()
-    assert extract("--threshold", 0, "--out", tmp_path / "out").code == 0
+    done = extract("--threshold", 0, "--out", tmp_path / "out")
+    assert done.code == 0 and "discarding an unfinished run" in done.err
     assert "junk" not in (tmp_path / "out").read_text()
 
 
@@ -137,6 +139,18 @@ def test_empty_and_bad_input(extract: Callable[..., Any], tmp_path: Path) -> Non
     assert extract("--out", tmp_path / "posts.jsonl").code == 2
     assert (tmp_path / "posts.jsonl").read_text().count("\n") == 7
     assert extract("--out", tmp_path).code == 2
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    done = extract(source="pipe.jsonl")
+    assert done.code == 2 and "pipe.jsonl" in done.err
+
+
+def test_a_post_with_too_many_arguments_is_an_error_before_any_prediction(
+    extract: Callable[..., Any], tmp_path: Path
+) -> None:
+    entities = [{"id": str(i), "start": i, "end": i + 1} for i in range(300)]
+    write([Post(id="many", text="x" * 300, entities=entities)], tmp_path / "many.jsonl")
+    done = extract("--out", tmp_path / "out", source="many.jsonl")
+    assert done.code == 2 and "'many'" in done.err and not list(tmp_path.glob(".out*"))
 
 
 def test_a_killed_run_is_resumed_with_the_same_bytes(

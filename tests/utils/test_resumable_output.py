@@ -13,12 +13,12 @@ from rukh.utils.resumable_output import ResumableOutput
 def test_resumes_after_the_last_commit(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out.jsonl"
     first = ResumableOutput(out, {"a": 1})
-    first.commit(["one", "zwei ü"], 5)
+    first.commit(["one", "zwei ü"], 5, 2)
     first._stream.write(b"half a li")
     first.close()
     assert not out.exists()
     second = ResumableOutput(out, {"a": 1})
-    assert second.done == 5
+    assert (second.done, second.count) == (5, 2)
     second.commit([], 9)
     second.commit(["three"], 10)
     second.finish()

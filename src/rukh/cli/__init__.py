@@ -97,10 +97,15 @@ def main() -> None:
     except RukhError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # A full disk, for example. What a command can foresee is an InputError.
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
     except SystemExit as stop:
         _flush_output()
         if stop.code == INTERRUPTED:
-            advice = "No partial files were written; run the same command again to resume."
+            advice = "Run the same command again: with --out, it continues where it stopped."
             print(f"Interrupted. {advice}", file=sys.stderr)
         raise
 

@@ -11,6 +11,7 @@ import typer
 
 from rukh.cli import options
 from rukh.cli.logs import print_status
+from rukh.errors import InputError
 
 if TYPE_CHECKING:
     from rukh.records import Mention, Post, Triple
@@ -63,6 +64,9 @@ def extract(
     from rukh.utils.resumable_output import ResumableOutput
 
     check_outputs([out], input, captions, boxes, schema)
+    if input.exists() and not input.is_file():
+        fix = "write it to a file first, as it is read twice"
+        raise InputError("not a regular file", where=str(input), fix=fix)
     texts = None if captions is None else read_captions(captions)
 
     def read_input() -> Iterator[Post]:
@@ -93,7 +97,7 @@ def extract(
             "input": [format, str(images)],
         }
         output = ResumableOutput(out, identity)
-    done, relations = output.done if output else 0, 0
+    done, relations = (output.done, output.count) if output else (0, 0)
     posts, copies = tee(islice(read_input(), done, None))
     results = zip(extractor.stream(posts, top_k=top_k), copies, strict=False)
     with progress_bar(total=total, initial=done, unit="post") as progress:
@@ -105,7 +109,7 @@ def extract(
                 if table:
                     _print_table(post, triples)
             if output is not None:
-                output.commit(lines, done)
+                output.commit(lines, done, relations)
             elif not table:
                 sys.stdout.writelines(line + "\n" for line in lines)
             progress.update(len(chunk))
@@ -116,10 +120,18 @@ def extract(
 
 
 def _check_posts(posts: Iterable[Post], captions: Path | None) -> int:
-    """Count the posts, and log a warning if ids are repeated or captions match no post."""
+    """Count the posts, and log a warning if ids are repeated or captions match no post.
+
+    Raises:
+        InputError: A post without a list of pairs has too many arguments.
+    """
+    from rukh.extractor import MAX_ARGUMENTS_FOR_ALL_PAIRS, candidate_pairs
+
     total = captioned = 0
     ids: set[int] = set()
     for post in posts:
+        if post.pairs is None and len(post.arguments) > MAX_ARGUMENTS_FOR_ALL_PAIRS:
+            candidate_pairs(post, None)  # raises the error
         total += 1
         captioned += post.caption is not None
         ids.add(hash(post.id))

@@ -69,6 +69,10 @@ def adapt(
     state[ANCHORS] = model.anchors.half().contiguous()
     names = ", ".join(f"`{name}`" for name in model.config.anchored_relations)
     card = (folder / "README.md").read_text(encoding="utf-8").partition(CARD_HEADING)[0]
+    card = card.replace(f"# {folder.name}\n", f"# {out.name}\n", 1)
+    card = card.replace(f'("{folder.name}")', f'("{out.name}")').replace(
+        f"`{folder.name}` is", f"`{out.name}` is"
+    )
     card += (
         f"{CARD_HEADING}{names}. The memory holds the embeddings of these examples. The figures "
         "above are those of the model without these relations.\n"

@@ -5,20 +5,19 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 
-def info_nce(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def info_nce(logits: Tensor, target: Tensor) -> Tensor:
     """InfoNCE: cross-entropy with NOTA and all other relations of the bank as negatives.
 
     Args:
         logits: ``(Q, C)`` logit of NOTA, followed by the cosines divided by the temperature.
         target: ``(Q,)`` gold column of each pair.
-        label_smoothing: Fraction of the target probability that is spread over all columns.
 
     Example:
         >>> import torch
         >>> round(info_nce(torch.tensor([[0.0, 0.0]]), torch.tensor([1])).item(), 4)
         0.6931
     """
-    return nn.functional.cross_entropy(logits, target, label_smoothing=label_smoothing)
+    return nn.functional.cross_entropy(logits, target)
 
 
 def gate_loss(gate: Tensor, matches: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def relation_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: s
         metrics=markdown_table(("metric", "value"), _rows(metrics)),
         explanation=f"`dev` is the dev set: {100 * config['data']['dev_fraction']:g} % of the "
         "training posts, without a text or image in common with the others. The epoch was chosen "
-        "and the model calibrated on it. `val` was evaluated once, after training.",
+        "and the model calibrated on it. `val` decided nothing.",
         notes=config["card_notes"].strip(),
     )
 

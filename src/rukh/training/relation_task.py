@@ -57,11 +57,9 @@ class LossConfig(Record):
     """The section ``loss`` of a configuration file.
 
     Attributes:
-        label_smoothing: Fraction of the target probability that is spread over all labels.
         gate_weight: Weight of :func:`rukh.training.losses.gate_loss`; 0 disables this loss.
     """
 
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     gate_weight: float = Field(default=0.0, ge=0)
 
 
@@ -206,7 +204,7 @@ class RelationTask:
         source = [self.source[item.post] for item in items for _ in item.columns]
         target = torch.cat([item.columns for item in items])
         config = self.config.loss
-        loss = info_nce(scores.logits + self.bias[source], target, config.label_smoothing)
+        loss = info_nce(scores.logits + self.bias[source], target)
         if config.gate_weight:
             fits = torch.tensor([float(view.image_fits is not False) for view in views])
             loss = loss + config.gate_weight * gate_loss(scores.gate, fits)

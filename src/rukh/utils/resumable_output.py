@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 from rukh.errors import InputError
 from rukh.utils.files import check_outputs, read_json, sha256, try_lock, write_json
+
+logger = logging.getLogger(__name__)
 
 
 class ResumableOutput:
@@ -25,6 +28,7 @@ class ResumableOutput:
 
     Attributes:
         done: Number of inputs whose output is in the part file.
+        count: Number of results in the part file that the caller counts.
     """
 
     def __init__(self, out: Path, identity: Mapping[str, Any]) -> None:
@@ -32,7 +36,7 @@ class ResumableOutput:
         self.part = self.out.with_name(f".{self.out.name}.part")
         self.state = self.out.with_name(f".{self.out.name}.part.json")
         self.identity = json.loads(json.dumps(identity, default=sha256))
-        self.done = 0
+        self.done = self.count = 0
         check_outputs([self.out])
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self._stream = open(self.part, "ab")  # noqa: SIM115 - stays open during the run
@@ -42,8 +46,12 @@ class ResumableOutput:
         size = 0
         if self.state.exists():
             state = read_json(self.state)
-            if state["identity"] == self.identity and state["bytes"] <= self.part.stat().st_size:
-                self.done, size = state["done"], state["bytes"]
+            same = isinstance(state, dict) and state.get("identity") == self.identity
+            if same and state["bytes"] <= self.part.stat().st_size:
+                self.done, self.count, size = state["done"], state["count"], state["bytes"]
+                logger.info("%s: continuing after %d inputs", out, self.done)
+            else:
+                logger.warning("%s: discarding an unfinished run with other options or input", out)
         self._stream.truncate(size)
 
     def _renamed(self) -> bool:
@@ -53,14 +61,15 @@ class ResumableOutput:
         except OSError:
             return True
 
-    def commit(self, lines: Iterable[str], done: int) -> None:
-        """Append lines and save ``done``, the number of finished inputs. Both survive a kill."""
+    def commit(self, lines: Iterable[str], done: int, count: int = 0) -> None:
+        """Append lines and save ``done`` and ``count``. All survive a kill."""
         for line in lines:
             self._stream.write(line.encode("utf-8") + b"\n")
         self._stream.flush()
         os.fsync(self._stream.fileno())
-        self.done = done
-        state = {"identity": self.identity, "done": done, "bytes": self.part.stat().st_size}
+        self.done, self.count = done, count
+        size = self.part.stat().st_size
+        state = {"identity": self.identity, "done": done, "count": count, "bytes": size}
         write_json(state, self.state)
 
     def finish(self) -> None:

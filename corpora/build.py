@@ -6,15 +6,15 @@ decided for their pairs: the general ones and those of the field.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from corpora.inline import POSTS, field_schema, fields, read_lines
+from rukh.cli.logs import errors_as_lines
 from rukh.data.readers import write
-from rukh.errors import InputError, RukhError
+from rukh.errors import InputError
 from rukh.records import Post
 from rukh.utils.files import atomic_open
 
@@ -27,8 +27,8 @@ def build(
     source: Annotated[Path, typer.Option(help="Folder of the posts in the inline form.")] = POSTS,
 ) -> None:
     """Convert the corpus from the inline form to JSON lines, with a schema for each field."""
-    total = 0
-    for path in fields(source):
+    paths, total = fields(source), 0
+    for path in paths:
         schema = field_schema(path)
         posts: list[Post] = []
         for result in read_lines(path, schema):
@@ -38,12 +38,9 @@ def build(
         total += write(posts, out / f"{path.stem}.jsonl")
         with atomic_open(out / f"{path.stem}.yaml") as stream:
             stream.write(schema.to_yaml())
-    typer.echo(f"{total:,} posts of {len(fields(source))} fields written to {out}")
+    typer.echo(f"{total:,} posts of {len(paths)} fields written to {out}")
 
 
 if __name__ == "__main__":
-    try:
+    with errors_as_lines():
         app()
-    except RukhError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)

@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 from corpora.inline import field_schema, fields, read_lines
-from rukh.errors import InputError, RukhError
+from rukh.cli.logs import errors_as_lines
+from rukh.errors import InputError
 from rukh.records import Post
 
 
@@ -54,7 +55,7 @@ def near_duplicates(posts: list[Post], overlap: float = 0.5) -> list[tuple[str, 
         >>> near_duplicates([Post(id=str(i), text=text) for i, text in enumerate(texts)])
         [('0', '1')]
     """
-    found: dict[tuple[str, str], int] = {}
+    found: list[tuple[str, str]] = []
     owners: dict[tuple[str, ...], list[int]] = {}
     counts = []
     for index, post in enumerate(posts):
@@ -64,14 +65,12 @@ def near_duplicates(posts: list[Post], overlap: float = 0.5) -> list[tuple[str, 
         shared = Counter(owner for one in shingles for owner in owners.get(one, ()))
         for owner, number in shared.items():
             if number >= overlap * min(counts[owner], counts[index]):
-                found[posts[owner].id, post.id] = number
+                found.append((posts[owner].id, post.id))
         for one in shingles:
             owners.setdefault(one, []).append(index)
-    return list(found)
+    return found
 
 
 if __name__ == "__main__":
-    try:
+    with errors_as_lines():
         sys.exit(main([Path(name) for name in sys.argv[1:]]))
-    except RukhError as error:
-        sys.exit(f"error: {error}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -17,9 +16,9 @@ from typing import Annotated
 import typer
 from pydantic import AfterValidator, Field
 
+from rukh.cli.logs import errors_as_lines
 from rukh.config import load_config
 from rukh.data.readers import write
-from rukh.errors import RukhError
 from rukh.records import Name, Pair, Post, Record, Text, TextEntity
 from rukh.schema.schema import RelationSchema
 from rukh.utils.files import atomic_open
@@ -151,8 +150,5 @@ def command(
 
 
 if __name__ == "__main__":
-    try:
+    with errors_as_lines():
         app()
-    except RukhError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)

@@ -119,7 +119,7 @@ def read_lines(path: Path, schema: RelationSchema) -> Iterator[Post | InputError
             try:
                 yield parse_post(line, f"{path.stem}:{number}", schema)
             except InputError as error:
-                yield InputError(error.problem, where=f"{path}:{number}", fix=error.fix)
+                yield error.at(f"{path}:{number}")
 
 
 def fields(folder: Path = POSTS) -> list[Path]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from rukh.cli.logs import set_up_logging
-from rukh.errors import InputError, RukhError
+from rukh.cli.logs import errors_as_lines, set_up_logging
+from rukh.errors import InputError
 from rukh.utils.files import write_json
 
 Finished: TypeAlias = Annotated[
@@ -31,11 +30,8 @@ def command_line(function: Callable[..., None]) -> typer.Typer:
 def main(app: typer.Typer) -> None:
     """Run a command line; exits with 0 done, 2 bad input, 1 failure, as `rukh` does."""
     set_up_logging()
-    try:
+    with errors_as_lines():
         app()
-    except RukhError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
 
 
 def work_folder(given: Path | None, file: Path) -> Path:

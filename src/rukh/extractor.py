@@ -349,6 +349,16 @@ def candidate_pairs(post: Post, schema: RelationSchema | None) -> list[tuple[str
         >>> candidate_pairs(Post(id="1", text="Ann in Rome", entities=entities), None)
         [('a', 'r'), ('r', 'a')]
     """
+    check_pair_count(post)
+    return [
+        (head.id, tail.id)
+        for head, tail in permutations(post.arguments, 2)
+        if schema is None or schema.allows(head, tail)
+    ]
+
+
+def check_pair_count(post: Post) -> None:
+    """Raise InputError if the arguments of a post form more than 65,536 ordered pairs."""
     count = len(post.arguments) * (len(post.arguments) - 1)
     if count > MAX_PAIRS:
         raise InputError(
@@ -357,11 +367,6 @@ def candidate_pairs(post: Post, schema: RelationSchema | None) -> list[tuple[str
             field="pairs",
             fix="list the pairs to predict",
         )
-    return [
-        (head.id, tail.id)
-        for head, tail in permutations(post.arguments, 2)
-        if schema is None or schema.allows(head, tail)
-    ]
 
 
 def best_direction_only(triples: Sequence[Triple], nota: str | None) -> list[Triple]:

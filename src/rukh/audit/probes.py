@@ -70,18 +70,21 @@ def fit_probe(
         None if fewer than two classes have :data:`RARE` pairs, or one fold holds all pairs.
     """
     from sklearn.metrics import balanced_accuracy_score
+    from threadpoolctl import threadpool_limits
 
     used = target >= 0
     unit, target, fold, group = unit[used], target[used], folds.fold[used], folds.group[used]
     if (np.bincount(target) >= RARE).sum() < 2 or len(np.unique(fold)) < 2:
         return None
-    result = _figures(target, _predict(matrix[unit], target, fold), group, seed)
     generator = np.random.default_rng(seed)
     null = []
-    for _ in range(permutations):
-        shuffled = generator.permutation(matrix.shape[0])[unit]
-        predicted = _predict(matrix[shuffled], target, fold)
-        null.append(balanced_accuracy_score(target, predicted))
+    # The problems are too small for several threads, which wait for each other on a busy machine.
+    with threadpool_limits(1):
+        result = _figures(target, _predict(matrix[unit], target, fold), group, seed)
+        for _ in range(permutations):
+            shuffled = generator.permutation(matrix.shape[0])[unit]
+            predicted = _predict(matrix[shuffled], target, fold)
+            null.append(balanced_accuracy_score(target, predicted))
     high = float(np.quantile(null, 0.95, method="higher"))
     p = float(np.mean([1, *(v >= result["balanced_accuracy"]["value"] for v in null)]))
     result["null"] = {"mean": float(np.mean(null)), "high": high, "p": p}
@@ -95,15 +98,13 @@ def _predict(x: Any, target: Ints, fold: Ints) -> Ints:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import PredefinedSplit, cross_val_predict
-    from threadpoolctl import threadpool_limits
 
     # The class weights match balanced accuracy: without them, a weak signal would never outweigh
     # the majority class. Convergence is slow with correlated features, and few steps suffice.
     model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=30, tol=1e-3)
     if not x.shape[1] or any(len(np.unique(target[fold != i])) < 2 for i in np.unique(fold)):
         model = DummyClassifier()
-    # The problems are too small for several threads, which wait for each other on a busy machine.
-    with warnings.catch_warnings(), threadpool_limits(1):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return np.asarray(cross_val_predict(model, x, target, cv=PredefinedSplit(fold)))
 

@@ -16,8 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rukh.cli.logs import add_logging_options, set_up_logging
-from rukh.errors import RukhError
+from rukh.cli.logs import add_logging_options, errors_as_lines, set_up_logging
 
 COMMANDS = {
     "extract": "Extract relations from posts.",
@@ -91,23 +90,16 @@ def main() -> None:
     # Turn the signal into an exception, like Ctrl-C, so that temporary files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     set_up_logging()
-    try:
-        # app(...) would install its own traceback handler.
-        typer.main.get_command(app)(prog_name="rukh")
-    except RukhError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        # A full disk, for example. What a command can foresee is an InputError.
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
-        sys.exit(1)
-    except SystemExit as stop:
-        _flush_output()
-        if stop.code == INTERRUPTED:
-            advice = "Run the same command again: with --out, it continues where it stopped."
-            print(f"Interrupted. {advice}", file=sys.stderr)
-        raise
+    with errors_as_lines():
+        try:
+            # app(...) would install its own traceback handler.
+            typer.main.get_command(app)(prog_name="rukh")
+        except SystemExit as stop:
+            _flush_output()
+            if stop.code == INTERRUPTED:
+                advice = "Run the same command again: with --out, it continues where it stopped."
+                print(f"Interrupted. {advice}", file=sys.stderr)
+            raise
 
 
 def _flush_output() -> None:

@@ -125,13 +125,13 @@ def _check_posts(posts: Iterable[Post], captions: Path | None) -> int:
     Raises:
         InputError: A post without a list of pairs has too many arguments.
     """
-    from rukh.extractor import MAX_ARGUMENTS_FOR_ALL_PAIRS, candidate_pairs
+    from rukh.extractor import check_pair_count
 
     total = captioned = 0
     ids: set[int] = set()
     for post in posts:
-        if post.pairs is None and len(post.arguments) > MAX_ARGUMENTS_FOR_ALL_PAIRS:
-            candidate_pairs(post, None)  # raises the error
+        if post.pairs is None:
+            check_pair_count(post)
         total += 1
         captioned += post.caption is not None
         ids.add(hash(post.id))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from rukh.errors import RukhError
 from rukh.utils.files import write_json
 
 
@@ -28,6 +31,21 @@ def set_up_logging(level: int = logging.WARNING) -> None:
     logger.setLevel(level)
     if not any(isinstance(handler, StderrHandler) for handler in logger.handlers):
         logger.addHandler(StderrHandler())
+
+
+@contextmanager
+def errors_as_lines() -> Iterator[None]:
+    """Print an error of rukh or of the system as one line, and exit with its code."""
+    try:
+        yield
+    except RukhError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        # A full disk, for example. What a command can foresee is an InputError.
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
 
 
 def print_status(line: str) -> None:

@@ -28,6 +28,7 @@ from rukh.modeling.pair_encoder import PairEncoding
 from rukh.modeling.scorers import RetrievalScorer, anchor_logits
 from rukh.records import Post
 from rukh.schema.schema import RelationSchema
+from rukh.training.model_card import rename_card
 
 L2_PENALTY = 10.0
 """Weight of the anchors' squared norm, which keeps relations near their descriptions."""
@@ -69,11 +70,7 @@ def adapt(
     state[ANCHORS] = model.anchors.half().contiguous()
     names = ", ".join(f"`{name}`" for name in model.config.anchored_relations)
     card = (folder / "README.md").read_text(encoding="utf-8").partition(CARD_HEADING)[0]
-    card = card.replace(f"# {folder.name}\n", f"# {out.name}\n", 1)
-    card = card.replace(f'("{folder.name}")', f'("{out.name}")').replace(
-        f"`{folder.name}` is", f"`{out.name}` is"
-    )
-    card += (
+    card = rename_card(card, folder.name, out.name) + (
         f"{CARD_HEADING}{names}. The memory holds the embeddings of these examples. The figures "
         "above are those of the model without these relations.\n"
     )

@@ -91,6 +91,13 @@ def tagger_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str
     )
 
 
+def rename_card(card: str, old: str, new: str) -> str:
+    """Replace the name of a model in its card, at the places where :data:`TEMPLATE` has it."""
+    for form in ("# {}\n", '("{}")', "`{}` is the name"):
+        card = card.replace(form.format(old), form.format(new), 1)
+    return card
+
+
 def _rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield keys and values; the keys of nested mappings are joined by dots."""
     for key, value in values.items():

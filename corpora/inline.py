@@ -131,8 +131,14 @@ def field_schema(path: Path) -> RelationSchema:
     """Load the schema of a file of posts: the general relations and those of its field, if any.
 
     They stand beside it, in ``general.yaml`` and in the ``.yaml`` file of the same name.
+
+    Raises:
+        InputError: There is neither, or one of them is not valid.
     """
     files = [path.with_name("general.yaml"), path.with_suffix(".yaml")]
+    if not any(file.exists() for file in files):
+        problem = f"neither {files[0].name} nor {files[1].name} is beside it"
+        raise InputError(problem, where=str(path), fix="name a file of posts with its relations")
     return RelationSchema.merge([_load(file) for file in files if file.exists()])
 
 

@@ -99,6 +99,11 @@ def test_check_counts_and_names_broken_lines(
     assert f"{file}:5" in capsys.readouterr().out
 
 
+def test_posts_without_relations_beside_them_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"general\.yaml"):
+        field_schema(tmp_path / "nowhere.txt")
+
+
 def test_near_duplicates() -> None:
     words = "one two three four five six seven eight nine ten"
     texts = [words, f"{words} eleven", "a b c d e f", words[:18]]

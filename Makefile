@@ -26,7 +26,8 @@ STAMP := .venv/made-from-$(PINS)
 LLM := $(or $(RUKH_CACHE),$(HOME)/.cache/rukh)/llm
 
 .PHONY: help demo test test-slow test-research test-llm lint bench train-mnre train-mnre-base train-open \
-	train-probe train-tagger zero-shot probe-assets clean
+	train-probe train-tagger train-tagger-general \
+	train-verifier zero-shot probe-assets clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -87,8 +88,22 @@ train-open: $(OPEN) out/templates ## Train the shipped model `open`
 zero-shot: $(OPEN) out/templates ## Train without some relations, and test on just these
 	$(BIN)/python -m research.zero_shot research/zero_shot/splits.yaml
 
+out/corpus: $(wildcard corpora/posts/*) $(STAMP)
+	rm -rf $@
+	$(BIN)/python -m corpora.build --out $@
+
+train-verifier: out/corpus ## Train a verifier on our own corpus: hours on two cores
+	$(BIN)/rukh train configs/verifier.yaml
+
 train-tagger: $(RUKH_DATA)/twitter_ner/twitter2015_train.txt $(STAMP) ## Train the shipped `tagger`
 	$(BIN)/rukh train configs/tagger.yaml
+
+TAGGED := $(RUKH_DATA)/twitter_ner/twitter2015_train.txt $(RUKH_DATA)/wnut17/train.txt \
+	$(RUKH_DATA)/crossner/ai_train.txt $(RUKH_DATA)/conll04/train.txt \
+	$(RUKH_DATA)/wikidata_re/redocred_dev.json
+
+train-tagger-general: $(TAGGED) out/corpus ## Train a tagger for general English
+	$(BIN)/rukh train configs/tagger-general.yaml
 
 STAMPS := $(or $(RUKH_CACHE),$(HOME)/.cache/rukh)/stamps
 
@@ -121,6 +136,14 @@ $(RUKH_DATA)/conll04/%:
 	@echo "error: $@ is not there: put CoNLL04's files, from" \
 	"github.com/bekou/multihead_joint_entity_relation_extraction, into $(@D), or set RUKH_DATA" \
 	>&2; exit 2
+
+$(RUKH_DATA)/wnut17/%:
+	@echo "error: $@ is not there: put WNUT 2017's files, from" \
+	"github.com/leondz/emerging_entities_17, into $(@D), or set RUKH_DATA" >&2; exit 2
+
+$(RUKH_DATA)/crossner/%:
+	@echo "error: $@ is not there: put CrossNER's files, from github.com/zliucr/CrossNER, as" \
+	"DOMAIN_train.txt into $(@D), or set RUKH_DATA" >&2; exit 2
 
 $(RUKH_DATA)/twitter_ner/%:
 	@echo "error: $@ is not there: put the text files of Twitter-2015 and Twitter-2017, from" \

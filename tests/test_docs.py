@@ -22,7 +22,8 @@ from rukh.records import (
     VisualObject,
 )
 from rukh.training.relation_task import RelationTrainingConfig
-from rukh.training.tagger_task import TaggerConfig
+from rukh.training.tagger_task import TaggedCorpusConfig, TaggerConfig
+from rukh.training.verifier_task import VerifierCorpusConfig, VerifierTrainingConfig
 
 CHECKOUT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -111,13 +112,22 @@ def fields_of(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("config", "task"), [(RelationTrainingConfig, "relations"), (TaggerConfig, "tagger")]
+    ("config", "task", "nested"),
+    [
+        (RelationTrainingConfig, "relations", {}),
+        (TaggerConfig, "tagger", {"train": TaggedCorpusConfig}),
+        (VerifierTrainingConfig, "verifier", {"corpora": VerifierCorpusConfig}),
+    ],
 )
-def test_every_key_has_a_row_with_its_default(config: type[BaseModel], task: str) -> None:
+def test_every_key_has_a_row_with_its_default(
+    config: type[BaseModel], task: str, nested: dict[str, type[BaseModel]]
+) -> None:
     keys = section("training.md", f"Keys of `task: {task}`")
-    rows = re.findall(r"^\| `([a-z_.]+)` \| `?(.*?)`? \|", keys, re.M)
+    rows = re.findall(r"^\| `([a-z_.\[\]]+)` \| `?(.*?)`? \|", keys, re.M)
     same = tuple(f"{prefix}." for prefix in re.findall(r"^`(\w+)\.\*` as above", keys, re.M))
     fields = fields_of(config)
+    for name, record in nested.items():
+        fields |= fields_of(record, f"{name}[].")
     assert dict(rows) == {k: v for k, v in fields.items() if not same or not k.startswith(same)}
 
 

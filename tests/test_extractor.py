@@ -295,3 +295,20 @@ def test_too_many_candidate_pairs(tiny_schema: RelationSchema) -> None:
 def test_posts_must_be_an_iterable_of_posts(extractor: Extractor, wrong: Any) -> None:
     with pytest.raises(InputError):
         extractor.extract(wrong)
+
+
+def test_own_types_accept_detected_entities_or_are_named(
+    tiny_model: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    schema = schema_of(
+        relations=[
+            {"name": "none"},
+            {"name": "near", "head": ["athlete"], "tail": ["Zzz"], "descriptions": ["x y"]},
+        ],
+        types={},
+    )
+    with caplog.at_level(logging.WARNING):
+        extractor = Extractor(tiny_model(), schema=schema)
+    assert extractor.schema.relation("near").head == ("athlete", "PER")
+    # The tiny random encoder may take any word for near, so the tail is mapped or named.
+    assert len(extractor.schema.relation("near").tail) == 2 or "Zzz" in caplog.text

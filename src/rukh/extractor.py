@@ -14,15 +14,17 @@ from typing import Any
 import torch
 
 from rukh.arguments.detection import MAX_OBJECTS, Detector, detect_objects, load_detector
-from rukh.arguments.label_map import normalize_types
+from rukh.arguments.label_map import fit_types, normalize_types
 from rukh.arguments.tagger import Tagger, load_tagger
+from rukh.arguments.type_mapping import accept_detected_types
 from rukh.errors import MAX_LISTED, InputError
-from rukh.modeling.directions import num_columns
+from rukh.modeling.directions import num_columns, to_probabilities
 from rukh.modeling.image_features import FeatureCache, features_of
 from rukh.modeling.inference import score_posts
 from rukh.modeling.model import RelationModel
 from rukh.modeling.scorers import PairScores
 from rukh.modeling.type_constraints import TypeConstraints, type_penalties
+from rukh.modeling.verifier import Verifier, verify_scores
 from rukh.modeling.vision_encoder import PatchMap
 from rukh.records import MAX_PAIRS, Post, RankedRelation, Triple, free_ids, to_mention
 from rukh.schema.schema import RelationSchema
@@ -60,8 +62,11 @@ class Extractor:
         model: The relation model.
         tagger: Tagger that assigns missing entity types, and detects entities in posts without
             any. None: the tagger that the model's configuration names.
+        verifier: Verifier of the candidates. None: the probabilities are those of retrieval.
+        num_candidates: Number of relations of each pair that the verifier reads.
         schema: Schema of the relations to predict. None: the model's own schema.
-        threshold: Minimum probability of a predicted relation. None: the model's own threshold.
+        threshold: Minimum probability of a predicted relation. None: the threshold of the verifier
+            or else of the model.
         type_constraints: How to treat relations that disallow an argument's type. ``soft``:
             subtract the learned penalty from the logit; ``hard``: exclude the relation if the type
             was given; ``off``: ignore types.
@@ -92,6 +97,8 @@ class Extractor:
         model: RelationModel,
         *,
         tagger: Tagger | None = None,
+        verifier: Verifier | None = None,
+        num_candidates: int = 3,
         schema: RelationSchema | None = None,
         threshold: float | None = None,
         type_constraints: TypeConstraints = "soft",
@@ -101,10 +108,13 @@ class Extractor:
         feature_folder: Path | None = None,
     ) -> None:
         self.model = model.eval()
-        self.schema = schema or model.schema
+        self.schema = accept_detected_types(schema or model.schema, model.config.pair.text_encoder)
         self.bank = model.bank(self.schema)
         model.scorer.check_bank(self.bank)
-        self.threshold = model.config.threshold if threshold is None else threshold
+        self.verifier = verifier
+        self.num_candidates = num_candidates
+        own = model.config.threshold if verifier is None else verifier.config.threshold
+        self.threshold = own if threshold is None else threshold
         self.type_constraints = type_constraints
         self.directed = directed
         self.detector = detector
@@ -119,6 +129,7 @@ class Extractor:
         source: str | Path = "mnre",
         *,
         tagger: str | Path | Tagger | None = None,
+        verifier: str | Path | Verifier | None = None,
         schema: str | Path | RelationSchema | None = None,
         detector: str | Detector | None = None,
         **options: Any,
@@ -128,6 +139,7 @@ class Extractor:
         Args:
             source: The model's name or folder.
             tagger: A tagger, or its name for :func:`rukh.arguments.tagger.load_tagger`.
+            verifier: A verifier, or its name or folder.
             schema: A schema, or its name or file.
             detector: A detector, or its name for :func:`rukh.arguments.detection.load_detector`.
             options: The other arguments of :class:`Extractor`.
@@ -144,8 +156,12 @@ class Extractor:
             tagger = load_tagger(tagger)
         if isinstance(detector, str):
             detector = load_detector(detector)
+        if isinstance(verifier, str | Path):
+            verifier = Verifier.from_pretrained(verifier)
         model = RelationModel.from_pretrained(source)
-        return cls(model, tagger=tagger, schema=schema, detector=detector, **options)
+        return cls(
+            model, tagger=tagger, verifier=verifier, schema=schema, detector=detector, **options
+        )
 
     @property
     def tagger(self) -> Tagger | None:
@@ -153,6 +169,11 @@ class Extractor:
         if self._tagger is None and self.model.config.tagger is not None:
             self._tagger = load_tagger(self.model.config.tagger)
         return self._tagger
+
+    @property
+    def known_types(self) -> frozenset[str]:
+        """The argument types of the schema and of the model's own schema."""
+        return self.schema.argument_types | self.model.schema.argument_types
 
     def extract(self, posts: Iterable[Post], *, top_k: int = 0) -> list[Triple]:
         """Return the triples of all posts, ordered by post and pair; see :meth:`stream`."""
@@ -222,7 +243,7 @@ class Extractor:
             return completed
         detected = tagger.detect_entities([posts[i].text for i in bare])
         for i, entities in zip(bare, detected, strict=True):
-            post = posts[i]
+            post, entities = posts[i], fit_types(entities, self.known_types)
             room = max(0, MAX_ARGUMENTS_FOR_ALL_PAIRS - len(post.objects))
             kept = entities[: min(room, MAX_DETECTED_ENTITIES)]
             if len(kept) < len(entities):
@@ -240,10 +261,9 @@ class Extractor:
 
     def assign_types(self, posts: Sequence[Post]) -> list[Post]:
         """Normalize given entity types, and assign missing ones with the tagger."""
-        known = self.schema.argument_types | self.model.schema.argument_types
-        normalized = [normalize_types(post, known) for post in posts]
-        untyped = any(entity.type is None for post in posts for entity in post.entities)
-        return self.tagger.assign_types(normalized) if untyped and self.tagger else normalized
+        if self.tagger and any(entity.type is None for post in posts for entity in post.entities):
+            posts = self.tagger.assign_types(posts)
+        return [normalize_types(post, self.known_types) for post in posts]
 
     def predict(self, queries: Sequence[PostQuery], *, top_k: int = 0) -> list[list[Triple]]:
         """Predict one triple per pair of each query, in order, including pairs without a relation.
@@ -255,9 +275,10 @@ class Extractor:
         columns = num_columns(self.bank, self.model.config.direction_mode)
         for part in split_by_count([len(q.pairs) for q in queries], max(1, MAX_SCORES // columns)):
             chosen = [(i, queries[i].pairs[which]) for i, which in part]
-            scores = self.scores([queries[i].post for i, _ in chosen], [p for _, p in chosen])
-            for (i, pairs), pair_scores in zip(chosen, scores, strict=True):
-                triples[i] += self._triples(queries[i], pairs, pair_scores, top_k)
+            posts, pairs = [queries[i].post for i, _ in chosen], [p for _, p in chosen]
+            scores = self.verified(posts, pairs, self.scores(posts, pairs))
+            for (i, some), pair_scores in zip(chosen, scores, strict=True):
+                triples[i] += self._triples(queries[i], some, pair_scores, top_k)
         return triples
 
     def scores(
@@ -278,6 +299,23 @@ class Extractor:
             posts, pairs, self.bank, self.schema, mode, penalty=penalty, hard=hard
         )
         return [s._replace(logits=s.logits - cost) for s, cost in zip(scores, costs, strict=True)]
+
+    def verified(
+        self,
+        posts: Sequence[Post],
+        pairs: Sequence[Sequence[tuple[str, str]]],
+        scores: Sequence[PairScores[float | None]],
+    ) -> list[PairScores[float | None]]:
+        """Calibrate the logits of :meth:`scores`, and verify the candidates if there is a verifier.
+
+        :func:`rukh.modeling.directions.to_probabilities` converts the result.
+        """
+        calibrated = [s._replace(logits=self.model.calibrated(s.logits, self.bank)) for s in scores]
+        if self.verifier is None:
+            return calibrated
+        return verify_scores(
+            self.verifier, posts, pairs, calibrated, self.bank, self.num_candidates
+        )
 
     def visual_features(self, posts: Sequence[Post]) -> list[PatchMap | None]:
         """Compute the patch states of each post's image, or None for a post without an image."""
@@ -311,7 +349,7 @@ class Extractor:
     ) -> list[Triple]:
         """Build one triple for each of the given pairs of a query."""
         directed = self.directed and query.pairs_given
-        probabilities = self.model.probabilities(scores.logits, self.bank, directed)
+        probabilities = to_probabilities(scores.logits, len(self.bank.names), directed)
         mentions = {one.id: to_mention(one, query.post.text) for one in query.post.arguments}
         labels = (self.schema.nota, *self.bank.names)
         triples = []

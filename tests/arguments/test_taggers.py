@@ -113,7 +113,7 @@ TAGGERS: dict[str, Callable[[Path, str], Tagger]] = {
     "hf-bilou": hf_tagger(BILOU),
     "hf-io": hf_tagger(IO),
     "hf-bytes": hf_tagger(BILOU, "roberta"),
-    "hf-no-arguments": hf_tagger(["O", "DATE"]),
+    "hf-no-entities": hf_tagger(["O"]),
     "spacy-stub": lambda *_: SpacyTagger(StubPipeline()),
     "spacy": spacy_tagger,
 }
@@ -133,7 +133,7 @@ def test_detected_entities_are_valid(tagger: Tagger, name: str) -> None:
     detected = tagger.detect_entities(TEXTS)
     assert len(detected) == len(TEXTS)
     assert detected[:2] == [[], []] and tagger.detect_entities([]) == []
-    assert any(detected) == (name != "hf-no-arguments")
+    assert any(detected) == (name != "hf-no-entities")
     for text, entities in zip(TEXTS, detected, strict=True):
         Post(id="p", text=text, entities=tuple(entities[:512]))  # validates the spans
         assert [entity.id for entity in entities] == [f"e{i}" for i in range(len(entities))]
@@ -152,7 +152,7 @@ def test_texts_are_independent(tagger: Tagger) -> None:
 
 def test_long_text_is_read_to_its_end(tagger: Tagger, name: str) -> None:
     (entities,) = tagger.detect_entities(["Ann Lee, at Acme. " * 600])
-    assert name in ("hf-no-arguments", "hf-io") or entities[-1].end > 10_000
+    assert name in ("hf-no-entities", "hf-io") or entities[-1].end > 10_000
 
 
 def test_types_are_assigned_where_missing(tagger: Tagger) -> None:
@@ -182,7 +182,7 @@ def test_label_parse() -> None:
     assert Label.parse("o") == (False, False, "", None)
     assert Label.parse("u-Org") == (True, True, "Org", "ORG")
     assert Label.parse("GPE") == (False, False, "GPE", "LOC")
-    assert Label.parse("I-TIME") == (False, False, "TIME", None)
+    assert Label.parse("I-DATE") == (False, False, "DATE", "TIME")
 
 
 TEXT = "ann bob cleo dan rome oslo"
@@ -210,9 +210,10 @@ def predict(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[str]], H
         (["B-PER", "I-PER", "L-PER", "I-PER", "U-GPE", "U-GPE"],
          [("ann bob cleo", "PER"), ("dan", "PER"), ("rome", "LOC"), ("oslo", "LOC")]),
         (["I-PER", "B-PER", "O", "I-PER", "B-DATE", "I-DATE"],
-         [("ann", "PER"), ("bob", "PER"), ("dan", "PER")]),
+         [("ann", "PER"), ("bob", "PER"), ("dan", "PER"), ("rome oslo", "TIME")]),
         (["B-DATE", "I-PER", "S-ORG", "S-ORG", "B-Drug", "I-drug"],
-         [("bob", "PER"), ("cleo", "ORG"), ("dan", "ORG"), ("rome", "Drug"), ("oslo", "drug")]),
+         [("ann", "TIME"), ("bob", "PER"), ("cleo", "ORG"), ("dan", "ORG"), ("rome", "Drug"),
+          ("oslo", "drug")]),
     ],
 )  # fmt: skip
 def test_words_are_joined_by_their_labels(

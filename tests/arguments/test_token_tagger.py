@@ -61,7 +61,7 @@ def test_token_is_read_in_the_window_with_most_context(tagger: TokenTagger) -> N
     start = middle = size // 2
     with torch.inference_mode():
         ids, mask = pad(tagger.encoder, [tokens.ids[start : start + size]])
-        window = tagger(ids, mask).softmax(-1)[0, 1:-1]
+        window = tagger(ids, mask, mask.long()).softmax(-1)[0, 1:-1]
     torch.testing.assert_close(probabilities[start + middle], window[middle], atol=1e-5, rtol=1e-4)
 
 

@@ -102,3 +102,15 @@ def test_labels_may_be_ids_and_a_closed_schema_has_no_nota(
     (tmp_path / "val.json").write_text(json.dumps({"P3": [one], "P8": [one], "P9": [one, one]}))
     done = evaluate(*options, data="val.json")
     assert done.code == 2 and "'P9', 'P8'" in done.err
+
+
+def test_end_to_end(evaluate: Callable[..., Any], tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    done = evaluate("--end-to-end", "--predictions", rows, "--threshold", 0)
+    assert done.code == 0 and "triples, raw text" in done.out
+    (row,) = map(json.loads, rows.read_text().splitlines())  # posts with the same text are one
+    assert {"post_id", "text", "gold", "given", "raw"} == {*row} and len(row["gold"]) == 1
+    assert {"head", "relation", "tail", "score"} == {*row["given"][0]}
+    assert result(evaluate("--end-to-end", "--json", "-"))["gold_triples"] == 1
+    for options in (("--predictions", rows), ("--end-to-end", "--report", tmp_path / "r.md")):
+        assert evaluate(*options).code == 2

@@ -53,7 +53,7 @@ class HfTagger(TokenClassifier):
             raise WeightsError(f"{folder} is not a BERT-like model with a fast tokenizer")
         return cls(model, tokenizer, str(source))
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor, cases: Tensor) -> Tensor:
         """Compute label logits ``(B, T, labels)`` from token ids and their mask, ``(B, T)``."""
         logits: Tensor = self.model(input_ids=ids, attention_mask=mask.long()).logits
         return logits

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
-from rukh.records import Post
+from rukh.records import Post, TextEntity
 
 LABELS: dict[str, tuple[str, ...]] = {
     "PER": ("PER", "PERSON"),
     "LOC": ("LOC", "LOCATION", "GPE", "FAC"),
     "ORG": ("ORG", "ORGANIZATION", "ORGANISATION"),
-    "MISC": ("MISC", "OTHER", "EVENT", "PRODUCT", "WORK_OF_ART", "NORP", "LANGUAGE", "LAW"),
+    "EVENT": ("EVENT",),
+    "WORK": ("WORK", "WORK_OF_ART"),
+    "PRODUCT": ("PRODUCT",),
+    "MISC": ("MISC", "OTHER", "NORP", "LANGUAGE", "LAW"),
     "TIME": ("TIME", "DATE"),
     "NUM": ("NUM", "NUMBER", "PERCENT", "MONEY", "QUANTITY", "ORDINAL", "CARDINAL"),
 }
@@ -28,10 +31,31 @@ def normalize_label(label: str) -> str:
     return _TYPE_OF_LABEL.get(label.upper(), label)
 
 
-def argument_type(label: str) -> str | None:
-    """The type of a detected entity, or None for times and numbers, which cannot be arguments."""
-    type_ = normalize_label(label)
+def fit_type(type_: str, known_types: Collection[str]) -> str | None:
+    """Return the type that a schema with these types has for an entity of the given type.
+
+    An event, work or product is MISC for a schema that has MISC, but not the narrower type. None:
+    a time or number, which is no argument for a schema without its type.
+
+    Example:
+        >>> [fit_type(name, {"PER", "MISC", "EVENT"}) for name in ("EVENT", "WORK", "TIME", "Drug")]
+        ['EVENT', 'MISC', None, 'Drug']
+    """
+    if type_ in known_types:
+        return type_
+    if type_ in ("EVENT", "WORK", "PRODUCT") and "MISC" in known_types:
+        return "MISC"
     return None if type_ in ("TIME", "NUM") else type_
+
+
+def fit_types(entities: Iterable[TextEntity], known_types: Collection[str]) -> list[TextEntity]:
+    """Apply :func:`fit_type` to detected entities, and leave out those that are no arguments."""
+    fitting = []
+    for entity in entities:
+        type_ = entity.type and fit_type(entity.type, known_types)
+        if type_ is not None:
+            fitting.append(entity.model_copy(update={"type": type_}))
+    return fitting
 
 
 def normalize_types(post: Post, known_types: Collection[str] = ()) -> Post:
@@ -43,10 +67,13 @@ def normalize_types(post: Post, known_types: Collection[str] = ()) -> Post:
         >>> [normalize_types(post, known).entities[0].type for known in ((), {"GPE"})]
         ['LOC', 'GPE']
     """
+
+    def normal(type_: str) -> str:
+        label = type_ if type_ in known_types else normalize_label(type_)
+        return fit_type(label, known_types) or label
+
     entities = tuple(
-        entity
-        if entity.type is None or entity.type in known_types
-        else entity.model_copy(update={"type": normalize_label(entity.type)})
+        entity if entity.type is None else entity.model_copy(update={"type": normal(entity.type)})
         for entity in post.entities
     )
     return post if entities == post.entities else post.model_copy(update={"entities": entities})

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from rukh.arguments.label_map import argument_type
+from rukh.arguments.label_map import normalize_label
 from rukh.arguments.tagger import assign_missing_types, to_entities
 from rukh.modeling.text_encoder import TextEncoder, TokenizedText
 from rukh.records import Post, TextEntity
@@ -27,7 +27,7 @@ class Label(NamedTuple):
     Attributes:
         begins, ends: Whether a word with this label begins or ends an entity.
         name: The entity type as the model spells it; empty for words outside of entities.
-        type: The argument type, see :mod:`rukh.arguments.label_map`. None: no argument.
+        type: The type, see :mod:`rukh.arguments.label_map`. None for words outside of entities.
     """
 
     begins: bool
@@ -47,7 +47,7 @@ class Label(NamedTuple):
             return cls(False, False, "", None)
         match = re.fullmatch(r"(?:([BILUES])-)?(.+)", text, re.I | re.S)
         prefix, name = ((match[1] or "I").upper(), match[2]) if match else ("I", text)
-        return cls(prefix in "BUS", prefix in "LEUS", name, argument_type(name) if name else None)
+        return cls(prefix in "BUS", prefix in "LEUS", name, normalize_label(name) if name else None)
 
 
 TokenLabels: TypeAlias = tuple[TokenizedText, Tensor]
@@ -66,8 +66,13 @@ class TokenClassifier(ABC):
     parsed_labels: Sequence[Label]
 
     @abstractmethod
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Compute label logits ``(B, T, labels)`` from token ids and their mask, ``(B, T)``."""
+    def forward(self, ids: Tensor, mask: Tensor, cases: Tensor) -> Tensor:
+        """Compute label logits ``(B, T, labels)``.
+
+        Args:
+            ids, mask: ``(B, T)`` token ids, and False for padding.
+            cases: ``(B, T)`` letter case of each token, see :func:`letter_cases`.
+        """
 
     def best_labels(self, probabilities: Tensor) -> list[int]:
         """Choose a label for each word, given the probabilities ``(words, labels)``."""
@@ -82,6 +87,7 @@ class TokenClassifier(ABC):
         """
         size = self.encoder.max_length - 2
         tokenized = [self.encoder.tokenize(text) for text in texts]
+        cases = [letter_cases(text, one) for text, one in zip(texts, tokenized, strict=True)]
         windows = [
             (i, slice(start, min(start + size, len(tokens.ids))))
             for i, tokens in enumerate(tokenized)
@@ -92,8 +98,9 @@ class TokenClassifier(ABC):
         margins = [torch.full((len(t.ids),), -1) for t in tokenized]
         for batch in batches_by_length([w.stop - w.start for _, w in windows], BATCH_SIZE):
             chosen = [windows[b] for b in batch]
-            ids = [tokenized[i].ids[window] for i, window in chosen]
-            predicted = self.forward(*pad(self.encoder, ids)).softmax(-1)
+            ids, mask = pad(self.encoder, [tokenized[i].ids[window] for i, window in chosen])
+            shown = pad_cases([cases[i][window] for i, window in chosen])
+            predicted = self.forward(ids, mask, shown).softmax(-1)
             for (i, window), rows in zip(chosen, predicted, strict=True):
                 position = torch.arange(window.stop - window.start)
                 margin = torch.minimum(position, position.flip(0))
@@ -146,6 +153,39 @@ def pad(encoder: TextEncoder, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Ten
     rows = [torch.tensor([encoder.start_id, *row, encoder.end_id]) for row in ids]
     mask = [torch.ones(len(row), dtype=torch.bool) for row in rows]
     return pad_sequence(rows, batch_first=True), pad_sequence(mask, batch_first=True)
+
+
+LETTER_CASES = 5
+"""Number of values of :func:`letter_cases`."""
+
+
+def letter_cases(text: str, tokens: TokenizedText) -> list[int]:
+    """Return the letter case of each token, which uncased encoders do not see.
+
+    The values are 0 for no letter, 1 for lower case, 2 for a first capital only, 3 for several
+    capitals without lower case, and 4 for anything else.
+
+    Example:
+        >>> letter_cases("the US, Mac", TokenizedText([], [(0, 3), (4, 6), (6, 7), (8, 11)]))
+        [1, 3, 0, 2]
+    """
+    cases = []
+    for start, end in tokens.offsets:
+        piece = text[start:end]
+        if piece.lower() == piece.upper():
+            cases.append(0)
+        elif piece == piece.lower():
+            cases.append(1)
+        elif piece[1:] == piece[1:].lower():
+            cases.append(2)
+        else:
+            cases.append(3 if piece == piece.upper() else 4)
+    return cases
+
+
+def pad_cases(cases: Sequence[Sequence[int]]) -> Tensor:
+    """Pad letter cases as :func:`pad` does token ids; special tokens and padding have no letter."""
+    return pad_sequence([torch.tensor([0, *row, 0]) for row in cases], batch_first=True)
 
 
 def group_words(text: str, tokens: TokenizedText) -> list[list[int]]:

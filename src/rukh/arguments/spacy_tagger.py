@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rukh.arguments.label_map import argument_type
+from rukh.arguments.label_map import normalize_label
 from rukh.arguments.tagger import assign_missing_types, to_entities
 from rukh.errors import MissingDependency, WeightsError
 from rukh.records import Post, TextEntity
@@ -62,15 +62,14 @@ class SpacyTagger:
         """Find the entities of each text that can be arguments, as ``(start, end, type)``."""
         return [
             [
-                (entity.start_char, entity.end_char, type_)
+                (entity.start_char, entity.end_char, normalize_label(entity.label_))
                 for entity in doc.ents
-                if (type_ := argument_type(entity.label_)) is not None
             ]
             for doc in self.pipeline.pipe(texts)
         ]
 
     def detect_entities(self, texts: Sequence[str]) -> list[list[TextEntity]]:
-        """Detect the entities of each text, except dates and numbers."""
+        """Detect the entities of each text."""
         return [
             to_entities(text, spans) for text, spans in zip(texts, self._spans(texts), strict=True)
         ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rukh.arguments.sliding_window import Label, TokenClassifier
+from rukh.arguments.sliding_window import LETTER_CASES, Label, TokenClassifier
 from rukh.errors import WeightsError
 from rukh.hub import model_folder
 from rukh.modeling.adapters import load_trained_state, read_state
@@ -34,6 +34,8 @@ class TokenTagger(nn.Module, TokenClassifier):
             Label(label.startswith("B"), False, label[2:], label[2:] or None)
             for label in self.labels
         ]
+        self.cases = nn.Embedding(LETTER_CASES, encoder.dim)
+        nn.init.zeros_(self.cases.weight)
         self.dropout = nn.Dropout(0.1)
         self.head = nn.Linear(encoder.dim, len(self.labels))
         # An I label must follow a B or I label of the same type.
@@ -65,9 +67,9 @@ class TokenTagger(nn.Module, TokenClassifier):
             raise WeightsError(f"{folder} is damaged: the weights of {min(missing)!r} are missing")
         return tagger.eval()
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Compute label logits ``(B, T, labels)`` from token ids and their mask, ``(B, T)``."""
-        states = self.encoder(self.encoder.embed_tokens(ids), mask)
+    def forward(self, ids: Tensor, mask: Tensor, cases: Tensor) -> Tensor:
+        """See :meth:`rukh.arguments.sliding_window.TokenClassifier.forward`."""
+        states = self.encoder(self.encoder.embed_tokens(ids) + self.cases(cases), mask)
         logits: Tensor = self.head(self.dropout(states))
         return logits
 

@@ -11,6 +11,7 @@ import typer
 
 from rukh.cli import options
 from rukh.cli.logs import print_result
+from rukh.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +20,7 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="File of labelled posts.")],
     model: options.Model = "mnre",
     tagger: options.Tagger = None,
+    verifier: options.Verifier = None,
     format: options.Format = "jsonl",
     schema: options.Schema = None,
     threshold: options.Threshold = None,
@@ -30,6 +32,18 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first N records.")] = None,
     json: options.Json = None,
     report: Annotated[Path | None, typer.Option(help="Write a report in Markdown.")] = None,
+    end_to_end: Annotated[
+        bool,
+        typer.Option(
+            "--end-to-end",
+            help="Measure detected entities and triples, with the entities given and on the raw "
+            "text. The posts must list all entities and relations.",
+        ),
+    ] = False,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="With --end-to-end: write gold and predicted triples as JSON lines."),
+    ] = None,
 ) -> None:
     """Measure a model on labelled data, in the given order of arguments and in both orders.
 
@@ -37,6 +51,7 @@ def evaluate(
     """
     import shlex
     import sys
+    from json import dumps as dump_json
 
     from rukh.data.corpus import check_labels
     from rukh.data.readers import is_directed, read_posts
@@ -46,17 +61,32 @@ def evaluate(
     from rukh.hub import cache_folder
     from rukh.utils.files import atomic_open, check_outputs
 
-    check_outputs((json, report), data, captions, boxes, schema)
+    if end_to_end and report:
+        raise InputError("--report cannot be combined with --end-to-end", fix="use --json")
+    if predictions and not end_to_end:
+        raise InputError("--predictions needs --end-to-end")
+    check_outputs((json, report, predictions), data, captions, boxes, schema)
     posts = read_posts(data, format, images=images, captions=captions, boxes=boxes, limit=limit)
     extractor = Extractor.from_pretrained(
         model,
         tagger=tagger,
+        verifier=verifier,
         schema=schema,
         threshold=threshold,
         type_constraints=type_constraints,
         directed=is_directed(format) if directed is None else directed,
         feature_folder=cache_folder() / "features",
     )
+    if end_to_end:
+        from rukh.evaluation.end_to_end import evaluate_end_to_end
+
+        result, predicted = evaluate_end_to_end(extractor, posts)
+        print_result(_end_to_end_summary(result), result, json)
+        if predictions is not None:
+            with atomic_open(predictions) as stream:
+                for row in predicted.rows(extractor.threshold):
+                    stream.write(dump_json(row, ensure_ascii=False) + "\n")
+        return
     check_labels(posts, extractor.schema, str(data))
     options.check_captions(captions, extractor)
     result = evaluate_posts(extractor, posts)
@@ -86,4 +116,32 @@ def _summary(result: Mapping[str, Any]) -> str:
     for key in ("relation_accuracy", "relation_auroc"):
         if result[key] is not None:
             lines.append(f"{key.replace('_', ' ')} {percent(result[key])}")
+    return "\n".join(lines)
+
+
+def _end_to_end_summary(result: Mapping[str, Any]) -> str:
+    from rukh.utils.markdown import percent
+
+    def figures(values: Mapping[str, Any]) -> str:
+        low, high = map(percent, values["f1_ci"])
+        ratios = f"precision {percent(values['precision'])}, recall {percent(values['recall'])}"
+        return f"F1 {percent(values['f1'])} [{low}, {high}], {ratios}"
+
+    entities, given, raw = result["entities"], result["given"], result["raw"]
+    lines = [
+        f"{result['posts']:,} posts, {result['silent_posts']:,} of them without a relation; "
+        f"{result['gold_entities']:,} entities, {result['gold_triples']:,} triples; threshold "
+        f"{result['threshold']:.2f}; {result['seconds']} s",
+        f"entities, span:          {figures(entities['span'])}",
+        f"entities, span and type: {figures(entities['typed'])}",
+        f"triples, entities given: {figures(given['strict'])}",
+        f"triples, raw text:       {figures(raw['strict'])}",
+        f"   overlapping spans:    {figures(raw['relaxed'])}",
+    ]
+    if given["silent_answered"] is not None:
+        lines.append(
+            "posts without a relation that get a triple: entities given "
+            f"{percent(given['silent_answered'])}, raw text {percent(raw['silent_answered'])}"
+        )
+    lines.append(f"expected calibration error: {percent(result['expected_calibration_error'])}")
     return "\n".join(lines)

@@ -23,6 +23,7 @@ def extract(
     input: Annotated[Path, typer.Argument(help="File of posts.")],
     model: options.Model = "mnre",
     tagger: options.Tagger = None,
+    verifier: options.Verifier = None,
     detector: options.Detector = None,
     max_objects: Annotated[
         int, typer.Option(min=1, max=100, help="Maximum number of objects detected in an image.")
@@ -59,7 +60,7 @@ def extract(
     from rukh.hub import model_folder
     from rukh.registry import fingerprint
     from rukh.utils.cache import content_key
-    from rukh.utils.files import check_outputs
+    from rukh.utils.files import check_outputs, sha256
     from rukh.utils.progress import progress_bar
     from rukh.utils.resumable_output import ResumableOutput
 
@@ -77,6 +78,7 @@ def extract(
     extractor = Extractor.from_pretrained(
         model,
         tagger=tagger,
+        verifier=verifier,
         schema=schema,
         threshold=threshold,
         type_constraints=type_constraints,
@@ -91,6 +93,7 @@ def extract(
         identity = {
             "files": [input, captions, boxes, folder / "config.json", folder / "model.safetensors"],
             "tagger": tagger and [tagger, fingerprint("taggers", tagger)],
+            "verifier": verifier and sha256(model_folder(verifier) / "model.safetensors"),
             "detector": detector and [detector, max_objects, fingerprint("detectors", detector)],
             "schema": content_key(extractor.schema.model_dump_json()),
             "decision": [extractor.threshold, type_constraints, directed, top_k],

@@ -49,6 +49,13 @@ Tagger: TypeAlias = Annotated[
         "or hf:NAME. Default: the model's own."
     ),
 ]
+Verifier: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Verifier that reads the most probable relations of each pair together with the text: "
+        "a shipped one or a folder."
+    ),
+]
 Detector: TypeAlias = Annotated[
     str | None,
     typer.Option(

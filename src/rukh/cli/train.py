@@ -93,7 +93,11 @@ def _train(config: Path, changes: list[str], out: Path) -> Any:
         from rukh.training.tagger_task import TaggerConfig, train_tagger
 
         return train_tagger(load_config(config, TaggerConfig, changes), out)
-    fix = suggestion(task, ["relations", "tagger"])
+    if task == "verifier":
+        from rukh.training.verifier_task import VerifierTrainingConfig, train_verifier
+
+        return train_verifier(load_config(config, VerifierTrainingConfig, changes), out)
+    fix = suggestion(task, ["relations", "tagger", "verifier"])
     raise InputError(f"no task {task!r}", where=str(config), field="task", fix=fix)
 
 

@@ -189,11 +189,15 @@ class RelationModel(nn.Module):
         Returns:
             ``(Q, 1 + R)`` probabilities, NOTA first.
         """
+        return to_probabilities(self.calibrated(logits, bank), len(bank.names), directed)
+
+    def calibrated(self, logits: Tensor, bank: RelationBank) -> Tensor:
+        """Apply the temperature, and the shift of relations that the model was not trained on."""
         config, temperature = self.config, self.config.temperature
         if bank.trained is not None:
             logits = logits + torch.where(bank.trained, 0.0, config.unseen_shift)
             temperature = config.unseen_temperature or temperature
-        return to_probabilities(logits / temperature, len(bank.names), directed)
+        return logits / temperature
 
     def save(self, folder: Path, card: str) -> None:
         """Write the model and its card to a folder, which appears only when it is complete.

@@ -136,9 +136,9 @@ class RelationTask:
                 for post, number in zip(self.posts, self.source, strict=True)
             ]
         types = frozenset().union(*(own.argument_types for own in schemas))
-        self.posts = [normalize_types(post, types) for post in self.posts]
         if config.tagger is not None:
             self.posts = load_tagger(config.tagger).assign_types(self.posts)
+        self.posts = [normalize_types(post, types) for post in self.posts]
         vision = configured_vision(config.pair)
         self.model = RelationModel(
             ModelConfig(

@@ -1,7 +1,8 @@
 """`python -m corpora.build --out DIR`: the corpus as posts and schemas that rukh reads.
 
-For each field, ``DIR/FIELD.jsonl`` has its posts, and ``DIR/FIELD.yaml`` the relations that were
-decided for their pairs: the general ones and those of the field.
+For each field, ``FIELD.jsonl`` has its posts, and ``FIELD.yaml`` the relations that were decided
+for their pairs: the general ones and those of the field. ``DIR/train`` is to train on, and
+``DIR/held_out``, a random tenth of each field, to calibrate and to compare.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ import typer
 from corpora.inline import POSTS, field_schema, fields, read_lines
 from rukh.cli.logs import errors_as_lines
 from rukh.data.readers import write
+from rukh.data.splits import split_dev
 from rukh.errors import InputError
 from rukh.records import Post
 from rukh.utils.files import atomic_open
+
+HELD_OUT = 0.1
+"""Fraction of each field's posts that no model is trained on."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -27,7 +32,8 @@ def build(
     source: Annotated[Path, typer.Option(help="Folder of the posts in the inline form.")] = POSTS,
 ) -> None:
     """Convert the corpus from the inline form to JSON lines, with a schema for each field."""
-    paths, total = fields(source), 0
+    paths = fields(source)
+    total = {"train": 0, "held_out": 0}
     for path in paths:
         schema = field_schema(path)
         posts: list[Post] = []
@@ -35,10 +41,13 @@ def build(
             if isinstance(result, InputError):
                 raise result
             posts.append(result)
-        total += write(posts, out / f"{path.stem}.jsonl")
-        with atomic_open(out / f"{path.stem}.yaml") as stream:
-            stream.write(schema.to_yaml())
-    typer.echo(f"{total:,} posts of {len(paths)} fields written to {out}")
+        for part, indices in zip(total, split_dev(posts, HELD_OUT), strict=True):
+            file = out / part / f"{path.stem}.jsonl"
+            total[part] += write([posts[i] for i in indices], file)
+            with atomic_open(file.with_suffix(".yaml")) as stream:
+                stream.write(schema.to_yaml())
+    parts = ", ".join(f"{count:,} in {out / part}" for part, count in total.items())
+    typer.echo(f"posts of {len(paths)} fields: {parts}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from rukh.data.corpus import CorpusConfig
 from rukh.errors import WeightsError
 from rukh.hub import model_folder
 from rukh.records import (
@@ -23,7 +24,7 @@ from rukh.records import (
 )
 from rukh.training.relation_task import RelationTrainingConfig
 from rukh.training.tagger_task import TaggedCorpusConfig, TaggerConfig
-from rukh.training.verifier_task import VerifierCorpusConfig, VerifierTrainingConfig
+from rukh.training.verifier_task import VerifierTrainingConfig
 
 CHECKOUT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -114,9 +115,9 @@ def fields_of(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
 @pytest.mark.parametrize(
     ("config", "task", "nested"),
     [
-        (RelationTrainingConfig, "relations", {}),
+        (RelationTrainingConfig, "relations", {"extra_corpora": CorpusConfig}),
         (TaggerConfig, "tagger", {"train": TaggedCorpusConfig}),
-        (VerifierTrainingConfig, "verifier", {"corpora": VerifierCorpusConfig}),
+        (VerifierTrainingConfig, "verifier", {}),
     ],
 )
 def test_every_key_has_a_row_with_its_default(

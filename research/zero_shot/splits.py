@@ -172,16 +172,17 @@ class DevPosts(NamedTuple):
 
 
 def _dev_posts(config: ZeroShotConfig, base: RelationTrainingConfig) -> DevPosts:
-    schemas = base.schemas()
-    corpus = read_corpus(base.data, schemas, base.extra_corpora)
-    nota = schemas[config.unrelated].nota
-    unrelated = [corpus.posts[i] for i in corpus.dev if corpus.source[i] == config.unrelated]
+    schema = RelationSchema.load(base.relation_schema)
+    corpus = read_corpus(base.data, schema, base.extra_corpora)
+    unrelated = [i for i in corpus.dev if corpus.corpus[i] == config.unrelated]
+    nota = corpus.schemas[corpus.source[unrelated[0]]].nota if unrelated else None
     own = (base.relation_schema, base.data.format)
     kinds = [own, *((extra.relation_schema, extra.format) for extra in base.extra_corpora)]
-    seen = [corpus.posts[i] for i in corpus.dev if kinds[corpus.source[i]] == own]
-    names = [name for name in schemas[0].names if name not in base.exclude_relations]
+    seen = [i for i in corpus.dev if kinds[corpus.corpus[i]] == own]
+    names = [name for name in schema.names if name not in base.exclude_relations]
     return DevPosts(
-        only_relations(unrelated, [] if nota is None else [nota]), only_relations(seen, names)
+        only_relations([corpus.posts[i] for i in unrelated], [] if nota is None else [nota]),
+        only_relations([corpus.posts[i] for i in seen], names),
     )
 
 

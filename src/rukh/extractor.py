@@ -26,7 +26,15 @@ from rukh.modeling.scorers import PairScores
 from rukh.modeling.type_constraints import TypeConstraints, type_penalties
 from rukh.modeling.verifier import Verifier, verify_scores
 from rukh.modeling.vision_encoder import PatchMap
-from rukh.records import MAX_PAIRS, Post, RankedRelation, Triple, free_ids, to_mention
+from rukh.records import (
+    MAX_PAIRS,
+    Post,
+    RankedRelation,
+    Triple,
+    check_pair_count,
+    free_ids,
+    to_mention,
+)
 from rukh.schema.schema import RelationSchema
 from rukh.utils.batching import split_by_count
 
@@ -393,18 +401,6 @@ def candidate_pairs(post: Post, schema: RelationSchema | None) -> list[tuple[str
         for head, tail in permutations(post.arguments, 2)
         if schema is None or schema.allows(head, tail)
     ]
-
-
-def check_pair_count(post: Post) -> None:
-    """Raise InputError if the arguments of a post form more than 65,536 ordered pairs."""
-    count = len(post.arguments) * (len(post.arguments) - 1)
-    if count > MAX_PAIRS:
-        raise InputError(
-            f"{len(post.arguments)} arguments form {count} pairs, more than the limit {MAX_PAIRS}",
-            where=f"post {post.id!r}",
-            field="pairs",
-            fix="list the pairs to predict",
-        )
 
 
 def best_direction_only(triples: Sequence[Triple], nota: str | None) -> list[Triple]:

@@ -234,6 +234,18 @@ def labelled_pairs(post: Post) -> list[Pair]:
     return [pair for pair in post.pairs or () if pair.relation is not None]
 
 
+def check_pair_count(post: Post) -> None:
+    """Raise InputError if the arguments of a post form more than 65,536 ordered pairs."""
+    count = len(post.arguments) * (len(post.arguments) - 1)
+    if count > MAX_PAIRS:
+        raise InputError(
+            f"{len(post.arguments)} arguments form {count} pairs, more than the limit {MAX_PAIRS}",
+            where=f"post {post.id!r}",
+            field="pairs",
+            fix="list the pairs to predict",
+        )
+
+
 class EntityMention(Record):
     """A :class:`TextEntity` in a triple, with its text, so that it is readable without the post."""
 

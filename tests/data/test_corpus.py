@@ -9,9 +9,10 @@ import pytest
 
 from conftest import schema_of
 from rukh.data.corpus import (
+    CorpusConfig,
     DataConfig,
-    ExtraCorpusConfig,
     check_labels,
+    list_all_pairs,
     load_val,
     merge_labels,
     read_corpus,
@@ -44,7 +45,7 @@ def test_posts_that_share_an_image_are_on_the_same_side_of_the_split(
         post.model_copy(update={"image": tmp_path / ("same.png" if i < 3 else f"{i}.png")})
         for i, post in enumerate(make_posts(10, "none", "lives_in", None))
     ]
-    corpus = read_corpus(data(tmp_path / "posts.jsonl", posts), [tiny_schema])
+    corpus = read_corpus(data(tmp_path / "posts.jsonl", posts), tiny_schema)
     assert sorted(corpus.train + corpus.dev) == list(range(10))
     assert {0, 1, 2} <= {*corpus.train} or {0, 1, 2} <= {*corpus.dev}
 
@@ -60,12 +61,18 @@ def test_fractions_reduce_the_training_set_and_extra_corpora(
     )
     visits = {"name": "visits", "id": "P1", "descriptions": ["the head goes to see the tail"]}
     other = RelationSchema.parse({"name": "other", "relations": [visits]})
-    options = {"train": tmp_path / "extra.jsonl", "format": "jsonl", "schema": "x", "fraction": 0.4}
-    extra_corpus = ExtraCorpusConfig.model_validate(options)
-    corpus = read_corpus(config, [tiny_schema, other], [extra_corpus])
-    assert corpus.source == [0] * 20 + [1] * 4
+    (tmp_path / "other.yaml").write_text(other.to_yaml())
+    options = {
+        "train": tmp_path / "extra.jsonl",
+        "schema": str(tmp_path / "other.yaml"),
+        "fraction": 0.4,
+    }
+    extra_corpus = CorpusConfig.model_validate(options)
+    corpus = read_corpus(config, tiny_schema, [extra_corpus])
+    assert corpus.source == corpus.corpus == [0] * 20 + [1] * 4
+    assert corpus.schemas == [tiny_schema, other]
     whole = data(tmp_path / "posts.jsonl", make_posts(20, "near"))
-    full = read_corpus(whole, [tiny_schema, other], [extra_corpus])
+    full = read_corpus(whole, tiny_schema, [extra_corpus])
     assert corpus.dev == full.dev
     assert {*corpus.train} < {*full.train} and len(corpus.train) == round(len(full.train) / 2)
 
@@ -73,16 +80,48 @@ def test_fractions_reduce_the_training_set_and_extra_corpora(
 def test_labels_become_names_of_their_schema(tmp_path: Path) -> None:
     relation = {"name": "residence", "id": "P551", "descriptions": ["where it lives"]}
     schema = RelationSchema.parse({"name": "s", "relations": [relation]})
-    corpus = read_corpus(data(tmp_path / "posts.jsonl", make_posts(4, "P551")), [schema])
+    corpus = read_corpus(data(tmp_path / "posts.jsonl", make_posts(4, "P551")), schema)
     assert {pair.relation for post in corpus.posts for pair in post.pairs or ()} == {"residence"}
     config = data(tmp_path / "posts.jsonl", make_posts(4, "P9"))
     with pytest.raises(InputError, match=r"posts\.jsonl: post '0'.*'P9'"):
-        read_corpus(config, [schema])
+        read_corpus(config, schema)
 
 
 def test_no_posts_are_an_error(tmp_path: Path, tiny_schema: RelationSchema) -> None:
     with pytest.raises(InputError):
-        read_corpus(data(tmp_path / "posts.jsonl", []), [tiny_schema])
+        read_corpus(data(tmp_path / "posts.jsonl", []), tiny_schema)
+
+
+def test_a_folder_has_a_schema_for_each_file(tmp_path: Path, tiny_schema: RelationSchema) -> None:
+    folder = tmp_path / "folder"
+    for name in ("b", "a"):
+        posts = make_posts(2, "near", None)
+        write(
+            [p.model_copy(update={"text": f"{p.text} {name}"}) for p in posts],
+            folder / f"{name}.jsonl",
+        )
+        (folder / f"{name}.yaml").write_text(tiny_schema.to_yaml())
+    config = data(tmp_path / "posts.jsonl", make_posts(5, "near"))
+    corpus = read_corpus(config, tiny_schema, [CorpusConfig(train=folder)])
+    assert len(corpus.schemas) == 3
+    assert corpus.source == [0] * 5 + [1, 1, 2, 2] and corpus.corpus == [0] * 5 + [1] * 4
+    assert corpus.posts[5].text.endswith("a")
+    (folder / "a.yaml").unlink()
+    with pytest.raises(InputError, match=r"a\.yaml"):
+        CorpusConfig(train=folder).read()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty"):
+        CorpusConfig(train=tmp_path / "empty").read()
+    with pytest.raises(InputError, match="schema"):
+        CorpusConfig(train=tmp_path / "posts.jsonl").read()
+
+
+def test_posts_of_a_complete_corpus_list_all_pairs(tiny_schema: RelationSchema) -> None:
+    ends = [{"id": name, "start": i, "end": i + 1} for i, name in enumerate("abc")]
+    listed = {"head": "b", "tail": "a", "relation": "near"}
+    post = list_all_pairs(Post(id="1", text="abc", entities=ends, pairs=[listed]), "none")
+    pairs = [(p.head, p.tail, p.relation) for p in post.pairs or ()]
+    assert pairs == [("b", "a", "near"), ("a", "c", "none"), ("b", "c", "none")]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from conftest import schema_of
+from rukh.data.corpus import list_all_pairs
 from rukh.data.readers import write
 from rukh.errors import InputError
 from rukh.modeling.verifier import Verifier
@@ -39,7 +40,7 @@ def post_of(number: int, *facts: tuple[str, str, str], third: bool = True) -> Po
 
 def test_statements_are_true_or_false_of_the_post() -> None:
     post = post_of(1, ("a", "works_at", "b"), ("a", "near", "c"))
-    sampler = StatementSampler(post, AllowedRelations(schema_of()), complete=True)
+    sampler = StatementSampler(list_all_pairs(post, "none"), AllowedRelations(schema_of()))
     true = {("a", "works_at", "b"), ("b", "employs", "a"), ("a", "near", "c"), ("c", "near", "a")}
     assert sampler.true == true
     assert ("a", "lives_in", "c") in sampler.confusable  # of a related pair
@@ -56,19 +57,19 @@ def test_statements_are_true_or_false_of_the_post() -> None:
         assert 1 <= sum(label for _, label in drawn) <= count // 2
 
 
-def test_unlisted_pairs_of_an_incomplete_corpus_are_left_out() -> None:
+def test_unlisted_pairs_are_left_out() -> None:
     post = post_of(1, ("a", "works_at", "b"))
-    sampler = StatementSampler(post, AllowedRelations(schema_of()), complete=False)
+    sampler = StatementSampler(post, AllowedRelations(schema_of()))
     assert {frozenset((f.head, f.tail)) for f in sampler.confusable} == {frozenset("ab")}
     assert not sampler.others
-    silent = StatementSampler(post_of(2), AllowedRelations(schema_of()), complete=False)
+    silent = StatementSampler(post_of(2), AllowedRelations(schema_of()))
     assert silent.draw(6, random.Random(0)) == []
 
 
 def config(tmp_path: Path, text: str, **changes: Any) -> VerifierTrainingConfig:
     training = {"epochs": 1, "batch_size": 4, "head_learning_rate": 1e-3}
-    corpora = [{"train": tmp_path / "corpus"}]
-    data = {"task": "verifier", "corpora": corpora, "text_encoder": text, "dev_fraction": 0.4,
+    corpora, dev = ([{"train": tmp_path / name, "complete": True}] for name in ("corpus", "dev"))
+    data = {"task": "verifier", "corpora": corpora, "dev": dev, "text_encoder": text,
             "trainable_layers": 1, "retriever": str(tmp_path / "model"), "training": training,
             }  # fmt: skip
     return VerifierTrainingConfig.model_validate(data | changes)
@@ -76,11 +77,11 @@ def config(tmp_path: Path, text: str, **changes: Any) -> VerifierTrainingConfig:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    folder = tmp_path / "corpus"
-    posts = [post_of(i, *([("a", "works_at", "b")] if i % 2 else [])) for i in range(20)]
-    write(posts, folder / "one.jsonl")
-    (folder / "one.yaml").write_text(schema_of().to_yaml())
-    return folder
+    for name, numbers in (("corpus", range(12)), ("dev", range(12, 20))):
+        posts = [post_of(i, *([("a", "works_at", "b")] if i % 2 else [])) for i in numbers]
+        write(posts, tmp_path / name / "one.jsonl")
+        (tmp_path / name / "one.yaml").write_text(schema_of().to_yaml())
+    return tmp_path / "corpus"
 
 
 def test_the_trained_verifier_is_written(
@@ -105,12 +106,10 @@ def test_batches_differ_by_epoch_and_repeat(corpus: Path, tmp_path: Path, tiny_t
     assert task.loss(task.batches(0)[0]).item() > 0
 
 
-def test_invalid_corpora(tmp_path: Path, tiny_text: str) -> None:
-    (tmp_path / "corpus").mkdir()
-    with pytest.raises(InputError, match="corpus"):
-        VerifierTask(config(tmp_path, tiny_text))
-    write([post_of(1)], tmp_path / "corpus/one.jsonl")
-    (tmp_path / "corpus/one.yaml").write_text(schema_of().to_yaml())
+def test_a_dev_set_without_a_relation_is_an_error(
+    corpus: Path, tmp_path: Path, tiny_text: str
+) -> None:
+    write([post_of(1)], tmp_path / "dev/one.jsonl")
     with pytest.raises(InputError, match="too few"):
         VerifierTask(config(tmp_path, tiny_text))
 

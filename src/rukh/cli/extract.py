@@ -128,7 +128,7 @@ def _check_posts(posts: Iterable[Post], captions: Path | None) -> int:
     Raises:
         InputError: A post without a list of pairs has too many arguments.
     """
-    from rukh.extractor import check_pair_count
+    from rukh.records import check_pair_count
 
     total = captioned = 0
     ids: set[int] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -13,7 +14,7 @@ from pydantic import Field
 from rukh.data.readers import read_posts
 from rukh.data.splits import split_dev
 from rukh.errors import MAX_LISTED, InputError, suggestion
-from rukh.records import Post, Record, labelled_pairs
+from rukh.records import Pair, Post, Record, check_pair_count, labelled_pairs
 from rukh.schema.schema import RelationSchema
 
 T = TypeVar("T")
@@ -50,37 +51,94 @@ class DataConfig(Record):
     image_swap: float = Field(default=0.0, ge=0, lt=1)
 
 
-class ExtraCorpusConfig(Record):
-    """An additional training corpus, labelled with the relations of its own schema only.
+class CorpusConfig(Record):
+    """A training corpus, labelled with the relations of its own schema only.
 
     Attributes:
-        train, format: Training file, and the name of its format.
-        relation_schema: Name of a shipped schema, or a YAML file (``schema`` in the config).
+        train: A file of posts, or a folder of which all files ``NAME.jsonl`` are read, each with
+            its schema ``NAME.yaml``.
+        format: Format of the file.
+        relation_schema: Name of a shipped schema, or a YAML file (``schema`` in the config); not
+            for a folder.
+        complete: Whether the posts list all relations of the schema, so that pairs that are not
+            listed are unrelated. If not, nothing is assumed about them.
         fraction: Fraction of its posts to use.
     """
 
     train: Path
-    format: str
-    relation_schema: str = Field(alias="schema")
+    format: str = "jsonl"
+    relation_schema: str | None = Field(default=None, alias="schema")
+    complete: bool = False
     fraction: float = Field(default=1.0, gt=0, le=1)
+
+    def read(self) -> list[tuple[RelationSchema, list[Post]]]:
+        """Read the posts, with each schema that they are labelled with.
+
+        Labels are replaced by the names of their relations. Posts of a complete corpus list all
+        pairs.
+
+        Raises:
+            InputError: A file cannot be read, or a label is not in its schema.
+        """
+        if self.train.is_dir():
+            paths = sorted(self.train.glob("*.jsonl"))
+            if not paths:
+                raise InputError("the folder has no file *.jsonl", where=str(self.train))
+            files = [(path, str(path.with_suffix(".yaml"))) for path in paths]
+        elif self.relation_schema is None:
+            fix = "name its schema in the configuration"
+            raise InputError("the corpus has no schema", where=str(self.train), fix=fix)
+        else:
+            files = [(self.train, self.relation_schema)]
+        corpora = []
+        for path, name in files:
+            schema = RelationSchema.load(name)
+            posts = _subset(read_posts(path, self.format), self.fraction)
+            posts = [schema.resolve_labels(post, str(path)) for post in posts]
+            if self.complete:
+                posts = [list_all_pairs(post, schema.nota) for post in posts]
+            corpora.append((schema, posts))
+        return corpora
+
+
+def list_all_pairs(post: Post, nota: str | None) -> Post:
+    """Label the pairs of arguments that a post does not list in either order with NOTA.
+
+    Example:
+        >>> post = Post(id="1", text="Ann of Rome", entities=[
+        ...     {"id": "a", "start": 0, "end": 3}, {"id": "r", "start": 7, "end": 11}])
+        >>> [(pair.head, pair.relation, pair.tail) for pair in list_all_pairs(post, "none").pairs]
+        [('a', 'none', 'r')]
+    """
+    check_pair_count(post)
+    listed = {frozenset((pair.head, pair.tail)) for pair in post.pairs or ()}
+    names = [argument.id for argument in post.arguments]
+    unlisted = (pair for pair in combinations(names, 2) if frozenset(pair) not in listed)
+    added = [Pair(head=head, tail=tail, relation=nota) for head, tail in unlisted]
+    return post.model_copy(update={"pairs": (*(post.pairs or ()), *added)})
 
 
 class Corpus(NamedTuple):
     """The posts of all corpora, and the indices of the training set and of the dev set.
 
-    ``source`` is the corpus of each post: 0 for ``data``, 1, 2, ... for ``extra_corpora``.
+    Attributes:
+        posts: All posts.
+        train, dev: Indices of posts.
+        schemas: The schemas that posts are labelled with; the first is that of ``data``.
+        source: Index of each post's schema in ``schemas``.
+        corpus: Corpus of each post: 0 for ``data``, 1, 2, ... for ``extra_corpora``.
     """
 
     posts: list[Post]
     train: list[int]
     dev: list[int]
+    schemas: list[RelationSchema]
     source: list[int]
+    corpus: list[int]
 
 
 def read_corpus(
-    data: DataConfig,
-    schemas: Sequence[RelationSchema],
-    extra_corpora: Sequence[ExtraCorpusConfig] = (),
+    data: DataConfig, schema: RelationSchema, extra_corpora: Sequence[CorpusConfig] = ()
 ) -> Corpus:
     """Read the posts of all corpora and split off the dev set.
 
@@ -88,7 +146,7 @@ def read_corpus(
     the names of their relations; entity types are not changed.
 
     Args:
-        schemas: Schema of ``data``, followed by those of ``extra_corpora``.
+        schema: Schema of ``data``.
 
     Raises:
         InputError: There are no posts, a file is unreadable, or a label is not in its schema.
@@ -96,14 +154,16 @@ def read_corpus(
     posts = read_posts(data.train, data.format, images=data.images, captions=data.captions)
     if not posts:
         raise InputError("no posts to train on", where=str(data.train))
-    posts = [schemas[0].resolve_labels(post, str(data.train)) for post in posts]
-    source = [0] * len(posts)
+    posts = [schema.resolve_labels(post, str(data.train)) for post in posts]
+    schemas, source, corpus = [schema], [0] * len(posts), [0] * len(posts)
     for number, extra in enumerate(extra_corpora, 1):
-        added = _subset(read_posts(extra.train, extra.format), extra.fraction)
-        posts += [schemas[number].resolve_labels(post, str(extra.train)) for post in added]
-        source += [number] * len(added)
+        for own, added in extra.read():
+            source += [len(schemas)] * len(added)
+            corpus += [number] * len(added)
+            schemas.append(own)
+            posts += added
     train, dev = split_dev(posts, data.dev_fraction)
-    return Corpus(posts, _subset(train, data.train_fraction), dev, source)
+    return Corpus(posts, _subset(train, data.train_fraction), dev, schemas, source, corpus)
 
 
 def _subset(items: list[T], fraction: float) -> list[T]:

@@ -54,7 +54,8 @@ def relation_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: s
         name: Name of the model.
     """
     corpora = [config["data"], *config["extra_corpora"]]
-    schemas = [Path(one["schema"]).stem for one in (config, *config["extra_corpora"])]
+    schemas = [Path(config["schema"]).stem]
+    schemas += [Path(one["schema"] or one["train"]).stem for one in config["extra_corpora"]]
     settings = {
         "training data": ", ".join(f"{Path(c['train']).name} ({c['format']})" for c in corpora),
         "schema": ", ".join(dict.fromkeys(schemas)),
@@ -112,8 +113,8 @@ def verifier_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: s
         usage=VERIFIER_USAGE.format(name=name),
         settings=markdown_table(("setting", "value"), _rows(settings)),
         metrics=markdown_table(("metric", "value"), _rows(metrics)),
-        explanation=f"On the dev set, {100 * config['dev_fraction']:g} % of the posts; entities "
-        "are given. The epoch, the calibration and the threshold were chosen on it.",
+        explanation="On the dev set; entities are given. The epoch, the calibration and the "
+        "threshold were chosen on it.",
         notes=config["card_notes"].strip(),
     )
 

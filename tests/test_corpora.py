@@ -18,11 +18,6 @@ from rukh.errors import InputError
 from rukh.records import Post
 from rukh.schema.schema import RelationSchema
 
-GENERAL = """
-relations:
-  - {name: lives in, head: [PER], tail: [LOC], descriptions: [The head has a home in the tail.]}
-  - {name: sibling of, head: [PER], tail: [PER], symmetric: true, descriptions: [siblings]}
-"""
 FIELD = "relations: [{name: flows into, head: [LOC], tail: [LOC], descriptions: [its mouth]}]"
 LINES = """social ||| @{a|PER|ann_lee} \N{GRINNING FACE} {b|LOC|Rome} ||| a lives in b
 
@@ -33,7 +28,6 @@ work ||| {a|PER|Ann} met {b|PER|Bo}. |||
 
 @pytest.fixture
 def posts(tmp_path: Path) -> Path:
-    (tmp_path / "general.yaml").write_text(GENERAL)
     (tmp_path / "rivers.yaml").write_text(FIELD)
     (tmp_path / "rivers.txt").write_text(LINES)
     return tmp_path
@@ -99,9 +93,15 @@ def test_check_counts_and_names_broken_lines(
     assert f"{file}:5" in capsys.readouterr().out
 
 
-def test_posts_without_relations_beside_them_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"general\.yaml"):
-        field_schema(tmp_path / "nowhere.txt")
+def test_the_relations_of_a_file(posts: Path) -> None:
+    general = RelationSchema.load("general")
+    assert field_schema(posts / "nowhere.txt") == general
+    assert field_schema(posts / "rivers.txt").names == (*general.names, "flows into")
+    (posts / "rivers.yaml").write_text(f"{FIELD}\nname: rivers")
+    assert field_schema(posts / "rivers.txt").names == ("flows into",)
+    (posts / "rivers.yaml").write_text("relations: [1]")
+    with pytest.raises(InputError, match=r"rivers\.yaml"):
+        field_schema(posts / "rivers.txt")
 
 
 def test_near_duplicates() -> None:
@@ -115,14 +115,16 @@ def test_build_writes_each_field_with_its_schema(posts: Path, tmp_path: Path) ->
     out = tmp_path / "out"
     result = CliRunner().invoke(app, ["--out", str(out), "--source", str(posts)])
     assert result.exit_code == 0, result.output
-    built = read_posts(out / "rivers.jsonl")
-    schema = RelationSchema.load(out / "rivers.yaml")
-    assert [schema.resolve_labels(post).id for post in built] == [
-        "rivers:1",
-        "rivers:3",
-        "rivers:4",
-    ]
-    assert schema.names == ("lives in", "sibling of", "flows into") and schema.nota == "none"
+    parts = {part: read_posts(out / part / "rivers.jsonl") for part in ("train", "held_out")}
+    assert len(parts["train"]) == 2 and len(parts["held_out"]) == 1
+    schema = RelationSchema.load(out / "train/rivers.yaml")
+    assert (
+        schema
+        == RelationSchema.load(out / "held_out/rivers.yaml")
+        == field_schema(posts / "rivers.txt")
+    )
+    ids = {schema.resolve_labels(post).id for some in parts.values() for post in some}
+    assert ids == {"rivers:1", "rivers:3", "rivers:4"}
     (posts / "rivers.txt").write_text("news ||| nothing\n")
     broken = CliRunner().invoke(app, ["--out", str(out), "--source", str(posts)])
     assert isinstance(broken.exception, InputError)

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 
 from rukh.arguments.detection import MAX_OBJECTS, Detector, detect_objects, load_detector
-from rukh.arguments.label_map import fit_types, normalize_types
-from rukh.arguments.tagger import Tagger, load_tagger
+from rukh.arguments.label_map import fit_types, normalize_types, type_words
+from rukh.arguments.tagger import OpenTagger, Tagger, load_tagger
 from rukh.arguments.type_mapping import accept_detected_types
 from rukh.errors import MAX_LISTED, InputError
 from rukh.modeling.directions import num_columns, to_probabilities
 from rukh.modeling.image_features import FeatureCache, features_of
 from rukh.modeling.inference import score_posts
-from rukh.modeling.model import RelationModel
+from rukh.modeling.model import RelationModel, find_verifier
 from rukh.modeling.scorers import PairScores
 from rukh.modeling.type_constraints import TypeConstraints, type_penalties
 from rukh.modeling.verifier import Verifier, verify_scores
@@ -72,7 +72,7 @@ class Extractor:
             any. None: the tagger that the model's configuration names.
         verifier: Verifier of the candidates. None: the probabilities are those of retrieval.
         num_candidates: Number of relations of each pair that the verifier reads.
-        schema: Schema of the relations to predict. None: the model's own schema.
+        schema: Schema of the relations to predict. None: the model's default.
         threshold: Minimum probability of a predicted relation. None: the threshold of the verifier
             or else of the model.
         type_constraints: How to treat relations that disallow an argument's type. ``soft``:
@@ -116,7 +116,11 @@ class Extractor:
         feature_folder: Path | None = None,
     ) -> None:
         self.model = model.eval()
-        self.schema = accept_detected_types(schema or model.schema, model.config.pair.text_encoder)
+        self.schema = schema or model.default_schema
+        if isinstance(tagger, OpenTagger):
+            tagger = tagger.with_types(type_words(self.schema))
+        else:
+            self.schema = accept_detected_types(self.schema, model.config.pair.text_encoder)
         self.bank = model.bank(self.schema)
         model.scorer.check_bank(self.bank)
         self.verifier = verifier
@@ -147,7 +151,7 @@ class Extractor:
         Args:
             source: The model's name or folder.
             tagger: A tagger, or its name for :func:`rukh.arguments.tagger.load_tagger`.
-            verifier: A verifier, or its name or folder.
+            verifier: A verifier, or its name or folder, or ``none``. None: the model's own.
             schema: A schema, or its name or file.
             detector: A detector, or its name for :func:`rukh.arguments.detection.load_detector`.
             options: The other arguments of :class:`Extractor`.
@@ -164,8 +168,9 @@ class Extractor:
             tagger = load_tagger(tagger)
         if isinstance(detector, str):
             detector = load_detector(detector)
-        if isinstance(verifier, str | Path):
-            verifier = Verifier.from_pretrained(verifier)
+        if not isinstance(verifier, Verifier):
+            folder = find_verifier(source, verifier)
+            verifier = None if folder is None else Verifier.from_pretrained(folder)
         model = RelationModel.from_pretrained(source)
         return cls(
             model, tagger=tagger, verifier=verifier, schema=schema, detector=detector, **options

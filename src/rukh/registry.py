@@ -31,6 +31,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "retrieval": "rukh.modeling.scorers:RetrievalScorer",
     },
     "taggers": {
+        "gliner": "rukh.arguments.gliner_tagger:GlinerTagger",
         "hf": "rukh.arguments.huggingface:HfTagger",
         "spacy": "rukh.arguments.spacy_tagger:SpacyTagger",
         "token": "rukh.arguments.token_tagger:TokenTagger",

@@ -16,7 +16,7 @@ from conftest import save_tokenizer
 from rukh.arguments.huggingface import HfTagger
 from rukh.arguments.sliding_window import Label
 from rukh.arguments.spacy_tagger import SpacyTagger
-from rukh.arguments.tagger import Tagger, load_tagger
+from rukh.arguments.tagger import OpenTagger, Tagger, load_tagger
 from rukh.arguments.token_tagger import TokenTagger
 from rukh.errors import InputError, MissingDependency, WeightsError
 from rukh.modeling.text_encoder import TextEncoder
@@ -87,6 +87,27 @@ def save_classifier(folder: Path, labels: list[str], kind: str = "bert") -> Path
     return folder
 
 
+def save_gliner(folder: Path, safe: bool = True) -> Path:
+    """Save a tiny random GLiNER model that reads 20 words at a time."""
+    import transformers
+
+    gliner = pytest.importorskip("gliner")
+    torch.manual_seed(3)
+    config = transformers.BertConfig(
+        vocab_size=save_tokenizer(folder / "encoder"), num_hidden_layers=1, num_attention_heads=2,
+        hidden_size=16, intermediate_size=16, max_position_embeddings=128, initializer_range=1.0,
+        pad_token_id=0,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(folder / "encoder")
+    options = gliner.GLiNERConfig(
+        model_name=str(folder / "encoder"), hidden_size=16, max_len=20, max_width=3,
+        span_mode="markerV0", num_rnn_layers=0, dropout=0.0,
+    )  # fmt: skip
+    model = gliner.GLiNER.from_config(options, load_tokenizer=True)
+    model.save_pretrained(folder / "gliner", safe_serialization=safe)
+    return folder / "gliner"
+
+
 def token_tagger(folder: Path, tiny_text: str) -> Tagger:
     torch.manual_seed(5)
     tagger = TokenTagger(TextEncoder.load(tiny_text), ["PER", "LOC"]).eval()
@@ -108,6 +129,10 @@ def hf_tagger(labels: list[str], kind: str = "bert") -> Callable[[Path, str], Ta
     return lambda folder, _: load_tagger(f"hf:{save_classifier(folder, labels, kind)}")
 
 
+def gliner_tagger(folder: Path, tiny_text: str) -> Tagger:
+    return load_tagger(f"gliner:{save_gliner(folder)}")
+
+
 TAGGERS: dict[str, Callable[[Path, str], Tagger]] = {
     "token": token_tagger,
     "hf-bilou": hf_tagger(BILOU),
@@ -116,6 +141,7 @@ TAGGERS: dict[str, Callable[[Path, str], Tagger]] = {
     "hf-no-entities": hf_tagger(["O"]),
     "spacy-stub": lambda *_: SpacyTagger(StubPipeline()),
     "spacy": spacy_tagger,
+    "gliner": gliner_tagger,
 }
 
 
@@ -228,6 +254,24 @@ def test_type_of_a_span_has_most_probability(predict: Callable[[list[str]], HfTa
         {"id": "a", "start": 0, "end": 12}, {"id": "b", "start": 0, "end": 3}])  # fmt: skip
     (typed,) = predict(["U-GPE", "B-PER", "L-PER", "O", "O", "B-DATE"]).assign_types([post])
     assert [entity.type for entity in typed.entities] == ["PER", "LOC"]
+
+
+def test_gliner_detects_the_types_of_a_schema(tmp_path: Path) -> None:
+    tagger = load_tagger(f"gliner:{save_gliner(tmp_path)}")
+    assert isinstance(tagger, OpenTagger)
+    asked = tagger.with_types({"company": "firm", "PER": "person"})
+    types = {e.type for found in asked.detect_entities(["Ann Lee works at Acme"]) for e in found}
+    assert types and types <= {"company", "PER"}
+
+
+def test_gliner_models_without_safetensors_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="safetensors"):
+        load_tagger(f"gliner:{save_gliner(tmp_path, safe=False)}")
+    with pytest.raises(WeightsError, match="GLiNER"):
+        load_tagger(f"gliner:{save_classifier(tmp_path / 'hf', IO)}")
+    (tmp_path / "gliner/model.safetensors").write_bytes(b"")
+    with pytest.raises(WeightsError, match="cannot load"):
+        load_tagger(f"gliner:{tmp_path / 'gliner'}")
 
 
 def test_spacy_type_of_a_span_has_most_overlap() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from rukh.records import Post, TextEntity
+from rukh.schema.schema import RelationSchema
 
 LABELS: dict[str, tuple[str, ...]] = {
     "PER": ("PER", "PERSON"),
@@ -18,7 +19,31 @@ LABELS: dict[str, tuple[str, ...]] = {
     "NUM": ("NUM", "NUMBER", "PERCENT", "MONEY", "QUANTITY", "ORDINAL", "CARDINAL"),
 }
 """The labels that are mapped to each type."""
+TYPE_WORDS = {
+    "PER": "person",
+    "LOC": "location",
+    "ORG": "organization",
+    "EVENT": "event",
+    "WORK": "creative work",
+    "PRODUCT": "product",
+    "TIME": "date",
+    "NUM": "number",
+    "MISC": "miscellaneous",
+}
+"""Words for each type, for models that detect entities by words."""
 _TYPE_OF_LABEL = {label: type_ for type_, labels in LABELS.items() for label in labels}
+
+
+def type_words(schema: RelationSchema) -> dict[str, str]:
+    """Return the types of a schema and words for each; :data:`TYPE_WORDS` if it has no types.
+
+    Example:
+        >>> type_words(RelationSchema.load("mnre"))["PER"]
+        'person'
+    """
+    names = sorted(schema.argument_types) or TYPE_WORDS
+    plain = {name: TYPE_WORDS.get(name, name.replace("_", " ").lower()) for name in names}
+    return plain | schema.types
 
 
 def normalize_label(label: str) -> str:

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rukh.arguments.label_map import normalize_label
-from rukh.arguments.tagger import assign_missing_types, to_entities
+from rukh.arguments.tagger import TypedSpan, assign_missing_types, to_entities, type_of_overlap
 from rukh.errors import MissingDependency, WeightsError
 from rukh.records import Post, TextEntity
-
-Span = tuple[int, int, str]
 
 
 class SpacyTagger:
@@ -58,7 +56,7 @@ class SpacyTagger:
             reason = " ".join(str(error).split())
             raise WeightsError(f"spaCy cannot load {str(source)!r}: {reason}") from None
 
-    def _spans(self, texts: Sequence[str]) -> list[list[Span]]:
+    def _spans(self, texts: Sequence[str]) -> list[list[TypedSpan]]:
         """Find the entities of each text that can be arguments, as ``(start, end, type)``."""
         return [
             [
@@ -76,15 +74,4 @@ class SpacyTagger:
 
     def assign_types(self, posts: Sequence[Post]) -> list[Post]:
         """Assign the type of spaCy's most overlapping entity, or MISC, to untyped entities."""
-        return assign_missing_types(posts, self._spans, _type_of_overlap)
-
-
-def _type_of_overlap(entity: TextEntity, spans: Sequence[Span]) -> tuple[str, float]:
-    """Return the type of the span that shares most characters with an entity, and a confidence."""
-
-    def overlap(span: Span) -> int:
-        return min(span[1], entity.end) - max(span[0], entity.start)
-
-    best = max(spans, key=overlap, default=(0, 0, ""))
-    # spaCy provides no confidence.
-    return (best[2], 1.0) if overlap(best) > 0 else ("MISC", 0.0)
+        return assign_missing_types(posts, self._spans, type_of_overlap)

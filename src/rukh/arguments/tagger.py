@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from rukh.records import Post, TextEntity
 from rukh.registry import resolve_source
 
 Analysis = TypeVar("Analysis")
+TypedSpan: TypeAlias = tuple[int, int, str]
+"""Start and end of an entity in characters, end-exclusive, and its type."""
 
 
 class Tagger(Protocol):
@@ -26,10 +28,18 @@ class Tagger(Protocol):
         """Return the posts with a type for every entity. Given types are kept."""
 
 
+@runtime_checkable
+class OpenTagger(Tagger, Protocol):
+    """Interface of taggers that detect entities of any types, which words name."""
+
+    def with_types(self, types: Mapping[str, str]) -> Tagger:
+        """Return a tagger that detects these types; each is given with words for it."""
+
+
 def load_tagger(source: str | Path) -> Tagger:
     """Load a tagger by its shipped name, from a trained tagger's folder, or from ``KIND:NAME``.
 
-    The kind is ``hf``, ``spacy``, or one that a third party registered.
+    The kind is ``gliner``, ``hf``, ``spacy``, or one that a third party registered.
 
     Raises:
         InputError: The kind is unknown.
@@ -72,7 +82,7 @@ def assign_missing_types(
     return typed
 
 
-def to_entities(text: str, spans: Iterable[tuple[int, int, str]]) -> list[TextEntity]:
+def to_entities(text: str, spans: Iterable[TypedSpan]) -> list[TextEntity]:
     """Build entities ``e0``, ``e1``, ... from disjoint spans ``(start, end, type)``, sorted.
 
     White space at the edges of a span is removed. Spans that consist of white space are dropped.
@@ -89,3 +99,17 @@ def to_entities(text: str, spans: Iterable[tuple[int, int, str]]) -> list[TextEn
             entity = TextEntity(id=id_, start=start, end=end, type=type_, type_confidence=1.0)
             entities.append(entity)
     return entities
+
+
+def type_of_overlap(entity: TextEntity, spans: Sequence[TypedSpan]) -> tuple[str, float]:
+    """Return the type of the span that shares most characters with an entity, and a confidence.
+
+    It is for taggers without a confidence of types: 1, or 0 if no span overlaps; the type is then
+    MISC.
+    """
+
+    def overlap(span: TypedSpan) -> int:
+        return min(span[1], entity.end) - max(span[0], entity.start)
+
+    best = max(spans, key=overlap, default=(0, 0, ""))
+    return (best[2], 1.0) if overlap(best) > 0 else ("MISC", 0.0)

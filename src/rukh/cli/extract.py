@@ -58,6 +58,7 @@ def extract(
     from rukh.data.readers import read
     from rukh.extractor import CHUNK_SIZE, Extractor
     from rukh.hub import model_folder
+    from rukh.modeling.model import find_verifier
     from rukh.registry import fingerprint
     from rukh.utils.cache import content_key
     from rukh.utils.files import check_outputs, sha256
@@ -90,10 +91,12 @@ def extract(
     output = None
     if out is not None:
         folder, tagger = model_folder(model), tagger or extractor.model.config.tagger
+        read_by = find_verifier(model, verifier)
         identity = {
             "files": [input, captions, boxes, folder / "config.json", folder / "model.safetensors"],
             "tagger": tagger and [tagger, fingerprint("taggers", tagger)],
-            "verifier": verifier and sha256(model_folder(verifier) / "model.safetensors"),
+            "verifier": read_by
+            and [sha256(read_by / name) for name in ("config.json", "model.safetensors")],
             "detector": detector and [detector, max_objects, fingerprint("detectors", detector)],
             "schema": content_key(extractor.schema.model_dump_json()),
             "decision": [extractor.threshold, type_constraints, directed, top_k],

@@ -45,15 +45,15 @@ Model: TypeAlias = Annotated[str, typer.Option(help="A shipped model or a folder
 Tagger: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Tagger that detects entities and assigns types: a shipped one, a folder, spacy:NAME "
-        "or hf:NAME. Default: the model's own."
+        help="Tagger that detects entities and assigns types: a shipped one, a folder, "
+        "gliner:NAME, hf:NAME or spacy:NAME. Default: the model's own."
     ),
 ]
 Verifier: TypeAlias = Annotated[
     str | None,
     typer.Option(
         help="Verifier that reads the most probable relations of each pair together with the text: "
-        "a shipped one or a folder."
+        "a shipped one, a folder, or none. Default: the model's own, if it has one."
     ),
 ]
 Detector: TypeAlias = Annotated[
@@ -65,7 +65,7 @@ Detector: TypeAlias = Annotated[
 ]
 Schema: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="A YAML file or a shipped schema. Default: the model's own relations."),
+    typer.Option(help="A YAML file or a shipped schema. Default: that of the model."),
 ]
 Threshold: TypeAlias = Annotated[
     float | None,

@@ -7,6 +7,7 @@ that are equal to the weights of the pretrained encoders.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -37,6 +38,8 @@ WEIGHTS = "model.safetensors"
 MEMORY = "memory.safetensors"
 ANCHORS = "anchors"
 """Name of the tensor in :data:`WEIGHTS` that contains the anchors."""
+VERIFIER = "verifier"
+"""Folder of a model's verifier, in its own folder."""
 _TEXT_ENCODER = "pair_encoder.text_encoder."
 
 
@@ -48,6 +51,8 @@ class ModelConfig(Record):
         pair: Options of the pair encoder.
         relation: Options for the descriptions and the scores of relations.
         tagger: Name or path of the tagger that detects entities and assigns types, or None.
+        default_schema: Name or path of the schema to predict if none is given. None: the schema
+            that the model was trained on.
         caption_source: Name of the source of the captions in training, or None.
         init_from_sha256: Hash of the weights of ``pair.init_from``. Weights that are not stored in
             the model folder are loaded from there.
@@ -72,6 +77,7 @@ class ModelConfig(Record):
     pair: PairConfig = PairConfig()
     relation: RelationConfig = RelationConfig()
     tagger: str | None = "tagger"
+    default_schema: str | None = None
     caption_source: str | None = None
     init_from_sha256: str | None = None
     visual_dim: int = Field(default=1, ge=1)
@@ -122,6 +128,12 @@ class RelationModel(nn.Module):
     def vision(self) -> VisionEncoder | None:
         """The frozen vision encoder, loaded at first use; None if the model does not have one."""
         return configured_vision(self.config.pair)
+
+    @property
+    def default_schema(self) -> RelationSchema:
+        """The schema to predict if none is given."""
+        name = self.config.default_schema
+        return self.schema if name is None else RelationSchema.load(name)
 
     @torch.no_grad()
     def bank(self, schema: RelationSchema | None = None, *, training: bool = False) -> RelationBank:
@@ -245,6 +257,22 @@ class RelationModel(nn.Module):
         return model.eval()
 
 
+def find_verifier(model: str | Path, name: str | Path | None = None) -> Path | None:
+    """Return the folder of the verifier to use with a model, or None.
+
+    Args:
+        model: The model's name or folder.
+        name: The verifier's name or folder, or ``none``. None: the model's own, if it has one.
+
+    Raises:
+        WeightsError: The model or the verifier is not found.
+    """
+    if name is None:
+        folder = model_folder(model) / VERIFIER
+        return folder if folder.is_dir() else None
+    return None if str(name) == "none" else model_folder(name)
+
+
 def configured_vision(config: PairConfig) -> VisionEncoder | None:
     """Load the vision encoder of a configuration, or return None if none is configured."""
     if config.vision_encoder is None:
@@ -325,8 +353,13 @@ def write_model(
     schema: RelationSchema,
     card: str,
     memory: Memory | None = None,
+    verifier: Path | None = None,
 ) -> None:
-    """Write the files of a model folder, which appears only when it is complete."""
+    """Write the files of a model folder, which appears only when it is complete.
+
+    Args:
+        verifier: Folder of a verifier, which is copied.
+    """
     config = config.model_copy(update={"memory_size": 0 if memory is None else len(memory)})
     with atomic_folder(folder) as part:
         with atomic_open(part / WEIGHTS, "wb") as stream:
@@ -337,6 +370,8 @@ def write_model(
         write_json(config.model_dump(mode="json"), part / "config.json")
         (part / "schema.yaml").write_text(schema.to_yaml(), encoding="utf-8")
         (part / "README.md").write_text(card, encoding="utf-8")
+        if verifier is not None:
+            shutil.copytree(verifier, part / VERIFIER)
 
 
 def _read_config(folder: Path) -> ModelConfig | None:

@@ -29,6 +29,7 @@ class Relation(Record):
     Attributes:
         name: Label as the data spells it, or a readable name if the data uses ids.
         id: Id in a catalogue such as Wikidata (``P19``). Data may use it in place of the name.
+        same_as: Ids with the same meaning and direction in other catalogues, for export.
         descriptions: Texts that define the relation in terms of "the head" and "the tail". In a
             file, each is a string or a mapping of ``text``, ``status``, ``author`` and ``date``.
         head, tail: Allowed argument types. Empty: all types are allowed.
@@ -38,6 +39,7 @@ class Relation(Record):
 
     name: Name
     id: Name | None = None
+    same_as: tuple[Name, ...] = ()
     descriptions: tuple[DescriptionField, ...] = ()
     head: tuple[Name, ...] = ()
     tail: tuple[Name, ...] = ()

@@ -60,7 +60,15 @@ def relation_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: s
         "training data": ", ".join(f"{Path(c['train']).name} ({c['format']})" for c in corpora),
         "schema": ", ".join(dict.fromkeys(schemas)),
     }
-    for key in ("tagger", "caption_source", "direction_mode", "pair", "relation", "training"):
+    for key in (
+        "default_schema",
+        "tagger",
+        "caption_source",
+        "direction_mode",
+        "pair",
+        "relation",
+        "training",
+    ):
         settings[key] = config[key]
     return TEMPLATE.format(
         name=name,

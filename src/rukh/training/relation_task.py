@@ -81,6 +81,7 @@ class RelationTrainingConfig(Record):
         direction_mode: Directions in which pairs are trained; see :mod:`rukh.modeling.directions`.
         unseen_calibration: Temperature and logit shift for relations that do not occur in training,
             as estimated by ``python -m research.zero_shot``.
+        default_schema: Schema that the model predicts if none is given; None: that of its training.
         caption_source: Name of the source of the captions, stored with the model.
         card_notes: Markdown text on limits and rights for the model card.
     """
@@ -93,6 +94,7 @@ class RelationTrainingConfig(Record):
     tagger: str | None = "tagger"
     direction_mode: DirectionMode = "joint"
     unseen_calibration: tuple[float, float] | None = None
+    default_schema: str | None = None
     caption_source: str | None = None
     card_notes: str = ""
     pair: PairConfig = PairConfig()
@@ -149,6 +151,7 @@ class RelationTask:
                 pair=config.pair,
                 relation=config.relation,
                 tagger=config.tagger,
+                default_schema=config.default_schema,
                 caption_source=config.caption_source,
                 init_from_sha256=init_from_sha256(config.pair),
                 visual_dim=1 if vision is None else vision.dim,
@@ -301,7 +304,7 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
     # Read the val file before training, so that errors in it are reported at once.
     val = None if config.data.val is None else load_val(config.data, model.schema)
     logger.info("%d training sequences, %d dev posts", len(task.items), len(task.dev))
-    later = {"training", "card_notes", "unseen_calibration", "memory"}
+    later = {"training", "card_notes", "unseen_calibration", "memory", "default_schema"}
     identity = config.model_dump(mode="json", by_alias=True, exclude=later)
     best = fit(task, config.training, out.with_name(f"{out.name}.run"), identity)
     with torch.no_grad():
@@ -330,5 +333,5 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
 def _evaluate(model: RelationModel, posts: Sequence[Post]) -> dict[str, Any]:
     """Evaluate a model; return the metrics that are short enough for a model card."""
     omitted = {"per_relation", "confusion", "seconds"}
-    metrics = evaluate_posts(Extractor(model), posts)
+    metrics = evaluate_posts(Extractor(model, schema=model.schema), posts)
     return {name: value for name, value in metrics.items() if name not in omitted}

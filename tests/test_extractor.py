@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from PIL import Image
 
 from conftest import schema_of
 from rukh import extractor as extraction
-from rukh.errors import InputError
+from rukh.errors import InputError, WeightsError
 from rukh.extractor import Extractor, PostQuery, best_direction_only, candidate_pairs
 from rukh.modeling.model import RelationModel
 from rukh.modeling.scorers import PairScores
-from rukh.records import EntityMention, ObjectMention, Pair, Post, Triple
+from rukh.modeling.verifier import Verifier, VerifierConfig, save_verifier
+from rukh.records import EntityMention, ObjectMention, Pair, Post, TextEntity, Triple
 from rukh.schema.schema import RelationSchema
 
 Make = Callable[..., RelationModel]
@@ -312,3 +313,40 @@ def test_own_types_accept_detected_entities_or_are_named(
     assert extractor.schema.relation("near").head == ("athlete", "PER")
     # The tiny random encoder may take any word for near, so the tail is mapped or named.
     assert len(extractor.schema.relation("near").tail) == 2 or "Zzz" in caplog.text
+
+
+def test_an_open_tagger_is_asked_for_the_types_of_the_schema(tiny_model: Make) -> None:
+    class Recorder:
+        asked: Mapping[str, str] = {}
+
+        def detect_entities(self, texts: Sequence[str]) -> list[list[TextEntity]]:
+            return [[] for _ in texts]
+
+        def assign_types(self, posts: Sequence[Post]) -> list[Post]:
+            return list(posts)
+
+        def with_types(self, types: Mapping[str, str]) -> Recorder:
+            self.asked = types
+            return self
+
+    near = {"name": "near", "head": ["athlete"], "tail": ["PER"], "descriptions": ["x y"]}
+    schema = schema_of(relations=[{"name": "none"}, near], types={"athlete": "player of a sport"})
+    tagger = Recorder()
+    assert Extractor(tiny_model(), tagger=tagger, schema=schema).schema == schema
+    assert tagger.asked == {"athlete": "player of a sport", "PER": "person"}
+
+
+def test_the_schema_and_the_verifier_of_a_model(
+    tiny_model: Make, tiny_text: str, tmp_path: Path
+) -> None:
+    model = tiny_model()
+    model.config = model.config.model_copy(update={"default_schema": "mnre"})
+    model.save(tmp_path / "model", "")
+    save_verifier(Verifier(VerifierConfig(text_encoder=tiny_text)), tmp_path / "other", "")
+    alone = Extractor.from_pretrained(tmp_path / "model")
+    assert alone.schema == RelationSchema.load("mnre") and alone.verifier is None
+    (tmp_path / "other").rename(tmp_path / "model/verifier")
+    assert Extractor.from_pretrained(tmp_path / "model").verifier is not None
+    assert Extractor.from_pretrained(tmp_path / "model", verifier="none").verifier is None
+    with pytest.raises(WeightsError):
+        Extractor.from_pretrained(tmp_path / "model", verifier=tmp_path / "other")

@@ -58,6 +58,9 @@ def test_figures_of_triples() -> None:
     strict = figures["strict"]
     assert (strict["precision"], strict["recall"], strict["f1"]) == (0.5, 0.5, 0.5)
     assert strict["f1_ci"][0] <= 0.5 <= strict["f1_ci"][1]
+    assert figures["relaxed"] == strict  # no spans overlap without being equal
+    overlapping = triple_figures([[Fact(A, "r", B)]], [[Fact(A, "r", (9, 12))]], 0.5)
+    assert (overlapping["strict"]["f1"], overlapping["relaxed"]["f1"]) == (0, 1)
     assert figures["silent_answered"] == 0.5
     by_name = {row["relation"]: row["f1"] for row in figures["per_relation"]}
     assert by_name == {"r": pytest.approx(2 / 3), "s": 0}

@@ -1,7 +1,8 @@
-"""Serve a GGUF file over the OpenAI protocol on this machine: ``serve.py FILE``.
+"""Serve a GGUF file over the OpenAI protocol on this machine: ``serve.py FILE [PORT]``.
 
-Runs in the environment that ``setup.sh`` makes, which has xllamacpp and nothing of rukh. Prints the
-server's address once it answers, and stops when its standard input is closed.
+Runs in the environment that ``setup.py`` makes, which has xllamacpp and nothing of rukh. Prints the
+server's address once it answers, and stops when its standard input is closed. Without a port, a
+free one is taken.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import sys
 import xllamacpp
 
 
-def main(file: str) -> None:
+def main(file: str, port: int = 0) -> None:
     """Serve until whoever started us is gone."""
     params = xllamacpp.CommonParams()
     params.model.path = file
-    params.hostnames, params.port = ["127.0.0.1"], 0
+    params.hostnames, params.port = ["127.0.0.1"], port
     params.n_ctx, params.n_parallel = 4096, 1
     threads = int(os.environ.get("OMP_NUM_THREADS") or 2)
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
@@ -27,4 +28,4 @@ def main(file: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], *map(int, sys.argv[2:]))

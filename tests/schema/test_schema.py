@@ -144,10 +144,20 @@ def test_merge() -> None:
     assert merged.nota == "none" and merged.names == ("near", "works_at", "lives_in", "visits")
     assert merged.relation("works_at").inverse is None
     assert (merged.types["NUM"], merged.types["PER"]) == ("number", first.types["PER"])
-    near = first.relation("near").model_copy(update={"descriptions": ("far away",)})
+    near = first.relation("near").model_copy(update={"descriptions": ("far away",), "id": "P1"})
     changed = other.model_copy(update={"relations": (*other.relations, near)})
-    with pytest.raises(InputError, match="'near'"):
-        RelationSchema.merge([first, changed])
+    both = RelationSchema.merge([first, changed]).relation("near")
+    assert both.descriptions == (*first.relation("near").descriptions, "far away")
+    assert both.id == "P1" and both.symmetric
+    works = first.relation("works_at").model_copy(update={"head": ("X",), "tail": ()})
+    widened = first.model_copy(update={"relations": (works, *first.relations[1:])})
+    either = RelationSchema.merge([first, widened]).relation("works_at")
+    assert either.head == (*first.relation("works_at").head, "X") and either.tail == ()
+    for change in ({"symmetric": False}, {"id": "P2"}):
+        clash = near.model_copy(update=change)
+        wrong = other.model_copy(update={"relations": (*other.relations, clash)})
+        with pytest.raises(InputError, match="'near'"):
+            RelationSchema.merge([changed, wrong])
 
 
 def test_labels_are_names_or_ids() -> None:

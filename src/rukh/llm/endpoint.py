@@ -97,7 +97,7 @@ class Endpoint:
 
         Args:
             messages: The conversation.
-            form: The class of the answer, a flat record.
+            form: The class of the answer.
             check: Function that returns an answer's problems, which are sent back to the model.
 
         Raises:

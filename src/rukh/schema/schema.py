@@ -58,6 +58,27 @@ class Relation(Record):
             tail is None or not self.tail or tail in self.tail
         )
 
+    def _combine(self, other: Relation, where: str) -> Relation:
+        """Combine two relations with the same name; see :meth:`RelationSchema.merge`."""
+        ids, inverses = {self.id, other.id} - {None}, {self.inverse, other.inverse} - {None}
+        if self.symmetric != other.symmetric or len(ids) > 1 or len(inverses) > 1:
+            problem = f"relation {self.name!r} means something else in another schema"
+            raise InputError(problem, where=where, fix="rename one of the relations")
+
+        def union(one: tuple[Any, ...], two: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(dict.fromkeys([*one, *two]))
+
+        return Relation(
+            name=self.name,
+            id=self.id or other.id,
+            same_as=union(self.same_as, other.same_as),
+            descriptions=union(self.descriptions, other.descriptions),
+            head=union(self.head, other.head) if self.head and other.head else (),
+            tail=union(self.tail, other.tail) if self.tail and other.tail else (),
+            symmetric=self.symmetric,
+            inverse=self.inverse or other.inverse,
+        )
+
 
 class RelationSchema(Record):
     """A set of relations, with or without a none-of-the-above label (NOTA).
@@ -128,8 +149,12 @@ class RelationSchema(Record):
     ) -> RelationSchema:
         """Combine schemas except for some relations, with the NOTA of the first that has one.
 
+        Relations with the same name must mean the same. The combined relation has the descriptions
+        of both, and allows the types of both.
+
         Raises:
-            InputError: Two relations with the same name differ, or no relation is left.
+            InputError: Of two relations with the same name only one is symmetric, or they have
+                different ids or inverses; or no relation is left.
         """
         nota = next((s.nota for s in schemas if s.nota is not None), None)
         merged = {} if nota is None else {nota: Relation(name=nota)}
@@ -139,10 +164,9 @@ class RelationSchema(Record):
                     continue
                 if relation.inverse in exclude:
                     relation = relation.model_copy(update={"inverse": None})
-                if merged.setdefault(relation.name, relation) != relation:
-                    problem = f"relation {relation.name!r} is defined differently in another schema"
-                    fix = "make the definitions equal, or rename one of the relations"
-                    raise InputError(problem, where=schema.name, fix=fix)
+                other = merged.setdefault(relation.name, relation)
+                if other != relation:
+                    merged[relation.name] = other._combine(relation, schema.name)
         data = {
             "name": "+".join(dict.fromkeys(n for s in schemas for n in s.name.split("+"))),
             "relations": [relation.model_dump() for relation in merged.values()],

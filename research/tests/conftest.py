@@ -3,9 +3,11 @@
 # ruff: noqa: F401
 from conftest import (
     _own_cache,
+    cache,
     encoder_folder,
     mnre_images,
     rukh_data,
+    server,
     tiny_model,
     tiny_schema,
     tiny_text,

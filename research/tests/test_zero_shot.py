@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from corpora.compose import Templates
+from corpora.inline import field_schema, fields
 from research.tests.tiny import VERBS, make_posts, write_training_files
 from research.zero_shot import splits as zero_shot
 from research.zero_shot.__main__ import app
@@ -27,6 +29,7 @@ from typer.testing import CliRunner
 from rukh.config import load_config
 from rukh.data.readers import write
 from rukh.errors import InputError
+from rukh.schema.schema import RelationSchema
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -140,3 +143,15 @@ def test_the_shift_of_unseen_relations_that_generated_the_labels_is_found() -> N
     probabilities = ((logits + torch.where(seen, 0.0, 2.0)) / 1.5).softmax(-1)
     target = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
     assert fit_unseen(logits, target, seen) == pytest.approx((1.5, 2.0), rel=0.2)
+
+
+def test_every_equivalent_is_a_relation_of_its_corpus() -> None:
+    data = yaml.safe_load((CHECKOUT / "research/zero_shot/equivalents.yaml").read_text())
+    names = {name: {*RelationSchema.load(name).names} for name in ("wikidata", "mnre", "conll04")}
+    templates = load_config(CHECKOUT / "corpora/relation-templates.yaml", Templates)
+    names["templates"] = {*templates.as_schema().names}
+    names["corpus"] = {name for path in fields() for name in field_schema(path).names}
+    assert data["relations"].keys() == names["wikidata"]
+    for groups in (*data["relations"].values(), *data["unseen"].values()):
+        for group, listed in groups.items():
+            assert {*listed} <= names[group]

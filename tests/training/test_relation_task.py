@@ -168,6 +168,41 @@ def test_pairs_are_scored_against_the_relations_of_their_own_corpus(
     assert added == {"works at", "employs", "lives in", "visits"}
 
 
+def test_a_relation_with_an_inverse_in_another_corpus_is_scored_with_it(
+    config: Path, tmp_path: Path
+) -> None:
+    employs = {"name": "employs", "descriptions": ["the head pays the tail"]}
+    other = {"name": "other", "nota": "None", "relations": [{"name": "None"}, employs]}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(other))
+    posts = [make_post(i, "again", ("employs", "None")[i % 2]) for i in range(30)]
+    write(posts, tmp_path / "other.jsonl")
+    extra = {"train": str(tmp_path / "other.jsonl"), "schema": str(tmp_path / "other.yaml")}
+    task = RelationTask(load(config, extra_corpora=[extra]))
+    for item in task.items:  # an excluded gold column would cost 10,000
+        assert (task.bias[task.source[item.post]][item.columns] == 0).all()
+
+
+def test_some_unrelated_pairs_of_a_complete_corpus_are_kept(config: Path, tmp_path: Path) -> None:
+    entities = [{"id": c, "start": i, "end": i + 1} for i, c in enumerate("abcdef")]
+    listed = [{"head": "a", "tail": "b", "relation": "near"}]
+    posts = [
+        Post(id=str(i), text=f"abcdef {i}", entities=entities, pairs=listed if i % 2 else [])
+        for i in range(20)
+    ]
+    write(posts, tmp_path / "complete.jsonl")
+    (tmp_path / "complete.yaml").write_text(schema_of().to_yaml())
+    extra = {
+        "train": str(tmp_path / "complete.jsonl"),
+        "schema": str(tmp_path / "complete.yaml"),
+        "complete": True,
+    }
+    task = RelationTask(load(config, extra_corpora=[extra]))
+    for post, source in zip(task.posts, task.source, strict=True):
+        if source == 1:
+            labels = [pair.relation for pair in post.pairs or ()]
+            assert labels.count("none") == 4 and len(labels) == 4 + (int(post.id) % 2)
+
+
 def test_types_of_the_data_become_those_of_the_schema(config: Path, tmp_path: Path) -> None:
     expected = RelationTask(load(config)).posts
     schema = yaml.safe_load((tmp_path / "schema.yaml").read_text())

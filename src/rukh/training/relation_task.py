@@ -166,8 +166,13 @@ class RelationTask:
             self.features.fill([post.image for post in self.posts if post.image is not None])
         self.bank = self.model.bank()
         self.training_bank = self.model.bank(training=True)
-        # Mask the logits of relations outside the pair's own corpus.
-        masks = [column_mask(own.names, self.bank, config.direction_mode) for own in schemas]
+        # Mask the logits of relations outside the pair's own corpus. An inverse, which another
+        # corpus may have given to one of its relations, states the same in the other direction.
+        masks = []
+        for own in schemas:
+            names = {*own.names} & {*schema.names}
+            names |= {*filter(None, map(schema.inverse_of, names))}
+            masks.append(column_mask(names, self.bank, config.direction_mode))
         self.bias = torch.where(torch.stack(masks), 0.0, -EXCLUDED)
         self.items = [item for i in train for item in self._items(i)]
         if not self.items or not any(labelled_pairs(self.posts[i]) for i in self.dev):

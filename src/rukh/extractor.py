@@ -185,8 +185,8 @@ class Extractor:
 
     @property
     def known_types(self) -> frozenset[str]:
-        """The argument types of the schema and of the model's own schema."""
-        return self.schema.argument_types | self.model.schema.argument_types
+        """The argument types of the schema or, if it has none, of the model's own schema."""
+        return self.schema.argument_types or self.model.schema.argument_types
 
     def extract(self, posts: Iterable[Post], *, top_k: int = 0) -> list[Triple]:
         """Return the triples of all posts, ordered by post and pair; see :meth:`stream`."""
@@ -254,9 +254,11 @@ class Extractor:
         bare = [i for i, post in enumerate(posts) if not post.entities and post.text.strip()]
         if not bare or (tagger := self.tagger) is None:
             return completed
+        # Many times and numbers are no arguments, so that a schema has to ask for them.
+        wanted = self.schema.argument_types or self.known_types - {"TIME", "NUM"}
         detected = tagger.detect_entities([posts[i].text for i in bare])
         for i, entities in zip(bare, detected, strict=True):
-            post, entities = posts[i], fit_types(entities, self.known_types)
+            post, entities = posts[i], fit_types(entities, wanted)
             room = max(0, MAX_ARGUMENTS_FOR_ALL_PAIRS - len(post.objects))
             kept = entities[: min(room, MAX_DETECTED_ENTITIES)]
             if len(kept) < len(entities):

@@ -75,17 +75,16 @@ train-mnre-base: $(MNRE) $(STAMP) ## Train the model `mnre-base`: hours on two c
 	$(BIN)/rukh weights install all-mpnet-base-v2
 	$(BIN)/rukh train configs/mnre-base.yaml training.seed=$(SEED) --out runs/mnre-base-$(SEED)
 
-OPEN := $(RUKH_DATA)/wikidata_re/wiki80_train.jsonl $(RUKH_DATA)/mnre/train.txt \
-	$(RUKH_DATA)/conll04/train.txt
+OPEN := $(RUKH_DATA)/wikidata_re/wiki80_train.jsonl $(RUKH_DATA)/wikidata_re/redocred_dev.json
 
 out/templates: corpora/relation-templates.yaml $(STAMP)
 	$(BIN)/python -m corpora.compose $< --out $@
 	touch $@
 
-train-open: $(OPEN) out/templates ## Train the shipped model `open`
+train-open: $(OPEN) out/templates out/corpus ## Train the shipped model `open`
 	$(BIN)/rukh train configs/open.yaml
 
-zero-shot: $(OPEN) out/templates ## Train without some relations, and test on just these
+zero-shot: $(OPEN) out/templates out/corpus ## Train without some relations, and test on just these
 	$(BIN)/python -m research.zero_shot research/zero_shot/splits.yaml
 
 out/corpus: $(wildcard corpora/posts/*) $(STAMP)

@@ -341,6 +341,29 @@ def copy_initial_weights(model: RelationModel) -> list[str]:
     return list(fitting)
 
 
+def copy_all_weights(model: RelationModel, source: str | Path) -> None:
+    """Copy the trained weights of a model with the same options, to train it further.
+
+    Low-rank adapters are continued, so that the result does not depend on the source.
+
+    Raises:
+        WeightsError: There is no such model, or its weights do not fit.
+        InputError: The models have different options of the pair encoder.
+    """
+    folder = model_folder(source)
+    config = _read_config(folder)
+    if config is None:
+        raise WeightsError(f"{folder} does not contain a relation model")
+    if config.pair != model.config.pair:
+        own, other = model.config.pair.model_dump(), config.pair.model_dump()
+        different = ", ".join(name for name in own if own[name] != other[name])
+        problem = f"{str(source)!r} has different options of the pair encoder: {different}"
+        raise InputError(problem, field="start_from", fix="use the same options")
+    state = read_state(folder / WEIGHTS)
+    state.pop(ANCHORS, None)
+    load_trained_state(model, state)
+
+
 def init_from_sha256(config: PairConfig) -> str | None:
     """Return the hash of the weights of ``config.init_from``, or None if it is None."""
     return None if config.init_from is None else sha256(model_folder(config.init_from) / WEIGHTS)

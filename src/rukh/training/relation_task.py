@@ -35,6 +35,7 @@ from rukh.modeling.model import (
     ModelConfig,
     RelationModel,
     configured_vision,
+    copy_all_weights,
     copy_initial_weights,
     init_from_sha256,
 )
@@ -81,6 +82,7 @@ class RelationTrainingConfig(Record):
         direction_mode: Directions in which pairs are trained; see :mod:`rukh.modeling.directions`.
         unseen_calibration: Temperature and logit shift for relations that do not occur in training,
             as estimated by ``python -m research.zero_shot``.
+        start_from: Name or folder of a model with the same options in ``pair``, to train further.
         default_schema: Schema that the model predicts if none is given; None: that of its training.
         caption_source: Name of the source of the captions, stored with the model.
         card_notes: Markdown text on limits and rights for the model card.
@@ -94,6 +96,7 @@ class RelationTrainingConfig(Record):
     tagger: str | None = "tagger"
     direction_mode: DirectionMode = "joint"
     unseen_calibration: tuple[float, float] | None = None
+    start_from: str | None = None
     default_schema: str | None = None
     caption_source: str | None = None
     card_notes: str = ""
@@ -160,6 +163,8 @@ class RelationTask:
             schema,
         )
         copy_initial_weights(self.model)
+        if config.start_from is not None:
+            copy_all_weights(self.model, config.start_from)
         self.features: FeatureCache | None = None
         if vision is not None:
             self.features = FeatureCache(cache_folder() / "features", vision)

@@ -27,7 +27,7 @@ LLM := $(or $(RUKH_CACHE),$(HOME)/.cache/rukh)/llm
 
 .PHONY: help demo test test-slow test-research test-llm lint bench train-mnre train-mnre-base train-open \
 	train-probe train-tagger train-tagger-general \
-	train-verifier zero-shot probe-assets clean
+	zero-shot probe-assets clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -90,9 +90,6 @@ zero-shot: $(OPEN) out/templates out/corpus ## Train without some relations, and
 out/corpus: $(wildcard corpora/posts/*) $(STAMP)
 	rm -rf $@
 	$(BIN)/python -m corpora.build --out $@
-
-train-verifier: out/corpus ## Train a verifier on our own corpus: hours on two cores
-	$(BIN)/rukh train configs/verifier.yaml
 
 train-tagger: $(RUKH_DATA)/twitter_ner/twitter2015_train.txt $(STAMP) ## Train the shipped `tagger`
 	$(BIN)/rukh train configs/tagger.yaml

@@ -16,14 +16,12 @@ from rukh.records import Post
 from rukh.schema.schema import RelationSchema
 from rukh.training.relation_task import RelationTrainingConfig
 from rukh.training.tagger_task import TaggerConfig
-from rukh.training.verifier_task import VerifierTrainingConfig
 
 FOLDER = Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(FOLDER.glob("*.yaml"))
 CLASSES: dict[str, type[BaseModel]] = {
     "relations": RelationTrainingConfig,
     "tagger": TaggerConfig,
-    "verifier": VerifierTrainingConfig,
 }
 
 

@@ -24,7 +24,6 @@ from rukh.records import (
 )
 from rukh.training.relation_task import RelationTrainingConfig
 from rukh.training.tagger_task import TaggedCorpusConfig, TaggerConfig
-from rukh.training.verifier_task import VerifierTrainingConfig
 
 CHECKOUT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -117,7 +116,6 @@ def fields_of(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
     [
         (RelationTrainingConfig, "relations", {"extra_corpora": CorpusConfig}),
         (TaggerConfig, "tagger", {"train": TaggedCorpusConfig}),
-        (VerifierTrainingConfig, "verifier", {}),
     ],
 )
 def test_every_key_has_a_row_with_its_default(

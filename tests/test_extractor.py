@@ -15,11 +15,10 @@ from PIL import Image
 
 from conftest import schema_of
 from rukh import extractor as extraction
-from rukh.errors import InputError, WeightsError
+from rukh.errors import InputError
 from rukh.extractor import Extractor, PostQuery, best_direction_only, candidate_pairs
 from rukh.modeling.model import RelationModel
 from rukh.modeling.scorers import PairScores
-from rukh.modeling.verifier import Verifier, VerifierConfig, save_verifier
 from rukh.records import EntityMention, ObjectMention, Pair, Post, TextEntity, Triple
 from rukh.schema.schema import RelationSchema
 
@@ -336,17 +335,8 @@ def test_an_open_tagger_is_asked_for_the_types_of_the_schema(tiny_model: Make) -
     assert tagger.asked == {"athlete": "player of a sport", "PER": "person"}
 
 
-def test_the_schema_and_the_verifier_of_a_model(
-    tiny_model: Make, tiny_text: str, tmp_path: Path
-) -> None:
+def test_the_default_schema_of_a_model(tiny_model: Make) -> None:
     model = tiny_model()
     model.config = model.config.model_copy(update={"default_schema": "mnre"})
-    model.save(tmp_path / "model", "")
-    save_verifier(Verifier(VerifierConfig(text_encoder=tiny_text)), tmp_path / "other", "")
-    alone = Extractor.from_pretrained(tmp_path / "model")
-    assert alone.schema == RelationSchema.load("mnre") and alone.verifier is None
-    (tmp_path / "other").rename(tmp_path / "model/verifier")
-    assert Extractor.from_pretrained(tmp_path / "model").verifier is not None
-    assert Extractor.from_pretrained(tmp_path / "model", verifier="none").verifier is None
-    with pytest.raises(WeightsError):
-        Extractor.from_pretrained(tmp_path / "model", verifier=tmp_path / "other")
+    assert Extractor(model).schema == RelationSchema.load("mnre")
+    assert Extractor(model, schema=model.schema).schema == model.schema

@@ -18,13 +18,12 @@ from rukh.arguments.label_map import fit_types, normalize_types, type_words
 from rukh.arguments.tagger import OpenTagger, Tagger, load_tagger
 from rukh.arguments.type_mapping import accept_detected_types
 from rukh.errors import MAX_LISTED, InputError
-from rukh.modeling.directions import num_columns, to_probabilities
+from rukh.modeling.directions import num_columns
 from rukh.modeling.image_features import FeatureCache, features_of
 from rukh.modeling.inference import score_posts
-from rukh.modeling.model import RelationModel, find_verifier
+from rukh.modeling.model import RelationModel
 from rukh.modeling.scorers import PairScores
 from rukh.modeling.type_constraints import TypeConstraints, type_penalties
-from rukh.modeling.verifier import Verifier, verify_scores
 from rukh.modeling.vision_encoder import PatchMap
 from rukh.records import (
     MAX_PAIRS,
@@ -70,11 +69,8 @@ class Extractor:
         model: The relation model.
         tagger: Tagger that assigns missing entity types, and detects entities in posts without
             any. None: the tagger that the model's configuration names.
-        verifier: Verifier of the candidates. None: the probabilities are those of retrieval.
-        num_candidates: Number of relations of each pair that the verifier reads.
         schema: Schema of the relations to predict. None: the model's default.
-        threshold: Minimum probability of a predicted relation. None: the threshold of the verifier
-            or else of the model.
+        threshold: Minimum probability of a predicted relation. None: the threshold of the model.
         type_constraints: How to treat relations that disallow an argument's type. ``soft``:
             subtract the learned penalty from the logit; ``hard``: exclude the relation if the type
             was given; ``off``: ignore types.
@@ -105,8 +101,6 @@ class Extractor:
         model: RelationModel,
         *,
         tagger: Tagger | None = None,
-        verifier: Verifier | None = None,
-        num_candidates: int = 3,
         schema: RelationSchema | None = None,
         threshold: float | None = None,
         type_constraints: TypeConstraints = "soft",
@@ -123,10 +117,7 @@ class Extractor:
             self.schema = accept_detected_types(self.schema, model.config.pair.text_encoder)
         self.bank = model.bank(self.schema)
         model.scorer.check_bank(self.bank)
-        self.verifier = verifier
-        self.num_candidates = num_candidates
-        own = model.config.threshold if verifier is None else verifier.config.threshold
-        self.threshold = own if threshold is None else threshold
+        self.threshold = model.config.threshold if threshold is None else threshold
         self.type_constraints = type_constraints
         self.directed = directed
         self.detector = detector
@@ -141,7 +132,6 @@ class Extractor:
         source: str | Path = "mnre",
         *,
         tagger: str | Path | Tagger | None = None,
-        verifier: str | Path | Verifier | None = None,
         schema: str | Path | RelationSchema | None = None,
         detector: str | Detector | None = None,
         **options: Any,
@@ -151,7 +141,6 @@ class Extractor:
         Args:
             source: The model's name or folder.
             tagger: A tagger, or its name for :func:`rukh.arguments.tagger.load_tagger`.
-            verifier: A verifier, or its name or folder, or ``none``. None: the model's own.
             schema: A schema, or its name or file.
             detector: A detector, or its name for :func:`rukh.arguments.detection.load_detector`.
             options: The other arguments of :class:`Extractor`.
@@ -168,13 +157,8 @@ class Extractor:
             tagger = load_tagger(tagger)
         if isinstance(detector, str):
             detector = load_detector(detector)
-        if not isinstance(verifier, Verifier):
-            folder = find_verifier(source, verifier)
-            verifier = None if folder is None else Verifier.from_pretrained(folder)
         model = RelationModel.from_pretrained(source)
-        return cls(
-            model, tagger=tagger, verifier=verifier, schema=schema, detector=detector, **options
-        )
+        return cls(model, tagger=tagger, schema=schema, detector=detector, **options)
 
     @property
     def tagger(self) -> Tagger | None:
@@ -290,10 +274,9 @@ class Extractor:
         columns = num_columns(self.bank, self.model.config.direction_mode)
         for part in split_by_count([len(q.pairs) for q in queries], max(1, MAX_SCORES // columns)):
             chosen = [(i, queries[i].pairs[which]) for i, which in part]
-            posts, pairs = [queries[i].post for i, _ in chosen], [p for _, p in chosen]
-            scores = self.verified(posts, pairs, self.scores(posts, pairs))
-            for (i, some), pair_scores in zip(chosen, scores, strict=True):
-                triples[i] += self._triples(queries[i], some, pair_scores, top_k)
+            scores = self.scores([queries[i].post for i, _ in chosen], [p for _, p in chosen])
+            for (i, pairs), pair_scores in zip(chosen, scores, strict=True):
+                triples[i] += self._triples(queries[i], pairs, pair_scores, top_k)
         return triples
 
     def scores(
@@ -314,23 +297,6 @@ class Extractor:
             posts, pairs, self.bank, self.schema, mode, penalty=penalty, hard=hard
         )
         return [s._replace(logits=s.logits - cost) for s, cost in zip(scores, costs, strict=True)]
-
-    def verified(
-        self,
-        posts: Sequence[Post],
-        pairs: Sequence[Sequence[tuple[str, str]]],
-        scores: Sequence[PairScores[float | None]],
-    ) -> list[PairScores[float | None]]:
-        """Calibrate the logits of :meth:`scores`, and verify the candidates if there is a verifier.
-
-        :func:`rukh.modeling.directions.to_probabilities` converts the result.
-        """
-        calibrated = [s._replace(logits=self.model.calibrated(s.logits, self.bank)) for s in scores]
-        if self.verifier is None:
-            return calibrated
-        return verify_scores(
-            self.verifier, posts, pairs, calibrated, self.bank, self.num_candidates
-        )
 
     def visual_features(self, posts: Sequence[Post]) -> list[PatchMap | None]:
         """Compute the patch states of each post's image, or None for a post without an image."""
@@ -364,7 +330,7 @@ class Extractor:
     ) -> list[Triple]:
         """Build one triple for each of the given pairs of a query."""
         directed = self.directed and query.pairs_given
-        probabilities = to_probabilities(scores.logits, len(self.bank.names), directed)
+        probabilities = self.model.probabilities(scores.logits, self.bank, directed)
         mentions = {one.id: to_mention(one, query.post.text) for one in query.post.arguments}
         labels = (self.schema.nota, *self.bank.names)
         triples = []

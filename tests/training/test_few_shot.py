@@ -149,8 +149,6 @@ def test_an_adapted_model_is_a_copy_with_more_relations(
 ) -> None:
     model = with_memory(tiny_model(schema=schema_of()))
     model.save(tmp_path / "source", "# card\n")
-    (tmp_path / "source/verifier").mkdir()
-    (tmp_path / "source/verifier/config.json").write_text("{}")
     before = sha256(tmp_path / "source" / "model.safetensors")
     counts = adapt(tmp_path / "source", schema, EXAMPLES, tmp_path / "out")
     assert counts == {"mends": 2, "rivals": 1, "never_shown": 0}
@@ -158,7 +156,6 @@ def test_an_adapted_model_is_a_copy_with_more_relations(
     with pytest.raises(InputError):
         adapt(tmp_path / "source", schema, EXAMPLES, tmp_path / "source")
 
-    assert (tmp_path / "out/verifier/config.json").read_text() == "{}"
     loaded = RelationModel.from_pretrained(tmp_path / "out")
     assert loaded.config.anchored_relations == ("mends", "rivals")
     expected = RelationModel.from_pretrained(tmp_path / "source")

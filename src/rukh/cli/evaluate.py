@@ -20,7 +20,6 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="File of labelled posts.")],
     model: options.Model = "mnre",
     tagger: options.Tagger = None,
-    verifier: options.Verifier = None,
     format: options.Format = "jsonl",
     schema: options.Schema = None,
     threshold: options.Threshold = None,
@@ -70,7 +69,6 @@ def evaluate(
     extractor = Extractor.from_pretrained(
         model,
         tagger=tagger,
-        verifier=verifier,
         schema=schema,
         threshold=threshold,
         type_constraints=type_constraints,

@@ -23,7 +23,6 @@ def extract(
     input: Annotated[Path, typer.Argument(help="File of posts.")],
     model: options.Model = "mnre",
     tagger: options.Tagger = None,
-    verifier: options.Verifier = None,
     detector: options.Detector = None,
     max_objects: Annotated[
         int, typer.Option(min=1, max=100, help="Maximum number of objects detected in an image.")
@@ -58,10 +57,9 @@ def extract(
     from rukh.data.readers import read
     from rukh.extractor import CHUNK_SIZE, Extractor
     from rukh.hub import model_folder
-    from rukh.modeling.model import find_verifier
     from rukh.registry import fingerprint
     from rukh.utils.cache import content_key
-    from rukh.utils.files import check_outputs, sha256
+    from rukh.utils.files import check_outputs
     from rukh.utils.progress import progress_bar
     from rukh.utils.resumable_output import ResumableOutput
 
@@ -79,7 +77,6 @@ def extract(
     extractor = Extractor.from_pretrained(
         model,
         tagger=tagger,
-        verifier=verifier,
         schema=schema,
         threshold=threshold,
         type_constraints=type_constraints,
@@ -91,12 +88,9 @@ def extract(
     output = None
     if out is not None:
         folder, tagger = model_folder(model), tagger or extractor.model.config.tagger
-        read_by = find_verifier(model, verifier)
         identity = {
             "files": [input, captions, boxes, folder / "config.json", folder / "model.safetensors"],
             "tagger": tagger and [tagger, fingerprint("taggers", tagger)],
-            "verifier": read_by
-            and [sha256(read_by / name) for name in ("config.json", "model.safetensors")],
             "detector": detector and [detector, max_objects, fingerprint("detectors", detector)],
             "schema": content_key(extractor.schema.model_dump_json()),
             "decision": [extractor.threshold, type_constraints, directed, top_k],

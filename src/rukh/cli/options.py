@@ -49,13 +49,6 @@ Tagger: TypeAlias = Annotated[
         "gliner:NAME, hf:NAME or spacy:NAME. Default: the model's own."
     ),
 ]
-Verifier: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Verifier that reads the most probable relations of each pair together with the text: "
-        "a shipped one, a folder, or none. Default: the model's own, if it has one."
-    ),
-]
 Detector: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -93,11 +93,7 @@ def _train(config: Path, changes: list[str], out: Path) -> Any:
         from rukh.training.tagger_task import TaggerConfig, train_tagger
 
         return train_tagger(load_config(config, TaggerConfig, changes), out)
-    if task == "verifier":
-        from rukh.training.verifier_task import VerifierTrainingConfig, train_verifier
-
-        return train_verifier(load_config(config, VerifierTrainingConfig, changes), out)
-    fix = suggestion(task, ["relations", "tagger", "verifier"])
+    fix = suggestion(task, ["relations", "tagger"])
     raise InputError(f"no task {task!r}", where=str(config), field="task", fix=fix)
 
 

@@ -21,7 +21,6 @@ from rukh.evaluation.metrics import (
     take_better,
 )
 from rukh.extractor import CHUNK_SIZE, Extractor, count_given_types
-from rukh.modeling.directions import to_probabilities
 from rukh.records import Post, both_orders, labelled_pairs
 from rukh.schema.schema import RelationSchema
 
@@ -54,7 +53,7 @@ def predict_pairs(extractor: Extractor, posts: Iterable[Post]) -> PairPrediction
     Raises:
         InputError: No pair has a label, or a label is unknown to the schema.
     """
-    bank, nota = extractor.bank, extractor.schema.nota
+    model, bank, nota = extractor.model, extractor.bank, extractor.schema.nota
     keys = ("images_used", "images_missing", "images_broken", "captions_used", "unlabelled")
     counts = dict.fromkeys(keys, 0)
     given_types: Counter[str] = Counter()
@@ -64,11 +63,10 @@ def predict_pairs(extractor: Extractor, posts: Iterable[Post]) -> PairPrediction
         typed = extractor.assign_types([extractor.schema.resolve_labels(post) for post in chunk])
         given_types += count_given_types(typed)
         labelled = [labelled_pairs(post) for post in typed]
-        ordered = [both_orders(pairs) for pairs in labelled]
-        scores = extractor.verified(typed, ordered, extractor.scores(typed, ordered))
+        scores = extractor.scores(typed, [both_orders(pairs) for pairs in labelled])
         for post, pairs, (logits, _, gate) in zip(typed, labelled, scores, strict=True):
-            both = best_relations(to_probabilities(logits, len(bank.names)), bank.names)
-            directed = to_probabilities(logits[::2], len(bank.names), extractor.directed)
+            both = best_relations(model.probabilities(logits, bank), bank.names)
+            directed = model.probabilities(logits[::2], bank, extractor.directed)
             labels = [str(pair.relation) for pair in pairs]
             given = best_relations(directed, bank.names)
             post_ids = [post.id] * len(pairs)

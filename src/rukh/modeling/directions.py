@@ -53,7 +53,7 @@ def merge_directions(forward: Tensor, backward: Tensor, bank: RelationBank) -> T
         reverse_logits = backward[:, 1 + bank.reverse[reversible]]
         total = torch.logaddexp(relations[:, reversible], reverse_logits)
         relations = relations.index_copy(1, reversible, total)
-    return torch.cat([nota, relations, backward[:, 1 + one_way(bank)]], 1)
+    return torch.cat([nota, relations, backward[:, 1 + _one_way(bank)]], 1)
 
 
 def target_columns(
@@ -72,18 +72,18 @@ def target_columns(
         return [column, 1 + reverse]
     if mode != "joint":
         return [column, 0]
-    return [column, 1 + len(bank.names) + one_way(bank).tolist().index(column - 1)]
+    return [column, 1 + len(bank.names) + _one_way(bank).tolist().index(column - 1)]
 
 
 def num_columns(bank: RelationBank, mode: DirectionMode) -> int:
     """Return the number ``C`` of logit columns: ``1 + R + A`` in mode ``joint``, else ``1 + R``."""
-    return 1 + len(bank.names) + (len(one_way(bank)) if mode == "joint" else 0)
+    return 1 + len(bank.names) + (len(_one_way(bank)) if mode == "joint" else 0)
 
 
 def column_mask(names: Collection[str], bank: RelationBank, mode: DirectionMode) -> Tensor:
     """Return a bool mask ``(C,)`` of the columns of NOTA and of ``names`` in both directions."""
     selected = torch.tensor([name in names for name in bank.names])
-    backward = selected[one_way(bank)] if mode == "joint" else selected[:0]
+    backward = selected[_one_way(bank)] if mode == "joint" else selected[:0]
     return torch.cat([torch.tensor([True]), selected, backward])
 
 
@@ -108,6 +108,6 @@ def to_probabilities(logits: Tensor, num_relations: int, directed: bool = False)
     return forward
 
 
-def one_way(bank: RelationBank) -> Tensor:
+def _one_way(bank: RelationBank) -> Tensor:
     """Return the indices ``(A,)`` of the relations without a reverse relation."""
     return (bank.reverse < 0).nonzero().flatten()

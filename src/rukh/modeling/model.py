@@ -7,7 +7,6 @@ that are equal to the weights of the pretrained encoders.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -38,8 +37,6 @@ WEIGHTS = "model.safetensors"
 MEMORY = "memory.safetensors"
 ANCHORS = "anchors"
 """Name of the tensor in :data:`WEIGHTS` that contains the anchors."""
-VERIFIER = "verifier"
-"""Folder of a model's verifier, in its own folder."""
 _TEXT_ENCODER = "pair_encoder.text_encoder."
 
 
@@ -201,15 +198,11 @@ class RelationModel(nn.Module):
         Returns:
             ``(Q, 1 + R)`` probabilities, NOTA first.
         """
-        return to_probabilities(self.calibrated(logits, bank), len(bank.names), directed)
-
-    def calibrated(self, logits: Tensor, bank: RelationBank) -> Tensor:
-        """Apply the temperature, and the shift of relations that the model was not trained on."""
         config, temperature = self.config, self.config.temperature
         if bank.trained is not None:
             logits = logits + torch.where(bank.trained, 0.0, config.unseen_shift)
             temperature = config.unseen_temperature or temperature
-        return logits / temperature
+        return to_probabilities(logits / temperature, len(bank.names), directed)
 
     def save(self, folder: Path, card: str) -> None:
         """Write the model and its card to a folder, which appears only when it is complete.
@@ -255,22 +248,6 @@ class RelationModel(nn.Module):
         if missing := sorted(expected - state.keys()):
             raise WeightsError(f"{folder} is damaged: the weights {missing[0]!r} are missing")
         return model.eval()
-
-
-def find_verifier(model: str | Path, name: str | Path | None = None) -> Path | None:
-    """Return the folder of the verifier to use with a model, or None.
-
-    Args:
-        model: The model's name or folder.
-        name: The verifier's name or folder, or ``none``. None: the model's own, if it has one.
-
-    Raises:
-        WeightsError: The model or the verifier is not found.
-    """
-    if name is None:
-        folder = model_folder(model) / VERIFIER
-        return folder if folder.is_dir() else None
-    return None if str(name) == "none" else model_folder(name)
 
 
 def configured_vision(config: PairConfig) -> VisionEncoder | None:
@@ -376,13 +353,8 @@ def write_model(
     schema: RelationSchema,
     card: str,
     memory: Memory | None = None,
-    verifier: Path | None = None,
 ) -> None:
-    """Write the files of a model folder, which appears only when it is complete.
-
-    Args:
-        verifier: Folder of a verifier, which is copied.
-    """
+    """Write the files of a model folder, which appears only when it is complete."""
     config = config.model_copy(update={"memory_size": 0 if memory is None else len(memory)})
     with atomic_folder(folder) as part:
         with atomic_open(part / WEIGHTS, "wb") as stream:
@@ -393,8 +365,6 @@ def write_model(
         write_json(config.model_dump(mode="json"), part / "config.json")
         (part / "schema.yaml").write_text(schema.to_yaml(), encoding="utf-8")
         (part / "README.md").write_text(card, encoding="utf-8")
-        if verifier is not None:
-            shutil.copytree(verifier, part / VERIFIER)
 
 
 def _read_config(folder: Path) -> ModelConfig | None:

@@ -49,7 +49,6 @@ class TextEncoder(nn.Module):
         table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
         padding = getattr(table, "padding_idx", None)
         unused = 0 if padding is None else padding + 1
-        self._first_position = unused
         self.max_length = int(config.max_position_embeddings) - unused
         # sentence-transformers' limit for the shipped encoders.
         self.max_sentence_length = min(self.max_length, 256)
@@ -86,35 +85,17 @@ class TextEncoder(nn.Module):
         embeddings: Tensor = self.model.get_input_embeddings()(ids)
         return embeddings
 
-    def forward(
-        self,
-        embeddings: Tensor,
-        mask: Tensor,
-        segments: Tensor | None = None,
-        positions: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, embeddings: Tensor, mask: Tensor, segments: Tensor | None = None) -> Tensor:
         """Compute contextual states ``(B, T, d)``.
 
         Args:
             embeddings: ``(B, T, d)`` input embeddings, without position embeddings.
-            mask: ``(B, T)`` bool, False for padding; or ``(B, T, T)`` bool, whether a position
-                (second axis) attends to another (third axis).
+            mask: ``(B, T)`` bool, False for padding.
             segments: ``(B, T)`` segment ids: 0 for the text, 1 for the caption. Models without
                 segment embeddings ignore them.
-            positions: ``(B, T)`` positions. None: 0, 1, 2, ...
         """
-        options: dict[str, Tensor] = {}
-        if segments is not None and self._has_segments:
-            options["token_type_ids"] = segments
-        if positions is not None:
-            options["position_ids"] = positions + self._first_position
-        if mask.dim() == 3:
-            blocked = torch.finfo(embeddings.dtype).min
-            attention = torch.zeros_like(mask, dtype=embeddings.dtype).masked_fill(~mask, blocked)
-            options["attention_mask"] = attention[:, None]
-        else:
-            options["attention_mask"] = mask.long()
-        out = self.model(inputs_embeds=embeddings, **options)
+        options = {} if segments is None or not self._has_segments else {"token_type_ids": segments}
+        out = self.model(inputs_embeds=embeddings, attention_mask=mask.long(), **options)
         states: Tensor = out.last_hidden_state
         return states
 

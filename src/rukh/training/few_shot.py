@@ -23,7 +23,7 @@ from rukh.modeling.adapters import read_state
 from rukh.modeling.directions import merge_directions, target_columns
 from rukh.modeling.inference import encode_memory
 from rukh.modeling.memory import Memory
-from rukh.modeling.model import ANCHORS, WEIGHTS, RelationModel, find_verifier, write_model
+from rukh.modeling.model import ANCHORS, WEIGHTS, RelationModel, write_model
 from rukh.modeling.pair_encoder import PairEncoding
 from rukh.modeling.scorers import RetrievalScorer, anchor_logits
 from rukh.records import Post
@@ -47,8 +47,7 @@ def adapt(
 
     Args:
         source: Name of a shipped model, or path of a model folder.
-        out: Folder of the adapted model. The source's own weights, and its verifier, are copied
-            unchanged.
+        out: Folder of the adapted model. The source's own weights are copied unchanged.
 
     Returns:
         The number of examples of each relation of the schema.
@@ -75,8 +74,7 @@ def adapt(
         f"{CARD_HEADING}{names}. The memory holds the embeddings of these examples. The figures "
         "above are those of the model without these relations.\n"
     )
-    verifier = find_verifier(source)
-    write_model(out, state, model.config, model.schema, card, model.memory, verifier)
+    write_model(out, state, model.config, model.schema, card, model.memory)
     return {name: counts[name] for name in schema.names}
 
 

@@ -37,9 +37,6 @@ RELATION_USAGE = """from rukh import Extractor, Post
 extractor = Extractor.from_pretrained("{name}")
 for triple in extractor.extract([Post(id="1", text="Ann Lee was born in Rome.")]):
     print(triple.head.text, triple.relation, triple.tail.text, triple.score)"""
-VERIFIER_USAGE = """from rukh import Extractor
-
-extractor = Extractor.from_pretrained("open", verifier="{name}")"""
 TAGGER_USAGE = """from rukh.arguments.tagger import load_tagger
 
 print(load_tagger("{name}").detect_entities(["Ann Lee was born in Rome."]))"""
@@ -103,26 +100,6 @@ def tagger_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str
         metrics=markdown_table(("metric", "value"), _rows(metrics)),
         explanation="`dev` is a tenth of the training sentences, on which the epoch was chosen. "
         "`test` was evaluated once, after training.",
-        notes=config["card_notes"].strip(),
-    )
-
-
-def verifier_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str) -> str:
-    """Write the model card of a verifier, in Markdown; see :func:`relation_card`."""
-    settings: dict[str, Any] = {
-        "training data": ", ".join(Path(corpus["train"]).name for corpus in config["corpora"])
-    }
-    for key in ("text_encoder", "trainable_layers", "statements", "label_names", "training"):
-        settings[key] = config[key]
-    return TEMPLATE.format(
-        name=name,
-        summary="A verifier for rukh. It reads a text together with the candidates of a relation "
-        "model, and predicts which of them the text states.",
-        usage=VERIFIER_USAGE.format(name=name),
-        settings=markdown_table(("setting", "value"), _rows(settings)),
-        metrics=markdown_table(("metric", "value"), _rows(metrics)),
-        explanation="On the dev set; entities are given. The epoch, the calibration and the "
-        "threshold were chosen on it.",
         notes=config["card_notes"].strip(),
     )
 

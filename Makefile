@@ -26,7 +26,7 @@ STAMP := .venv/made-from-$(PINS)
 LLM := $(or $(RUKH_CACHE),$(HOME)/.cache/rukh)/llm
 
 .PHONY: help demo test test-slow test-research test-llm lint bench train-mnre train-mnre-base train-open \
-	train-probe train-tagger train-tagger-general \
+	train-probe train-tagger train-tweet-tagger \
 	zero-shot probe-assets clean
 
 help: ## List the targets
@@ -91,15 +91,15 @@ out/corpus: $(wildcard corpora/posts/*) $(STAMP)
 	rm -rf $@
 	$(BIN)/python -m corpora.build --out $@
 
-train-tagger: $(RUKH_DATA)/twitter_ner/twitter2015_train.txt $(STAMP) ## Train the shipped `tagger`
-	$(BIN)/rukh train configs/tagger.yaml
+train-tweet-tagger: $(RUKH_DATA)/twitter_ner/twitter2015_train.txt $(STAMP) ## Train the shipped `tweet-tagger`
+	$(BIN)/rukh train configs/tweet-tagger.yaml
 
 TAGGED := $(RUKH_DATA)/twitter_ner/twitter2015_train.txt $(RUKH_DATA)/wnut17/train.txt \
 	$(RUKH_DATA)/crossner/ai_train.txt $(RUKH_DATA)/conll04/train.txt \
 	$(RUKH_DATA)/wikidata_re/redocred_dev.json
 
-train-tagger-general: $(TAGGED) out/corpus ## Train a tagger for general English
-	$(BIN)/rukh train configs/tagger-general.yaml
+train-tagger: $(TAGGED) out/corpus ## Train the shipped `tagger`
+	$(BIN)/rukh train configs/tagger.yaml
 
 STAMPS := $(or $(RUKH_CACHE),$(HOME)/.cache/rukh)/stamps
 

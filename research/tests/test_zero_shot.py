@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from corpora.compose import Templates
 from corpora.inline import field_schema, fields
@@ -23,7 +22,7 @@ from research.zero_shot.splits import (
     summary,
     table,
 )
-from research.zero_shot.unseen import fit_unseen, only_relations
+from research.zero_shot.unseen import only_relations
 from typer.testing import CliRunner
 
 from rukh.config import load_config
@@ -134,15 +133,6 @@ def test_the_notes_show_the_finished_splits(monkeypatch: pytest.MonkeyPatch) -> 
     results = list(run(config, CHECKOUT / "none", finished=True))
     assert len(results) == len(config.splits)
     assert table(summary(results)) in (CHECKOUT / "research/zero_shot/README.md").read_text("utf-8")
-
-
-def test_the_shift_of_unseen_relations_that_generated_the_labels_is_found() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(2000, 5, generator=generator) * 2
-    seen = torch.tensor([True, True, False, False, False])
-    probabilities = ((logits + torch.where(seen, 0.0, 2.0)) / 1.5).softmax(-1)
-    target = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
-    assert fit_unseen(logits, target, seen) == pytest.approx((1.5, 2.0), rel=0.2)
 
 
 def test_every_equivalent_is_a_relation_of_its_corpus() -> None:

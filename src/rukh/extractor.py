@@ -117,7 +117,7 @@ class Extractor:
             self.schema = accept_detected_types(self.schema, model.config.pair.text_encoder)
         self.bank = model.bank(self.schema)
         model.scorer.check_bank(self.bank)
-        self.threshold = model.config.threshold if threshold is None else threshold
+        self.threshold = model.threshold(self.bank) if threshold is None else threshold
         self.type_constraints = type_constraints
         self.directed = directed
         self.detector = detector

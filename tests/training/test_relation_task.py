@@ -197,10 +197,13 @@ def test_some_unrelated_pairs_of_a_complete_corpus_are_kept(config: Path, tmp_pa
         "complete": True,
     }
     task = RelationTask(load(config, extra_corpora=[extra]))
-    for post, source in zip(task.posts, task.source, strict=True):
+    for i, (post, source) in enumerate(zip(task.posts, task.source, strict=True)):
         if source == 1:
+            related = int(post.id) % 2
+            unrelated = 15 - related if i in task.dev else 4  # the dev set keeps all
             labels = [pair.relation for pair in post.pairs or ()]
-            assert labels.count("none") == 4 and len(labels) == 4 + (int(post.id) % 2)
+            assert labels.count("none") == unrelated and len(labels) == unrelated + related
+    assert task.natural == [i for i in task.dev if task.source[i] == 1]
 
 
 def test_types_of_the_data_become_those_of_the_schema(config: Path, tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def triple_figures(
         such posts; ``per_relation``: the same figures by relation; ``curve``: by threshold.
     """
     accepted = _accepted(predicted, threshold)
-    silent = [bool(facts) for facts, expected in zip(accepted, gold, strict=True) if not expected]
+    by_threshold = {level / 20: _accepted(predicted, level / 20) for level in range(1, 20)}
     names = sorted({fact.relation for some in (*gold, *accepted) for fact in some})
 
     def only(facts: Sequence[Sequence[Fact]], name: str) -> list[list[Fact]]:
@@ -253,16 +253,27 @@ def triple_figures(
     return {
         "strict": _figures(match_counts(gold, accepted)),
         "relaxed": _figures(match_counts(gold, accepted, relaxed=True)),
-        "silent_answered": sum(silent) / len(silent) if silent else None,
+        "silent_answered": _silent_answered(gold, accepted),
         "per_relation": [
             {"relation": name, **_ratios(match_counts(only(gold, name), only(accepted, name)))}
             for name in names
         ],
         "curve": [
-            {"threshold": level, **_ratios(match_counts(gold, _accepted(predicted, level)))}
-            for level in (step / 20 for step in range(1, 20))
+            {
+                "threshold": level,
+                **_ratios(match_counts(gold, some)),
+                "silent_answered": _silent_answered(gold, some),
+            }
+            for level, some in by_threshold.items()
         ],
     }
+
+
+def _silent_answered(
+    gold: Sequence[Sequence[Fact]], accepted: Sequence[Sequence[Fact]]
+) -> float | None:
+    silent = [bool(facts) for facts, expected in zip(accepted, gold, strict=True) if not expected]
+    return sum(silent) / len(silent) if silent else None
 
 
 def _ratios(counts: npt.NDArray[np.float64]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+from rukh.arguments.label_map import fit_type, fit_types
 from rukh.arguments.tagger import Tagger
 from rukh.errors import InputError
 from rukh.records import Post, TextEntity
@@ -23,6 +24,7 @@ def span_f1(
 
 def typing_accuracy(tagger: Tagger, examples: Sequence[Example]) -> float:
     """Compute the share of gold spans that the tagger types correctly; 0 without gold spans."""
+    types = {str(entity.type) for _, entities in examples for entity in entities}
     untyped = [
         Post(
             id=str(i),
@@ -32,7 +34,7 @@ def typing_accuracy(tagger: Tagger, examples: Sequence[Example]) -> float:
         for i, (text, entities) in enumerate(examples)
     ]
     correct = [
-        predicted.type == gold.type
+        fit_type(str(predicted.type), types) == gold.type
         for post, (_, entities) in zip(tagger.assign_types(untyped), examples, strict=True)
         for predicted, gold in zip(post.entities, entities, strict=True)
     ]
@@ -41,6 +43,8 @@ def typing_accuracy(tagger: Tagger, examples: Sequence[Example]) -> float:
 
 def evaluate_tagger(tagger: Tagger, examples: Sequence[Example]) -> dict[str, Any]:
     """Compute all metrics of a tagger.
+
+    Predicted entities get the types of the data; see :func:`rukh.arguments.label_map.fit_type`.
 
     Returns:
         The counts ``sentences, entities``; ``span_precision, span_recall, span_f1`` of entities,
@@ -53,7 +57,9 @@ def evaluate_tagger(tagger: Tagger, examples: Sequence[Example]) -> dict[str, An
     gold = _spans([entities for _, entities in examples])
     if not gold:
         raise InputError("no sentence has an entity to evaluate on")
-    predicted = _spans(tagger.detect_entities([text for text, _ in examples]))
+    types = {str(span[-1]) for span in gold}
+    detected = tagger.detect_entities([text for text, _ in examples])
+    predicted = _spans([fit_types(entities, types) for entities in detected])
     correct = len(gold & predicted)
 
     def f1_of_type(name: str) -> float:
@@ -65,7 +71,7 @@ def evaluate_tagger(tagger: Tagger, examples: Sequence[Example]) -> dict[str, An
         "span_precision": correct / len(predicted) if predicted else 0.0,
         "span_recall": correct / len(gold),
         "span_f1": _f1(gold, predicted),
-        "types": {name: f1_of_type(name) for name in sorted({str(span[-1]) for span in gold})},
+        "types": {name: f1_of_type(name) for name in sorted(types)},
         "typing_accuracy": typing_accuracy(tagger, examples),
     }
 

@@ -80,8 +80,8 @@ class RelationTrainingConfig(Record):
         exclude_relations: Relations to leave out. Pairs that are labelled with them are removed.
         tagger: Tagger that assigns types to entities without a type; None leaves them untyped.
         direction_mode: Directions in which pairs are trained; see :mod:`rukh.modeling.directions`.
-        unseen_calibration: Temperature and logit shift for relations that do not occur in training,
-            as estimated by ``python -m research.zero_shot``.
+        unseen_calibration: Temperature, logit shift and threshold for relations that do not occur
+            in training, as fitted by ``python -m research.development``.
         start_from: Name or folder of a model with the same options in ``pair``, to train further.
         default_schema: Schema that the model predicts if none is given; None: that of its training.
         caption_source: Name of the source of the captions, stored with the model.
@@ -95,7 +95,7 @@ class RelationTrainingConfig(Record):
     exclude_relations: tuple[str, ...] = ()
     tagger: str | None = "tagger"
     direction_mode: DirectionMode = "joint"
-    unseen_calibration: tuple[float, float] | None = None
+    unseen_calibration: tuple[float, float, float] | None = None
     start_from: str | None = None
     default_schema: str | None = None
     caption_source: str | None = None
@@ -134,10 +134,11 @@ class RelationTask:
         corpus = read_corpus(config.data, schema, config.extra_corpora)
         self.posts, train, self.dev, schemas, self.source, numbers = corpus
         complete = [False, *(extra.complete for extra in config.extra_corpora)]
-        self.posts = [
-            drop_unrelated(post, schemas[source].nota) if complete[number] else post
-            for post, source, number in zip(self.posts, self.source, numbers, strict=True)
-        ]
+        for i in train:
+            if complete[numbers[i]]:
+                self.posts[i] = drop_unrelated(self.posts[i], schemas[self.source[i]].nota)
+        # Where there are posts that list all pairs, as many are unrelated as in use.
+        self.natural = [i for i in self.dev if complete[numbers[i]]]
         if config.extra_corpora or config.exclude_relations:
             schema = RelationSchema.merge(schemas, config.exclude_relations)
             self.posts = [
@@ -233,19 +234,24 @@ class RelationTask:
         return {"score": calibration.order_free, **calibration._asdict()}
 
     def calibrate(self) -> Calibration:
-        """Calibrate the model with its current weights on the dev set, in both directions."""
-        posts = [self.posts[i] for i in self.dev]
+        """Calibrate the model with its current weights on the dev set, in both directions.
+
+        If posts of the dev set list all their pairs, only these posts are used.
+        """
+        dev = self.natural or self.dev
+        posts = [self.posts[i] for i in dev]
         labelled = [labelled_pairs(post) for post in posts]
         pairs = [both_orders(some) for some in labelled]
         features = features_of(posts, self.features)
         scored = score_posts(self.model, self.bank, posts, pairs, features)
         logits = torch.cat(
-            [s.logits + self.bias[self.source[i]] for s, i in zip(scored, self.dev, strict=True)]
+            [s.logits + self.bias[self.source[i]] for s, i in zip(scored, dev, strict=True)]
         )
         gold = [str(pair.relation) for some in labelled for pair in some]
         schema, mode = self.model.schema, self.config.direction_mode
         violations = torch.cat(type_penalties(posts, pairs, self.bank, schema, mode))
-        return calibrate(logits, gold, self.bank, schema, mode, violations)
+        natural = bool(self.natural)
+        return calibrate(logits, gold, self.bank, schema, mode, violations, fit_nota=natural)
 
     def remember(self) -> Memory:
         """Encode the training pairs that the section ``memory`` selects, with the trained model."""
@@ -323,7 +329,8 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
             parameter.copy_(parameter.half())
     calibration = task.calibrate()._asdict()
     metrics: dict[str, Any] = {"dev": calibration, "step": best["step"]}
-    update = {name: calibration[name] for name in ("temperature", "type_penalty", "threshold")}
+    names = ("temperature", "nota_shift", "type_penalty", "threshold")
+    update = {name: calibration[name] for name in names}
     model.config = model.config.model_copy(update=update)
     if val is not None:
         metrics["val"] = _evaluate(model, val)
@@ -332,7 +339,8 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
             metrics["val_without_captions"] = _evaluate(model, without)
     update = {"metrics": metrics}
     if config.unseen_calibration is not None:
-        update["unseen_temperature"], update["unseen_shift"] = config.unseen_calibration
+        unseen = ("unseen_temperature", "unseen_shift", "unseen_threshold")
+        update |= zip(unseen, config.unseen_calibration, strict=True)
     model.config = model.config.model_copy(update=update)
     if config.memory.pairs_per_relation:
         model.memory = task.remember()

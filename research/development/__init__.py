@@ -1,0 +1,1 @@
+"""How well a model extracts relations that it never saw from raw text of four kinds."""

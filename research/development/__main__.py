@@ -1,0 +1,86 @@
+"""`python -m research.development`: calibrate a model for new relations on the development set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import typer
+from corpora.inline import field_schema, read_lines
+from torch import Tensor
+
+from research.command import command_line, main
+from rukh.cli import options
+from rukh.data.corpus import list_all_pairs
+from rukh.errors import InputError
+from rukh.evaluation.end_to_end import evaluate_end_to_end
+from rukh.extractor import Extractor
+from rukh.modeling.directions import column_mask, target_columns
+from rukh.records import Post
+from rukh.training.calibration import fit_shift
+from rukh.utils.files import write_json
+from rukh.utils.markdown import markdown_table, percent
+
+DEVELOPMENT = Path(__file__).parents[2] / "corpora/development/development.txt"
+
+
+class Fitted(NamedTuple):
+    """The values of ``unseen_calibration`` in a configuration, but the threshold."""
+
+    temperature: float
+    shift: float
+
+
+def development(
+    model: options.Model = "open",
+    tagger: options.Tagger = None,
+    json: options.Json = None,
+) -> None:
+    """Fit the calibration of relations that a model did not see in training.
+
+    Temperature and shift are fitted to the pairs of given entities. The table shows the figures of
+    raw text with them, by threshold.
+    """
+    schema = field_schema(DEVELOPMENT)
+    posts: list[Post] = []
+    for result in read_lines(DEVELOPMENT, schema):
+        if isinstance(result, InputError):
+            raise result
+        posts.append(result)
+    extractor = Extractor.from_pretrained(model, tagger=tagger, schema=schema)
+    fitted = fit(extractor, posts)
+    names = {"unseen_temperature": fitted.temperature, "unseen_shift": fitted.shift}
+    extractor.model.config = extractor.model.config.model_copy(update=names)
+    figures, _ = evaluate_end_to_end(extractor, posts)
+    rows = [
+        [f"{given['threshold']:.2f}", *(percent(one[key]) for one in (given, raw) for key in KEYS)]
+        for given, raw in zip(figures["given"]["curve"], figures["raw"]["curve"], strict=True)
+    ]
+    header = [f"{part} {key}" for part in ("given", "raw") for key in KEYS]
+    typer.echo(f"unseen_calibration: [{fitted.temperature:.4f}, {fitted.shift:.2f}, THRESHOLD]")
+    typer.echo(f"calibration error {percent(figures['expected_calibration_error'])}\n")
+    typer.echo(markdown_table(["threshold", *header], rows))
+    if json is not None:
+        write_json({"model": model, **fitted._asdict(), **figures}, json)
+
+
+KEYS = ("f1", "precision", "recall", "silent_answered")
+
+
+def fit(extractor: Extractor, posts: list[Post]) -> Fitted:
+    """Fit temperature and shift to all pairs of given entities. Posts list every relation."""
+    schema, bank, mode = extractor.schema, extractor.bank, extractor.model.config.direction_mode
+    complete = extractor.assign_types([list_all_pairs(post, schema.nota) for post in posts])
+    pairs = [[(pair.head, pair.tail) for pair in post.pairs or ()] for post in complete]
+    logits = torch.cat([s.logits for s in extractor.scores(complete, pairs)])
+    logits[:, 0] += extractor.model.config.nota_shift
+    labels = [pair.relation for post in complete for pair in post.pairs or ()]
+    target = torch.tensor([target_columns(x, bank, schema.nota, mode)[0] for x in labels])
+    seen: Tensor = column_mask(extractor.model.schema.names, bank, mode)
+    return Fitted(*fit_shift(logits, target, ~seen))
+
+
+app = command_line(development)
+if __name__ == "__main__":
+    main(app)

@@ -2,7 +2,8 @@
 
 For each field, ``FIELD.jsonl`` has its posts, and ``FIELD.yaml`` the relations that were decided
 for their pairs: the general ones and those of the field. ``DIR/train`` is to train on, and
-``DIR/held_out``, a random tenth of each field, to calibrate and to compare.
+``DIR/held_out``, a random tenth of each field, to calibrate and to compare; with ``--whole``, all
+posts are in ``DIR``.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def build(
     out: Annotated[Path, typer.Option(help="Folder for the posts and schemas of all fields.")],
     source: Annotated[Path, typer.Option(help="Folder of the posts in the inline form.")] = POSTS,
+    whole: Annotated[bool, typer.Option("--whole", help="Hold no posts out.")] = False,
 ) -> None:
     """Convert the corpus from the inline form to JSON lines, with a schema for each field."""
     paths = fields(source)
-    total = {"train": 0, "held_out": 0}
+    total = {out: 0} if whole else {out / "train": 0, out / "held_out": 0}
     for path in paths:
         schema = field_schema(path)
         posts: list[Post] = []
@@ -41,12 +43,13 @@ def build(
             if isinstance(result, InputError):
                 raise result
             posts.append(result)
-        for part, indices in zip(total, split_dev(posts, HELD_OUT), strict=True):
-            file = out / part / f"{path.stem}.jsonl"
-            total[part] += write([posts[i] for i in indices], file)
+        split = [list(range(len(posts)))] if whole else split_dev(posts, HELD_OUT)
+        for folder, indices in zip(total, split, strict=True):
+            file = folder / f"{path.stem}.jsonl"
+            total[folder] += write([posts[i] for i in indices], file)
             with atomic_open(file.with_suffix(".yaml")) as stream:
                 stream.write(schema.to_yaml())
-    parts = ", ".join(f"{count:,} in {out / part}" for part, count in total.items())
+    parts = ", ".join(f"{count:,} in {folder}" for folder, count in total.items())
     typer.echo(f"posts of {len(paths)} fields: {parts}")
 
 

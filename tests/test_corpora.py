@@ -125,6 +125,8 @@ def test_build_writes_each_field_with_its_schema(posts: Path, tmp_path: Path) ->
     )
     ids = {schema.resolve_labels(post).id for some in parts.values() for post in some}
     assert ids == {"rivers:1", "rivers:3", "rivers:4"}
+    CliRunner().invoke(app, ["--out", str(tmp_path / "all"), "--source", str(posts), "--whole"])
+    assert len(read_posts(tmp_path / "all/rivers.jsonl")) == 3
     (posts / "rivers.txt").write_text("news ||| nothing\n")
     broken = CliRunner().invoke(app, ["--out", str(out), "--source", str(posts)])
     assert isinstance(broken.exception, InputError)

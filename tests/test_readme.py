@@ -119,7 +119,7 @@ def test_the_options_of_a_command_are_valid(block: Block, monkeypatch: pytest.Mo
             name = arguments.pop(0)
         options = command.make_context(line, arguments).params
         if program == "rukh" and name == "train" and options["config"] is not None:
-            task = TaggerConfig if options["config"].stem == "tagger" else RelationTrainingConfig
+            task = TaggerConfig if "tagger" in options["config"].stem else RelationTrainingConfig
             load_config(options["config"], task, options["overrides"] or [])
 
 

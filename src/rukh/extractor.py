@@ -129,7 +129,7 @@ class Extractor:
     @classmethod
     def from_pretrained(
         cls,
-        source: str | Path = "mnre",
+        source: str | Path = "open",
         *,
         tagger: str | Path | Tagger | None = None,
         schema: str | Path | RelationSchema | None = None,

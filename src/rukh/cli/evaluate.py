@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 def evaluate(
     data: Annotated[Path, typer.Option(help="File of labelled posts.")],
-    model: options.Model = "mnre",
+    model: options.Model = "open",
     tagger: options.Tagger = None,
     format: options.Format = "jsonl",
     schema: options.Schema = None,

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 def extract(
     input: Annotated[Path, typer.Argument(help="File of posts.")],
-    model: options.Model = "mnre",
+    model: options.Model = "open",
     tagger: options.Tagger = None,
     detector: options.Detector = None,
     max_objects: Annotated[

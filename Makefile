@@ -42,7 +42,8 @@ $(STAMP):
 	touch $@
 
 demo: $(STAMP) ## Extract relations from the posts in examples/ and print them
-	$(BIN)/rukh extract examples/posts.jsonl --table --out out/demo.jsonl
+	$(BIN)/rukh extract examples/texts.jsonl --table --out out/texts.jsonl
+	$(BIN)/rukh extract examples/posts.jsonl --model mnre --table --out out/demo.jsonl
 
 test: $(STAMP) ## Run the tests, with coverage
 	$(BIN)/python -m pytest --cov --numprocesses 2 --dist loadfile
@@ -82,6 +83,7 @@ out/templates: corpora/relation-templates.yaml $(STAMP)
 	touch $@
 
 train-open: $(OPEN) out/templates out/corpus ## Train the shipped model `open`
+	$(BIN)/rukh train configs/open-1.yaml
 	$(BIN)/rukh train configs/open.yaml
 
 zero-shot: $(OPEN) out/templates out/corpus ## Train without some relations, and test on just these

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 import typer
 from corpora.inline import field_schema, read_lines
-from torch import Tensor
 
 from research.command import command_line, main
+from research.zero_shot.unseen import fit_unseen
 from rukh.cli import options
 from rukh.data.corpus import list_all_pairs
 from rukh.errors import InputError
@@ -18,7 +18,6 @@ from rukh.evaluation.end_to_end import evaluate_end_to_end
 from rukh.extractor import Extractor
 from rukh.modeling.directions import column_mask, target_columns
 from rukh.records import Post
-from rukh.training.calibration import fit_shift
 from rukh.utils.files import write_json
 from rukh.utils.markdown import markdown_table, percent
 
@@ -26,7 +25,7 @@ DEVELOPMENT = Path(__file__).parents[2] / "corpora/development/development.txt"
 
 
 class Fitted(NamedTuple):
-    """The values of ``unseen_calibration`` in a configuration, but the threshold."""
+    """The values of ``unseen_calibration`` in a configuration."""
 
     temperature: float
     shift: float
@@ -58,7 +57,7 @@ def development(
         for given, raw in zip(figures["given"]["curve"], figures["raw"]["curve"], strict=True)
     ]
     header = [f"{part} {key}" for part in ("given", "raw") for key in KEYS]
-    typer.echo(f"unseen_calibration: [{fitted.temperature:.4f}, {fitted.shift:.2f}, THRESHOLD]")
+    typer.echo(f"unseen_calibration: [{fitted.temperature:.4f}, {fitted.shift:.2f}]")
     typer.echo(f"calibration error {percent(figures['expected_calibration_error'])}\n")
     typer.echo(markdown_table(["threshold", *header], rows))
     if json is not None:
@@ -74,11 +73,10 @@ def fit(extractor: Extractor, posts: list[Post]) -> Fitted:
     complete = extractor.assign_types([list_all_pairs(post, schema.nota) for post in posts])
     pairs = [[(pair.head, pair.tail) for pair in post.pairs or ()] for post in complete]
     logits = torch.cat([s.logits for s in extractor.scores(complete, pairs)])
-    logits[:, 0] += extractor.model.config.nota_shift
     labels = [pair.relation for post in complete for pair in post.pairs or ()]
     target = torch.tensor([target_columns(x, bank, schema.nota, mode)[0] for x in labels])
-    seen: Tensor = column_mask(extractor.model.schema.names, bank, mode)
-    return Fitted(*fit_shift(logits, target, ~seen))
+    seen = column_mask(extractor.model.schema.names, bank, mode)
+    return Fitted(*fit_unseen(logits, target, seen))
 
 
 app = command_line(development)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from corpora.compose import Templates
 from corpora.inline import field_schema, fields
@@ -22,7 +23,7 @@ from research.zero_shot.splits import (
     summary,
     table,
 )
-from research.zero_shot.unseen import only_relations
+from research.zero_shot.unseen import fit_unseen, only_relations
 from typer.testing import CliRunner
 
 from rukh.config import load_config
@@ -145,3 +146,12 @@ def test_every_equivalent_is_a_relation_of_its_corpus() -> None:
     for groups in (*data["relations"].values(), *data["unseen"].values()):
         for group, listed in groups.items():
             assert {*listed} <= names[group]
+
+
+def test_the_shift_that_generated_the_labels_is_found() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2000, 5, generator=generator) * 2
+    seen = torch.tensor([True, True, False, False, False])
+    probabilities = ((logits + 2.0 * ~seen) / 1.5).softmax(-1)
+    target = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+    assert fit_unseen(logits, target, seen) == pytest.approx((1.5, 2.0), rel=0.2)

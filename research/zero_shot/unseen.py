@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from sklearn.metrics import accuracy_score, roc_auc_score
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from rukh.evaluation.metrics import (
     OrderedDecision,
@@ -26,7 +27,7 @@ from rukh.modeling.model import RelationModel
 from rukh.modeling.text_encoder import TextEncoder
 from rukh.records import Post, both_orders
 from rukh.schema.schema import RelationSchema
-from rukh.training.calibration import fit_shift
+from rukh.training.calibration import fit_temperature
 from rukh.training.few_shot import add_relations
 
 
@@ -157,12 +158,10 @@ def calibrate_unseen(
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(related), generator=generator)[:count]
     other = torch.randperm(len(others), generator=generator)[:count]
-    logits = torch.cat([related[chosen], others[other]])
-    logits[:, 0] += model.config.nota_shift
-    temperature, shift = fit_shift(
-        logits,
+    temperature, shift = fit_unseen(
+        torch.cat([related[chosen], others[other]]),
         torch.cat([target[chosen], torch.zeros(count, dtype=torch.long)]),
-        ~column_mask(model.schema.names, bank, mode)[:columns],
+        column_mask(model.schema.names, bank, mode)[:columns],
     )
     return {"unseen_temperature": temperature, "unseen_shift": shift}
 
@@ -291,3 +290,19 @@ def _decisions(probabilities: Tensor, schema: RelationSchema) -> list[OrderedDec
     scores, which = probabilities.max(1)
     names = [schema.names[k] for k in which.tolist()]
     return [OrderedDecision(n, s) for n, s in zip(names, scores.tolist(), strict=True)]
+
+
+def fit_unseen(logits: Tensor, target: Tensor, seen: Tensor) -> tuple[float, float]:
+    """Fit ``unseen_temperature`` and ``unseen_shift`` of :class:`rukh.modeling.model.ModelConfig`.
+
+    Args:
+        logits, target: ``(Q, C)`` and ``(Q,)``.
+        seen: ``(C,)`` bool, true for NOTA and the relations that occur in training.
+    """
+    candidates = []
+    for shift in torch.linspace(-2, 6, 33).tolist():
+        shifted = logits + torch.where(seen, 0.0, shift)
+        temperature = fit_temperature(shifted, target)
+        candidates.append((float(cross_entropy(shifted / temperature, target)), temperature, shift))
+    _, temperature, shift = min(candidates)
+    return temperature, shift

@@ -117,7 +117,7 @@ class Extractor:
             self.schema = accept_detected_types(self.schema, model.config.pair.text_encoder)
         self.bank = model.bank(self.schema)
         model.scorer.check_bank(self.bank)
-        self.threshold = model.threshold(self.bank) if threshold is None else threshold
+        self.threshold = model.config.threshold if threshold is None else threshold
         self.type_constraints = type_constraints
         self.directed = directed
         self.detector = detector
@@ -197,11 +197,13 @@ class Extractor:
             problem = f"expected an iterable of posts, not a {type(posts).__name__}"
             raise InputError(problem, fix="pass a list of posts")
         remaining = iter(posts)
-        without_arguments = 0
+        without_arguments = unseen_objects = 0
         given_types: Counter[str] = Counter()
         while chunk := list(islice(remaining, CHUNK_SIZE)):
             queries = self.prepare(chunk)
             without_arguments += sum(not query.post.arguments for query in queries)
+            if self.model.vision is None:
+                unseen_objects += sum(bool(query.post.objects) for query in queries)
             given_types += count_given_types(query.post for query in queries)
             for query, triples in zip(queries, self.predict(queries, top_k=top_k), strict=True):
                 if query.pairs_given:
@@ -211,6 +213,11 @@ class Extractor:
         if without_arguments:
             message = "%d posts have no triples, because they have no given or detected arguments"
             logger.warning(message, without_arguments)
+        if unseen_objects:
+            message = (
+                "the model reads no images: in %d posts it knows only the types of the objects"
+            )
+            logger.warning(message, unseen_objects)
         self.warn_unknown_types(given_types)
 
     def prepare(self, posts: Sequence[Post]) -> list[PostQuery]:

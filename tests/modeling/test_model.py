@@ -214,10 +214,6 @@ def test_a_bank_knows_which_relations_were_trained(tiny_model: Make) -> None:
     expected = torch.tensor([[0.0, 2.0, 0.5, 0.5, 1.0]]).softmax(-1)
     logits = torch.tensor([[0.0, 4.0, 1.0, 1.0, 2.0]])
     torch.testing.assert_close(model.probabilities(logits, model.bank()), expected)
-    shifted = configure(model, nota_shift=1.0, threshold=0.3, unseen_threshold=0.6)
-    expected = torch.tensor([[0.5, 2.0, 0.5, 0.5, 1.0]]).softmax(-1)
-    torch.testing.assert_close(shifted.probabilities(logits, model.bank()), expected)
-    assert [shifted.threshold(one) for one in (model.bank(), bank)] == [0.3, 0.6]
 
 
 def test_an_extractor_checks_the_relations_of_a_classification_model(tiny_model: Make) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from rukh.modeling.relation_bank import RelationBank
 from rukh.schema.schema import RelationSchema
-from rukh.training.calibration import calibrate, fit_penalty, fit_shift, fit_temperature
+from rukh.training.calibration import calibrate, fit_penalty, fit_temperature
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +63,3 @@ def test_calibrate_on_pairs_that_can_be_counted_by_hand() -> None:
     assert result.order_free == pytest.approx(2 * 2 / (3 + 3))
     assert result.given_order == pytest.approx(2 * 1 / (1 + 3))
     assert 0.4 < result.threshold < 1
-
-
-def test_the_shift_that_generated_the_labels_is_found() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(2000, 5, generator=generator) * 2
-    columns = torch.tensor([False, False, True, True, True])
-    probabilities = ((logits + 2.0 * columns) / 1.5).softmax(-1)
-    target = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
-    assert fit_shift(logits, target, columns) == pytest.approx((1.5, 2.0), rel=0.2)

@@ -57,8 +57,6 @@ class ModelConfig(Record):
         direction_mode: Directions in which the model was trained, which determine the columns of
             its logits; see :mod:`rukh.modeling.directions`.
         temperature: Divisor of the logits, fitted on the dev set.
-        nota_shift: Number added to the logit of NOTA, because more pairs of a post are unrelated
-            than in training; fitted on the dev set.
         unseen_temperature: Temperature for schemas with relations that the model was not trained
             on. None: the same temperature as for other schemas.
         unseen_shift: Number added to the logits of relations that the model was not trained on,
@@ -66,8 +64,6 @@ class ModelConfig(Record):
         type_penalty: Number subtracted from a relation's logit for each argument type that the
             relation does not allow; see :mod:`rukh.modeling.type_constraints`.
         threshold: Minimum probability of a prediction.
-        unseen_threshold: The same for schemas with relations that the model was not trained on.
-            None: the same threshold as for other schemas.
         anchored_relations: Relations with few-shot anchors, in the order of the stored anchors; see
             :mod:`rukh.training.few_shot`.
         memory_size: Number of training pairs in ``memory.safetensors``.
@@ -84,12 +80,10 @@ class ModelConfig(Record):
     visual_dim: int = Field(default=1, ge=1)
     direction_mode: DirectionMode = "both"
     temperature: float = Field(default=1.0, gt=0)
-    nota_shift: float = 0.0
     unseen_temperature: float | None = Field(default=None, gt=0)
     unseen_shift: float = 0.0
     type_penalty: float = Field(default=0.0, ge=0)
     threshold: float = Field(default=0.5, ge=0, le=1)
-    unseen_threshold: float | None = Field(default=None, ge=0, le=1)
     anchored_relations: tuple[str, ...] = ()
     memory_size: int = Field(default=0, ge=0)
     metrics: dict[str, Any] = {}
@@ -205,19 +199,10 @@ class RelationModel(nn.Module):
             ``(Q, 1 + R)`` probabilities, NOTA first.
         """
         config, temperature = self.config, self.config.temperature
-        if config.nota_shift:
-            logits = torch.cat([logits[:, :1] + config.nota_shift, logits[:, 1:]], 1)
         if bank.trained is not None:
             logits = logits + torch.where(bank.trained, 0.0, config.unseen_shift)
             temperature = config.unseen_temperature or temperature
         return to_probabilities(logits / temperature, len(bank.names), directed)
-
-    def threshold(self, bank: RelationBank) -> float:
-        """Return the minimum probability of a prediction from this bank."""
-        config = self.config
-        if bank.trained is not None and config.unseen_threshold is not None:
-            return config.unseen_threshold
-        return config.threshold
 
     def save(self, folder: Path, card: str) -> None:
         """Write the model and its card to a folder, which appears only when it is complete.

@@ -20,14 +20,12 @@ class Calibration(NamedTuple):
     """The decision parameters fitted on the dev set, and the micro-F1 they reach there.
 
     Attributes:
-        temperature, nota_shift, type_penalty, threshold: See
-            :class:`rukh.modeling.model.ModelConfig`.
+        temperature, type_penalty, threshold: See :class:`rukh.modeling.model.ModelConfig`.
         order_free: Micro-F1 of the more probable direction of each pair.
         given_order: Micro-F1 of the annotated direction of each pair.
     """
 
     temperature: float
-    nota_shift: float
     type_penalty: float
     threshold: float
     order_free: float
@@ -41,8 +39,6 @@ def calibrate(
     schema: RelationSchema,
     mode: DirectionMode,
     violations: Tensor,
-    *,
-    fit_nota: bool = False,
 ) -> Calibration:
     """Fit type penalty and temperature to the labels, and the threshold to the probabilities.
 
@@ -53,19 +49,12 @@ def calibrate(
         logits: ``(2 Q, C)`` logits of each pair in its annotated order, then in the reverse order.
         gold: Labels of the ``Q`` pairs in the annotated order.
         violations: ``(2 Q, C)`` from :func:`rukh.modeling.type_constraints.type_penalties`.
-        fit_nota: Whether to fit the shift of NOTA as well; 0 if not.
     """
     nota = schema.nota
     target = torch.tensor([column for g in gold for column in target_columns(g, bank, nota, mode)])
     penalty = fit_penalty(logits, violations, target)
     logits = logits - penalty * violations
-    nota_shift = 0.0
-    if fit_nota:
-        nota_column = torch.arange(logits.shape[1]) == 0
-        temperature, nota_shift = fit_shift(logits, target, nota_column)
-        logits = logits + nota_shift * nota_column
-    else:
-        temperature = fit_temperature(logits, target)
+    temperature = fit_temperature(logits, target)
     probabilities = to_probabilities(logits / temperature, len(bank.names))
     decisions = best_relations(probabilities, bank.names)
     forward, backward = decisions[::2], decisions[1::2]
@@ -78,7 +67,7 @@ def calibrate(
         micro(gold, [d.relation if d.score >= threshold else nota for d in predicted], nota).f1
         for predicted in (better, forward)
     )
-    return Calibration(temperature, nota_shift, penalty, threshold, order_free, given_order)
+    return Calibration(temperature, penalty, threshold, order_free, given_order)
 
 
 def fit_temperature(logits: Tensor, target: Tensor) -> float:
@@ -88,21 +77,6 @@ def fit_temperature(logits: Tensor, target: Tensor) -> float:
     grid = torch.logspace(-1, 1, 81)
     losses = torch.stack([cross_entropy(logits / t, target) for t in grid])
     return round(float(grid[losses.argmin()]), 4)
-
-
-def fit_shift(logits: Tensor, target: Tensor, columns: Tensor) -> tuple[float, float]:
-    """Fit the temperature, and a number between -2 and 6 added to the logits of some columns.
-
-    Args:
-        columns: ``(C,)`` bool.
-    """
-    fitted = []
-    for shift in torch.linspace(-2, 6, 33).tolist():
-        shifted = logits + shift * columns
-        temperature = fit_temperature(shifted, target)
-        fitted.append((float(cross_entropy(shifted / temperature, target)), temperature, shift))
-    _, temperature, shift = min(fitted)
-    return temperature, shift
 
 
 def fit_penalty(logits: Tensor, violations: Tensor, target: Tensor) -> float:

@@ -105,6 +105,11 @@ def add_relations(model: RelationModel, schema: RelationSchema, examples: Sequen
             f"the new relation {model.schema.nota!r} has the name of the model's NOTA label",
             fix="rename the relation, or declare it as the schema's nota",
         )
+    for name in {*schema.names} & {*model.schema.names}:
+        own, other = model.schema.relation(name), schema.relation(name)
+        if not {*own.descriptions} & {*other.descriptions}:
+            problem = f"the model has another relation {name!r}, with other descriptions"
+            raise InputError(problem, fix="rename the relation")
     added = _encode(model, schema, examples)
     anchors = dict(zip(model.config.anchored_relations, model.anchors, strict=True))
     anchors = {name: anchor for name, anchor in anchors.items() if name not in added.names}

@@ -80,8 +80,10 @@ class RelationTrainingConfig(Record):
         exclude_relations: Relations to leave out. Pairs that are labelled with them are removed.
         tagger: Tagger that assigns types to entities without a type; None leaves them untyped.
         direction_mode: Directions in which pairs are trained; see :mod:`rukh.modeling.directions`.
-        unseen_calibration: Temperature, logit shift and threshold for relations that do not occur
-            in training, as fitted by ``python -m research.development``.
+        unseen_calibration: Temperature and logit shift for relations that do not occur in training,
+            as fitted by ``python -m research.development``.
+        threshold: Minimum probability of a prediction. None: the one with the best expected F1 on
+            the dev set.
         start_from: Name or folder of a model with the same options in ``pair``, to train further.
         default_schema: Schema that the model predicts if none is given; None: that of its training.
         caption_source: Name of the source of the captions, stored with the model.
@@ -95,7 +97,8 @@ class RelationTrainingConfig(Record):
     exclude_relations: tuple[str, ...] = ()
     tagger: str | None = "tagger"
     direction_mode: DirectionMode = "joint"
-    unseen_calibration: tuple[float, float, float] | None = None
+    unseen_calibration: tuple[float, float] | None = None
+    threshold: float | None = Field(default=None, ge=0, le=1)
     start_from: str | None = None
     default_schema: str | None = None
     caption_source: str | None = None
@@ -250,8 +253,7 @@ class RelationTask:
         gold = [str(pair.relation) for some in labelled for pair in some]
         schema, mode = self.model.schema, self.config.direction_mode
         violations = torch.cat(type_penalties(posts, pairs, self.bank, schema, mode))
-        natural = bool(self.natural)
-        return calibrate(logits, gold, self.bank, schema, mode, violations, fit_nota=natural)
+        return calibrate(logits, gold, self.bank, schema, mode, violations)
 
     def remember(self) -> Memory:
         """Encode the training pairs that the section ``memory`` selects, with the trained model."""
@@ -320,7 +322,8 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
     # Read the val file before training, so that errors in it are reported at once.
     val = None if config.data.val is None else load_val(config.data, model.schema)
     logger.info("%d training sequences, %d dev posts", len(task.items), len(task.dev))
-    later = {"training", "card_notes", "unseen_calibration", "memory", "default_schema"}
+    later = {"training", "card_notes", "memory"}
+    later |= {"unseen_calibration", "threshold", "default_schema"}
     identity = config.model_dump(mode="json", by_alias=True, exclude=later)
     best = fit(task, config.training, out.with_name(f"{out.name}.run"), identity)
     with torch.no_grad():
@@ -329,8 +332,9 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
             parameter.copy_(parameter.half())
     calibration = task.calibrate()._asdict()
     metrics: dict[str, Any] = {"dev": calibration, "step": best["step"]}
-    names = ("temperature", "nota_shift", "type_penalty", "threshold")
-    update = {name: calibration[name] for name in names}
+    update = {name: calibration[name] for name in ("temperature", "type_penalty", "threshold")}
+    if config.threshold is not None:
+        update["threshold"] = config.threshold
     model.config = model.config.model_copy(update=update)
     if val is not None:
         metrics["val"] = _evaluate(model, val)
@@ -339,8 +343,7 @@ def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]
             metrics["val_without_captions"] = _evaluate(model, without)
     update = {"metrics": metrics}
     if config.unseen_calibration is not None:
-        unseen = ("unseen_temperature", "unseen_shift", "unseen_threshold")
-        update |= zip(unseen, config.unseen_calibration, strict=True)
+        update["unseen_temperature"], update["unseen_shift"] = config.unseen_calibration
     model.config = model.config.model_copy(update=update)
     if config.memory.pairs_per_relation:
         model.memory = task.remember()

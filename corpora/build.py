@@ -13,12 +13,10 @@ from typing import Annotated
 
 import typer
 
-from corpora.inline import POSTS, field_schema, fields, read_lines
+from corpora.inline import POSTS, field_schema, fields, read_all
 from rukh.cli.logs import errors_as_lines
 from rukh.data.readers import write
 from rukh.data.splits import split_dev
-from rukh.errors import InputError
-from rukh.records import Post
 from rukh.utils.files import atomic_open
 
 HELD_OUT = 0.1
@@ -38,11 +36,7 @@ def build(
     total = {out: 0} if whole else {out / "train": 0, out / "held_out": 0}
     for path in paths:
         schema = field_schema(path)
-        posts: list[Post] = []
-        for result in read_lines(path, schema):
-            if isinstance(result, InputError):
-                raise result
-            posts.append(result)
+        posts = read_all(path, schema)
         split = [list(range(len(posts)))] if whole else split_dev(posts, HELD_OUT)
         for folder, indices in zip(total, split, strict=True):
             file = folder / f"{path.stem}.jsonl"

@@ -111,6 +111,16 @@ def read_lines(path: Path, schema: RelationSchema) -> Iterator[Post | InputError
                 yield error.at(f"{path}:{number}")
 
 
+def read_all(path: Path, schema: RelationSchema) -> list[Post]:
+    """Read the posts of a file. Raises InputError for the first line that is not valid."""
+    posts = []
+    for result in read_lines(path, schema):
+        if isinstance(result, InputError):
+            raise result
+        posts.append(result)
+    return posts
+
+
 def fields(folder: Path = POSTS) -> list[Path]:
     """Return the files of posts in a folder, one for each field."""
     return sorted(folder.glob("*.txt"))

@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 import torch
 import typer
-from corpora.inline import field_schema, read_lines
+from corpora.inline import field_schema, read_all
 
 from research.command import command_line, main
 from research.zero_shot.unseen import fit_unseen
 from rukh.cli import options
 from rukh.data.corpus import list_all_pairs
-from rukh.errors import InputError
 from rukh.evaluation.end_to_end import evaluate_end_to_end
 from rukh.extractor import Extractor
 from rukh.modeling.directions import column_mask, target_columns
@@ -42,11 +41,7 @@ def development(
     raw text with them, by threshold.
     """
     schema = field_schema(DEVELOPMENT)
-    posts: list[Post] = []
-    for result in read_lines(DEVELOPMENT, schema):
-        if isinstance(result, InputError):
-            raise result
-        posts.append(result)
+    posts = read_all(DEVELOPMENT, schema)
     extractor = Extractor.from_pretrained(model, tagger=tagger, schema=schema)
     fitted = fit(extractor, posts)
     names = {"unseen_temperature": fitted.temperature, "unseen_shift": fitted.shift}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from corpora.inline import field_schema, read_lines
+from corpora.inline import field_schema, read_all
 
 from research.command import command_line, main, show
 from research.llm_baseline import study
@@ -83,12 +82,8 @@ def read(
     """Read posts and their schema, which need not be named for posts in the inline form."""
     relations = None if schema is None else RelationSchema.load(schema)
     if format is None and data.suffix == ".txt":
-        relations, posts = relations or field_schema(data), []
-        for result in islice(read_lines(data, relations), limit):
-            if isinstance(result, InputError):
-                raise result
-            posts.append(result)
-        return posts, relations
+        relations = relations or field_schema(data)
+        return read_all(data, relations)[:limit], relations
     if relations is None:
         raise InputError("the posts have no schema of their own", field="--schema", fix="name one")
     return read_posts(data, format or "jsonl", limit=limit), relations

@@ -14,8 +14,14 @@ from safetensors.torch import load_file, save_file
 from helpers_modeling import all_pairs
 from rukh.errors import InputError, RukhError, WeightsError
 from rukh.extractor import Extractor
+from rukh.modeling.adapters import trained_state
 from rukh.modeling.inference import score_posts
-from rukh.modeling.model import RelationModel, copy_initial_weights, init_from_sha256
+from rukh.modeling.model import (
+    RelationModel,
+    copy_all_weights,
+    copy_initial_weights,
+    init_from_sha256,
+)
 from rukh.modeling.text_encoder import TextEncoder
 from rukh.records import Post
 
@@ -101,6 +107,25 @@ def test_a_model_initialized_from_a_relation_model(
     tiny_model(lora_rank=2, residual=True, seed=6).save(tmp_path / "first", "")
     with pytest.raises(WeightsError):
         RelationModel.from_pretrained(tmp_path / "second")
+
+
+@pytest.mark.parametrize("options", [{"lora_rank": 2}, {"trainable_layers": 1}])
+def test_a_model_is_trained_further_from_all_its_weights(
+    tiny_model: Make, tmp_path: Path, options: dict[str, int]
+) -> None:
+    first, second = (tiny_model(seed=seed, **options) for seed in (3, 4))
+    first.save(tmp_path / "first", "")
+    copy_all_weights(second, tmp_path / "first")
+    assert second.config.pair.init_from is None  # it does not depend on the first
+    expected = {name: value.half().float() for name, value in trained_state(first).items()}
+    torch.testing.assert_close(dict(trained_state(second)), expected)
+    with pytest.raises(InputError, match="dropout"):
+        copy_all_weights(tiny_model(dropout=0.3, **options), tmp_path / "first")
+    save_tagger = tmp_path / "tagger"
+    save_tagger.mkdir()
+    (save_tagger / "config.json").write_text('{"task": "tagger"}')
+    with pytest.raises(WeightsError):
+        copy_all_weights(second, save_tagger)
 
 
 def test_init_from_needs_a_model_with_the_same_text_encoder(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import typer
@@ -17,10 +18,11 @@ from rukh.evaluation.end_to_end import evaluate_end_to_end
 from rukh.extractor import Extractor
 from rukh.modeling.directions import column_mask, target_columns
 from rukh.records import Post
-from rukh.utils.files import write_json
+from rukh.utils.files import parse_yaml, write_json
 from rukh.utils.markdown import markdown_table, percent
 
 DEVELOPMENT = Path(__file__).parents[2] / "corpora/development/development.txt"
+UNSEEN = DEVELOPMENT.with_name("unseen.yaml")
 
 
 class Fitted(NamedTuple):
@@ -51,15 +53,37 @@ def development(
         [f"{given['threshold']:.2f}", *(percent(one[key]) for one in (given, raw) for key in KEYS)]
         for given, raw in zip(figures["given"]["curve"], figures["raw"]["curve"], strict=True)
     ]
+    unseen = {str(name) for name in parse_yaml(UNSEEN.read_text(encoding="utf-8"), str(UNSEEN))}
+    groups = {
+        "30 relations": schema.names,
+        "15 with a counterpart in training": [n for n in schema.names if n not in unseen],
+        "15 without": [n for n in schema.names if n in unseen],
+    }
+    parts = [
+        [name, *(cell for part in ("given", "raw") for cell in total(figures[part], some))]
+        for name, some in groups.items()
+    ]
     header = [f"{part} {key}" for part in ("given", "raw") for key in KEYS]
     typer.echo(f"unseen_calibration: [{fitted.temperature:.4f}, {fitted.shift:.2f}]")
     typer.echo(f"calibration error {percent(figures['expected_calibration_error'])}\n")
     typer.echo(markdown_table(["threshold", *header], rows))
+    header = [f"{part} {key}" for part in ("given", "raw") for key in KEYS[:3]]
+    typer.echo(f"\nAt the threshold {extractor.threshold:.2f}:\n")
+    typer.echo(markdown_table(["", *header], parts))
     if json is not None:
         write_json({"model": model, **fitted._asdict(), **figures}, json)
 
 
 KEYS = ("f1", "precision", "recall", "silent_answered")
+
+
+def total(figures: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Compute F1, precision and recall over some relations, in per cent."""
+    rows = [row for row in figures["per_relation"] if row["relation"] in names]
+    predicted, gold = (sum(row[key] for row in rows) for key in ("predicted", "gold"))
+    correct = sum(row["recall"] * row["gold"] for row in rows)
+    ratios = (2 * correct / (predicted + gold), correct / max(1, predicted), correct / gold)
+    return [percent(ratio) for ratio in ratios]
 
 
 def fit(extractor: Extractor, posts: list[Post]) -> Fitted:

@@ -120,3 +120,6 @@ def test_invalid_posts(tiny_model: Callable[..., Any]) -> None:
     post = Post(id="x", text="", image=b"x", objects=[{"id": "o", "box": (0, 0, 1, 1)}])
     with pytest.raises(InputError, match="'x'"):
         evaluate_end_to_end(extractor, [post])
+    unlabelled = Post(id="y", text="Ann", entities=[{"id": "a", "start": 0, "end": 3}])
+    with pytest.raises(InputError, match="lists a relation"):
+        evaluate_end_to_end(extractor, [unlabelled])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import combinations
@@ -85,6 +86,9 @@ class CorpusConfig(Record):
             if not paths:
                 raise InputError("the folder has no file *.jsonl", where=str(self.train))
             files = [(path, str(path.with_suffix(".yaml"))) for path in paths]
+            if missing := next((name for _, name in files if not os.path.isfile(name)), None):
+                fix = "put the schema of each file NAME.jsonl beside it, as NAME.yaml"
+                raise InputError("there is no such schema", where=missing, fix=fix)
         elif self.relation_schema is None:
             fix = "name its schema in the configuration"
             raise InputError("the corpus has no schema", where=str(self.train), fix=fix)

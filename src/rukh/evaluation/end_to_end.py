@@ -98,7 +98,8 @@ def labelled_posts(posts: Sequence[Post], schema: RelationSchema) -> list[Post]:
     """Return the posts with the names of their relations.
 
     Raises:
-        InputError: There are no posts, a post has objects, or a label is unknown to the schema.
+        InputError: There are no posts, none lists a relation, a post has objects, or a label is
+            unknown to the schema.
     """
     labelled = [schema.resolve_labels(post) for post in posts]
     if not labelled:
@@ -107,6 +108,8 @@ def labelled_posts(posts: Sequence[Post], schema: RelationSchema) -> list[Post]:
         if post.objects:
             problem = "has objects, but the end-to-end evaluation covers text only"
             raise InputError(problem, where=f"post {post.id!r}")
+    if not any(post.pairs for post in labelled):
+        raise InputError("no post lists a relation, so that nothing can be measured")
     return labelled
 
 

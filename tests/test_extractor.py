@@ -340,3 +340,9 @@ def test_the_default_schema_of_a_model(tiny_model: Make) -> None:
     model.config = model.config.model_copy(update={"default_schema": "mnre"})
     assert Extractor(model).schema == RelationSchema.load("mnre")
     assert Extractor(model, schema=model.schema).schema == model.schema
+
+
+def test_the_vision_encoder_is_not_loaded_for_texts(tiny_model: Make) -> None:
+    model = tiny_model(vision=True)
+    Extractor(model).extract([Post(id="1", text="Ann")])
+    assert "vision" not in vars(model)

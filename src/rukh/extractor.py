@@ -202,7 +202,7 @@ class Extractor:
         while chunk := list(islice(remaining, CHUNK_SIZE)):
             queries = self.prepare(chunk)
             without_arguments += sum(not query.post.arguments for query in queries)
-            if self.model.vision is None:
+            if self.model.config.pair.vision_encoder is None:
                 unseen_objects += sum(bool(query.post.objects) for query in queries)
             given_types += count_given_types(query.post for query in queries)
             for query, triples in zip(queries, self.predict(queries, top_k=top_k), strict=True):

@@ -82,10 +82,7 @@ class CorpusConfig(Record):
             InputError: A file cannot be read, or a label is not in its schema.
         """
         if self.train.is_dir():
-            paths = sorted(self.train.glob("*.jsonl"))
-            if not paths:
-                raise InputError("the folder has no file *.jsonl", where=str(self.train))
-            files = [(path, str(path.with_suffix(".yaml"))) for path in paths]
+            files = [(p, str(p.with_suffix(".yaml"))) for p in corpus_files(self.train)]
             if missing := next((name for _, name in files if not os.path.isfile(name)), None):
                 fix = "put the schema of each file NAME.jsonl beside it, as NAME.yaml"
                 raise InputError("there is no such schema", where=missing, fix=fix)
@@ -103,6 +100,19 @@ class CorpusConfig(Record):
                 posts = [list_all_pairs(post, schema.nota) for post in posts]
             corpora.append((schema, posts))
         return corpora
+
+
+def corpus_files(path: Path) -> list[Path]:
+    """Return the files ``*.jsonl`` of a folder, or the path itself if it is not a folder.
+
+    Raises:
+        InputError: The folder has no such file.
+    """
+    if not path.is_dir():
+        return [path]
+    if not (paths := sorted(path.glob("*.jsonl"))):
+        raise InputError("the folder has no file *.jsonl", where=str(path))
+    return paths
 
 
 def list_all_pairs(post: Post, nota: str | None) -> Post:

@@ -15,6 +15,7 @@ from rukh.arguments.label_map import normalize_label
 from rukh.arguments.sliding_window import letter_cases, pad, pad_cases
 from rukh.arguments.token_tagger import TokenTagger
 from rukh.data.conll import read_tagged
+from rukh.data.corpus import corpus_files
 from rukh.data.readers import read_posts
 from rukh.errors import InputError, suggestion
 from rukh.evaluation.tagger import Example, span_f1
@@ -51,11 +52,8 @@ class TaggedCorpusConfig(Record):
         Raises:
             InputError: A file cannot be read.
         """
-        paths = sorted(self.path.glob("*.jsonl")) if self.path.is_dir() else [self.path]
-        if not paths:
-            raise InputError("the folder has no file *.jsonl", where=str(self.path))
         examples: list[Example] = []
-        for path in paths:
+        for path in corpus_files(self.path):
             if self.format == "conll":
                 examples += read_tagged(path)
             else:

@@ -224,10 +224,7 @@ class RelationModel(nn.Module):
                 missing, are damaged or do not fit its configuration; or an encoder is missing.
             InputError: The configuration or the schema is invalid.
         """
-        folder = model_folder(source)
-        config = _read_config(folder)
-        if config is None:
-            raise WeightsError(f"{folder} does not contain a relation model")
+        folder, config = _relation_model(source)
         schema = RelationSchema.load(folder / "schema.yaml")
         # Low-rank adapters are merged on loading, so the module is created without adapters.
         pair = config.pair.model_copy(update={"lora_rank": 0})
@@ -327,10 +324,7 @@ def copy_all_weights(model: RelationModel, source: str | Path) -> None:
         WeightsError: There is no such model, or its weights do not fit.
         InputError: The models have different options of the pair encoder.
     """
-    folder = model_folder(source)
-    config = _read_config(folder)
-    if config is None:
-        raise WeightsError(f"{folder} does not contain a relation model")
+    folder, config = _relation_model(source)
     if config.pair != model.config.pair:
         own, other = model.config.pair.model_dump(), config.pair.model_dump()
         different = ", ".join(name for name in own if own[name] != other[name])
@@ -365,6 +359,15 @@ def write_model(
         write_json(config.model_dump(mode="json"), part / "config.json")
         (part / "schema.yaml").write_text(schema.to_yaml(), encoding="utf-8")
         (part / "README.md").write_text(card, encoding="utf-8")
+
+
+def _relation_model(source: str | Path) -> tuple[Path, ModelConfig]:
+    """Return the folder and the configuration of a relation model, given by path or name."""
+    folder = model_folder(source)
+    config = _read_config(folder)
+    if config is None:
+        raise WeightsError(f"{folder} does not contain a relation model")
+    return folder, config
 
 
 def _read_config(folder: Path) -> ModelConfig | None:

@@ -55,6 +55,19 @@ def test_the_saved_tagger_gives_the_reported_scores(
     )
 
 
+def test_training_goes_on_from_a_tagger(tmp_path: Path, tiny_text: str) -> None:
+    (tmp_path / "train.txt").write_text(sentences(40))
+    train_tagger(config(tmp_path, tiny_text), tmp_path / "tagger")
+    task = TaggerTask(config(tmp_path, tiny_text, start_from=str(tmp_path / "tagger")))
+    task.model.eval()
+    saved = TokenTagger.from_pretrained(tmp_path / "tagger")
+    texts = [text for text, _ in task.dev[0]]
+    assert task.model.detect_entities(texts) == saved.detect_entities(texts)
+    with pytest.raises(InputError, match=r"types \['PER', 'LOC'\], not \['PER', 'LOC', 'ORG'\]"):
+        changes = {"start_from": str(tmp_path / "tagger"), "types": ["PER", "LOC", "ORG"]}
+        TaggerTask(config(tmp_path, tiny_text, **changes))
+
+
 def test_labels_are_assigned_to_the_tokens_of_their_words(tmp_path: Path, tiny_text: str) -> None:
     (tmp_path / "train.txt").write_text(sentences(12))
     task = TaggerTask(config(tmp_path, tiny_text))

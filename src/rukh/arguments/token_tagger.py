@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rukh.arguments.sliding_window import LETTER_CASES, Label, TokenClassifier
-from rukh.errors import WeightsError
+from rukh.errors import InputError, WeightsError
 from rukh.hub import model_folder
 from rukh.modeling.adapters import load_trained_state, read_state
 from rukh.modeling.text_encoder import TextEncoder
@@ -54,18 +55,41 @@ class TokenTagger(nn.Module, TokenClassifier):
     @classmethod
     def from_pretrained(cls, source: str | Path) -> TokenTagger:
         """Load a tagger from a folder or by its shipped name. Raises WeightsError."""
+        folder, config = cls._read_config(source)
+        tagger = cls(TextEncoder.load(config["text_encoder"]), config["types"])
+        tagger._load(folder)
+        return tagger.eval()
+
+    def copy_weights(self, source: str | Path) -> None:
+        """Copy the trained weights of a tagger with the same options, to train it further.
+
+        Raises:
+            WeightsError: There is no such tagger, or its weights do not fit.
+            InputError: It has other types or another text encoder.
+        """
+        folder, config = self._read_config(source)
+        own = {"text_encoder": self.encoder.name, "types": list(self.types)}
+        for name, value in own.items():
+            if config[name] != value:
+                problem = f"{str(source)!r} has {name} {config[name]}, not {value}"
+                raise InputError(problem, field="start_from", fix="use the same options")
+        self._load(folder)
+
+    @classmethod
+    def _read_config(cls, source: str | Path) -> tuple[Path, dict[str, Any]]:
         folder = cls.locate(source)
         config = read_json(folder / "config.json")
         if not isinstance(config, dict) or config.get("task") != "tagger":
             raise WeightsError(f"{folder} does not contain a tagger")
         if missing := {"text_encoder", "types"} - config.keys():
             raise WeightsError(f"{folder / 'config.json'} is damaged: {min(missing)!r} is missing")
-        tagger = cls(TextEncoder.load(config["text_encoder"]), config["types"])
+        return folder, config
+
+    def _load(self, folder: Path) -> None:
         state = read_state(folder / "model.safetensors")
-        load_trained_state(tagger, state)
+        load_trained_state(self, state)
         if missing := {"head.weight", "head.bias"} - state.keys():
             raise WeightsError(f"{folder} is damaged: the weights of {min(missing)!r} are missing")
-        return tagger.eval()
 
     def forward(self, ids: Tensor, mask: Tensor, cases: Tensor) -> Tensor:
         """See :meth:`rukh.arguments.sliding_window.TokenClassifier.forward`."""

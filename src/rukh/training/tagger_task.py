@@ -85,6 +85,7 @@ class TaggerConfig(Record):
         text_encoder: Name or path of the text encoder.
         lora_rank: Rank of low-rank adapters in all linear layers; 0 trains whole layers instead.
         trainable_layers: Number of top layers that are trained if ``lora_rank`` is 0.
+        start_from: Name or folder of a tagger with the same types and options, to train further.
         case_dropout: Probability that a training text is shown as if it had no capitals.
         card_notes: Markdown text on limits and rights for the model card.
     """
@@ -96,6 +97,7 @@ class TaggerConfig(Record):
     text_encoder: str = "all-MiniLM-L6-v2"
     lora_rank: int = Field(default=64, ge=0)
     trainable_layers: int = Field(default=2, ge=0)
+    start_from: str | None = None
     case_dropout: float = Field(default=0.0, ge=0, lt=1)
     card_notes: str = ""
     training: TrainingConfig = TrainingConfig()
@@ -133,6 +135,8 @@ class TaggerTask:
         else:
             tune_top_layers(encoder.model, config.trainable_layers)
         self.model = TokenTagger(encoder, config.types)
+        if config.start_from is not None:
+            self.model.copy_weights(config.start_from)
         self.test = [self._read(corpus) for corpus in config.test]
         test_texts = {text for examples in self.test for text, _ in examples}
         train = {

@@ -54,7 +54,7 @@ def test_contradictions_are_errors(relations: list[dict[str, Any]], names: list[
     [
         ({"relations": []}, "relations"),
         ({"relations": [{"descriptions": ["x."]}]}, "relations[0].name"),
-        ({"relations": [relation("a", descriptions="text")]}, "relations[0].descriptions"),
+        ({"relations": [relation("a", descriptions=5)]}, "relations[0].descriptions"),
         ({"relations": [relation("a", heads=["PER"])]}, "relations[0].heads"),
         ({"relations": [relation("a")], "nota": 5}, "nota"),
         ({"relations": [relation("a")], "type": {}}, "type"),
@@ -204,3 +204,12 @@ def test_lookups_are_fast_with_ten_thousand_relations() -> None:
     thing = VisualObject(id="o", box=(0, 0, 1, 1), type="NONE")
     assert not any(made.allows(thing, thing) for _ in range(1000))
     assert time.process_time() - start < 5  # without lookup tables: a minute
+
+
+def test_single_values_need_no_brackets() -> None:
+    relation = Relation(name="r", head="PER", tail="LOC", same_as="P1", descriptions="the head")
+    assert relation.head == ("PER",) and relation.tail == ("LOC",) and relation.same_as == ("P1",)
+    assert relation.descriptions == ("the head",)
+    drafted = {"text": "the head", "status": "draft"}
+    (description,) = Relation(name="r", descriptions=drafted).descriptions
+    assert description.status == "draft"

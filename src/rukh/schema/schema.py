@@ -13,14 +13,23 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import Field, ValidationError, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
 
 from rukh.errors import InputError, suggestion
 from rukh.records import Argument, Name, Post, Record, Text, as_input_error
 from rukh.schema.descriptions import DescriptionField
 from rukh.utils.files import file_errors, parse_yaml
+
+
+def _as_sequence(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Mapping) else value
+
+
+T = TypeVar("T")
+OneOrMore: TypeAlias = Annotated[tuple[T, ...], BeforeValidator(_as_sequence)]
+"""A field that accepts a single value, without brackets, as well."""
 
 
 class Relation(Record):
@@ -39,10 +48,10 @@ class Relation(Record):
 
     name: Name
     id: Name | None = None
-    same_as: tuple[Name, ...] = ()
-    descriptions: tuple[DescriptionField, ...] = ()
-    head: tuple[Name, ...] = ()
-    tail: tuple[Name, ...] = ()
+    same_as: OneOrMore[Name] = ()
+    descriptions: OneOrMore[DescriptionField] = ()
+    head: OneOrMore[Name] = ()
+    tail: OneOrMore[Name] = ()
     symmetric: bool = False
     inverse: Name | None = None
 

@@ -171,7 +171,7 @@ def test_the_command_reports_detected_entities(run: Callable[..., Any], tmp_path
     assert "    e0" not in table
     done = run("extract", posts, "--threshold", 0)  # the model has no tagger of its own
     assert done.code == 0 and len(done.out.splitlines()) == 1
-    assert "2 posts have no triples" in done.err
+    assert "posts without triples, as they have no given or detected arguments: 2" in done.err
     done = run("evaluate", "--data", posts, "--tagger", "tagger", "--json", "-")
     assert json.loads(done.out)["pairs"] == 1
     for command in (["extract", posts], ["evaluate", "--data", posts]):

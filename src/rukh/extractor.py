@@ -211,11 +211,11 @@ class Extractor:
                 else:
                     yield best_direction_only(triples, self.schema.nota)
         if without_arguments:
-            message = "%d posts have no triples, because they have no given or detected arguments"
+            message = "posts without triples, as they have no given or detected arguments: %d"
             logger.warning(message, without_arguments)
         if unseen_objects:
             message = (
-                "the model reads no images: in %d posts it knows only the types of the objects"
+                "the model reads no images; posts of whose objects it knows only the types: %d"
             )
             logger.warning(message, unseen_objects)
         self.warn_unknown_types(given_types)

@@ -79,7 +79,7 @@ def lint(
     for rule, count in (counts - Counter(dict.fromkeys(counts, MAX_PER_RULE))).items():
         lines.append(f"{count:,} more [{rule}]; --json FILE writes all")
     summary = {"schema": schema, "errors": errors, "warnings": len(findings) - errors}
-    lines.append("{schema}: {errors} errors, {warnings} warnings".format(**summary))
+    lines.append("{schema}: errors {errors}, warnings {warnings}".format(**summary))
     rows = [finding.model_dump(mode="json") for finding in findings]
     print_result("\n".join(lines), summary | {"findings": rows}, json)
     if errors:

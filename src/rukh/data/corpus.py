@@ -38,7 +38,7 @@ class DataConfig(Record):
     """
 
     train: Path
-    format: str = "mnre"
+    format: str = "jsonl"
     images: Path | None = None
     captions: Path | None = None
     val: Path | None = None

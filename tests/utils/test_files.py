@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +18,7 @@ from rukh.utils.files import (
     atomic_open,
     check_outputs,
     lock_folder,
+    open_input,
     parse_yaml,
     read_json,
     write_json,
@@ -49,6 +53,45 @@ def test_a_finished_write_replaces_what_was_there(tmp_path: Path) -> None:
             pass
     with pytest.raises(InputError), atomic_open(folder):
         pass
+
+
+@pytest.mark.parametrize("mode", ["w", "wb"])
+def test_a_compressed_file_depends_on_its_content_only(tmp_path: Path, mode: str) -> None:
+    for name in ("a.gz", "b.gz"):
+        with atomic_open(tmp_path / name, mode) as stream:
+            stream.write(b"one\n" if "b" in mode else "one\n")
+    assert gzip.decompress((tmp_path / "a.gz").read_bytes()) == b"one\n"
+    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
+    with open_input(tmp_path / "a.gz") as stream:
+        assert stream.read() == b"one\n"
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    link, target = tmp_path / "link", tmp_path / "folder" / "target"
+    link.symlink_to(Path("folder", "target"))
+    for content in ("one", "two"):  # at first, there is no target
+        check_outputs([link])
+        with atomic_open(link) as stream:
+            stream.write(content)
+        assert link.is_symlink() and target.read_text() == content
+    assert [path.name for path in target.parent.iterdir()] == ["target"]
+
+
+def test_only_pipes_and_character_devices_are_written_directly(tmp_path: Path) -> None:
+    check_outputs([os.devnull, os.devnull], os.devnull)
+    with atomic_open(Path(os.devnull)) as stream:
+        stream.write("any")
+    assert Path(os.devnull).is_char_device()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        with pytest.raises(InputError), atomic_open(tmp_path / "socket"):
+            pass
+        with pytest.raises(InputError):
+            check_outputs([tmp_path / "socket"])
+    os.mkfifo(tmp_path / "pipe")
+    check_outputs([tmp_path / "pipe"])
+    with pytest.raises(InputError):
+        check_outputs([tmp_path / "pipe"], tmp_path / "pipe")
 
 
 def test_json_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,44 @@ def test_resumes_after_the_last_commit(tmp_path: Path) -> None:
     second.finish()
     assert out.read_text(encoding="utf-8") == "one\nzwei ü\nthree\n"
     assert list(out.parent.iterdir()) == [out]
+
+
+def test_a_compressed_output_is_resumed(tmp_path: Path) -> None:
+    out = tmp_path / "out.gz"
+    first = ResumableOutput(out, {})
+    first.commit(["one"], 1)
+    first._stream.write(b"half")
+    first.close()
+    second = ResumableOutput(out, {})
+    assert second.done == 1
+    second.commit(["two"], 2)
+    second.finish()
+    assert gzip.decompress(out.read_bytes()) == b"one\ntwo\n"
+    ResumableOutput(out, {}).finish()
+    assert out.stat().st_size and gzip.decompress(out.read_bytes()) == b""
+
+
+def test_the_target_of_a_link_is_written(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    output = ResumableOutput(tmp_path / "link", {})
+    output.commit(["one"], 1)
+    output.finish()
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == "one\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_leaves_what_was_committed(tmp_path: Path) -> None:
+    output = ResumableOutput(tmp_path / "out", {})
+    output.commit(["one"], 1)
+    with open("/dev/full", "ab") as full:
+        descriptor = os.dup(output._stream.fileno())
+        os.dup2(full.fileno(), output._stream.fileno())
+        with pytest.raises(OSError, match="No space") as caught:
+            output.commit(["two"], 2)
+        os.close(descriptor)
+    assert caught.value.filename == str(tmp_path / "out")
+    output.close()
+    assert ResumableOutput(tmp_path / "out", {}).done == 1
 
 
 def test_another_identity_or_a_short_part_file_starts_again(tmp_path: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from rukh.errors import InputError
 from rukh.utils.parsing import decode_utf8, parse_json
@@ -23,33 +26,100 @@ FILE_LIMIT = 64_000_000
 
 @contextmanager
 def file_errors(path: str | Path, action: str = "read") -> Iterator[None]:
-    """Convert an OSError or UnicodeDecodeError to an InputError that names the file."""
+    """Convert an OSError, UnicodeDecodeError or error of gzip to an InputError with the file."""
     try:
         yield
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        fix = "compress it again, or rename it if it is not compressed"
+        raise InputError("not a complete gzip file", where=str(path), fix=fix) from None
     except OSError as error:
         raise InputError(f"cannot {action}: {error.strerror}", where=str(path)) from None
     except UnicodeDecodeError:
         raise InputError("not UTF-8 text", where=str(path)) from None
 
 
+def is_standard_output(path: str | Path) -> bool:
+    """Whether an output is standard output: ``-`` or ``/dev/stdout``."""
+    return str(path) in {"-", "/dev/stdout"}
+
+
+def is_stream(path: str | Path) -> bool:
+    """Whether a file can be read or written only once: ``-``, a pipe or a device, for example."""
+    path = Path(path)
+    return str(path) == "-" or (path.exists() and not path.is_file() and not path.is_dir())
+
+
+@contextmanager
+def open_input(path: str | Path) -> Iterator[IO[bytes]]:
+    """Open a file for reading bytes. A file whose name ends in ``.gz`` is decompressed."""
+    with open(path, "rb") as stream:
+        if str(path).endswith(".gz"):
+            with gzip.GzipFile(fileobj=stream) as decompressed:
+                yield decompressed  # type: ignore[misc]
+        else:
+            yield stream
+
+
 @contextmanager
 def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary file for writing; it replaces ``path`` only if the block succeeds."""
+    """Open a temporary file for writing; it replaces ``path`` only if the block succeeds.
+
+    Of a symbolic link, the target is replaced. A pipe or a character device is written directly,
+    and so is standard output (``-``). If the name ends in ``.gz``, the file is compressed.
+    """
     path = Path(path)
-    _check_replaceable(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    if is_standard_output(path):
+        stream: IO[Any] = sys.stdout.buffer if "b" in mode else sys.stdout
+        yield stream
+        stream.flush()
+        return
+    _check_writable(path)
+    direct, target = is_stream(path), follow_links(path)
+    part = path if direct else target.with_name(f".{target.name}.{os.getpid()}.part")
     with file_errors(path, "write"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = open(part, mode, **text)  # type: ignore[call-overload]
+        if not direct:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        raw = open(part, "wb")
     try:
-        with stream:
+        with name_file(path), ExitStack() as stack:
+            stack.enter_context(raw)
+            layer: IO[Any] = raw
+            stream = raw
+            if path.name.endswith(".gz"):
+                # Neither a name nor a time, so that the same content gives the same bytes.
+                layer = cast("IO[Any]", gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
+                stream = stack.enter_context(layer)
+            if "b" not in mode:
+                stream = io.TextIOWrapper(stream, encoding="utf-8", newline="\n")
+                stack.enter_context(stream)
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
+            if layer is not raw:
+                layer.close()
+            raw.flush()
+            if not direct:
+                os.fsync(raw.fileno())
+        if not direct:
+            os.replace(part, target)
     finally:
-        part.unlink(missing_ok=True)
+        if not direct:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def name_file(path: Path) -> Iterator[None]:
+    """Add the name of the file to an OSError that has none, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def follow_links(path: Path) -> Path:
+    """Return the file that a symbolic link leads to, which need not exist; other paths as is."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 @contextmanager
@@ -100,16 +170,13 @@ def lock_folder(folder: Path) -> Iterator[None]:
 def write_json(data: Any, path: str | Path) -> None:
     """Write JSON to a file, or to standard output for ``-``. An existing file is replaced."""
     text = json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-    if str(path) == "-":
-        sys.stdout.write(text)
-        return
     with atomic_open(Path(path)) as stream:
         stream.write(text)
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises InputError if it is missing, invalid or too large."""
-    with file_errors(path), open(path, "rb") as stream:
+    with file_errors(path), open_input(path) as stream:
         try:
             return parse_json(read_text(stream))
         except InputError as error:
@@ -174,15 +241,17 @@ def parse_yaml(text: str, where: str) -> Any:
 def check_outputs(outputs: Sequence[str | Path | None], *inputs: str | Path | None) -> None:
     """Check that outputs can be written, and replace neither inputs nor each other.
 
-    Call this before any long work. None, ``-`` (standard output) and missing inputs are skipped.
+    Call this before any long work. None, standard output and missing inputs are skipped.
 
     Raises:
-        InputError: An output cannot be written, is no regular file, or is another given file.
+        InputError: An output cannot be written, is a folder or disk, or is another given file.
     """
-    paths = [Path(path) for path in outputs if path is not None and str(path) != "-"]
+    paths = [Path(path) for path in outputs if path is not None and not is_standard_output(path)]
     existing = [Path(path) for path in inputs if path is not None and os.path.exists(path)]
     for i, path in enumerate(paths):
-        _check_replaceable(path)
+        _check_writable(path)
+        if path.is_char_device():
+            continue
         problem = None
         if path.exists() and any(path.samefile(other) for other in existing):
             problem = "is an input and would be replaced"
@@ -190,7 +259,10 @@ def check_outputs(outputs: Sequence[str | Path | None], *inputs: str | Path | No
             problem = "two outputs are the same file"
         if problem:
             raise InputError(problem, where=str(path), fix="name another output")
-        folder = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
+        if path.is_fifo():
+            continue
+        parents = follow_links(path).absolute().parents
+        folder = next((parent for parent in parents if parent.exists()), Path("/"))
         # Permissions are not enough: on a file system such as /proc, no file can be created.
         with (
             file_errors(path, "write"),
@@ -199,6 +271,7 @@ def check_outputs(outputs: Sequence[str | Path | None], *inputs: str | Path | No
             pass
 
 
-def _check_replaceable(path: Path) -> None:
-    if path.exists() and not path.is_file():
+def _check_writable(path: Path) -> None:
+    """Raise InputError for what is neither a file, a pipe nor a character device."""
+    if path.exists() and not (path.is_file() or path.is_fifo() or path.is_char_device()):
         raise InputError("cannot write: not a regular file", where=str(path))

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rukh.errors import InputError
-from rukh.utils.files import check_outputs, read_json, sha256, try_lock, write_json
+from rukh.utils.files import (
+    check_outputs,
+    follow_links,
+    name_file,
+    read_json,
+    sha256,
+    try_lock,
+    write_json,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +29,8 @@ class ResumableOutput:
     """A resumable output file.
 
     Lines are appended to a part file, which is renamed to the output at the end. A state file has
-    the number of committed bytes; a resumed run cuts off the bytes after them.
+    the number of committed bytes; a resumed run cuts off the bytes after them. Of a symbolic link,
+    the target is written. If the name ends in ``.gz``, each commit is compressed on its own.
 
     Args:
         out: Output file.
@@ -32,12 +43,13 @@ class ResumableOutput:
     """
 
     def __init__(self, out: Path, identity: Mapping[str, Any]) -> None:
-        self.out = Path(out)
+        check_outputs([out])
+        self.compressed = Path(out).name.endswith(".gz")
+        self.out = follow_links(Path(out))
         self.part = self.out.with_name(f".{self.out.name}.part")
         self.state = self.out.with_name(f".{self.out.name}.part.json")
         self.identity = json.loads(json.dumps(identity, default=sha256))
         self.done = self.count = 0
-        check_outputs([self.out])
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self._stream = open(self.part, "ab")  # noqa: SIM115 - stays open during the run
         if not try_lock(self._stream) or self._renamed():
@@ -63,21 +75,27 @@ class ResumableOutput:
 
     def commit(self, lines: Iterable[str], done: int, count: int = 0) -> None:
         """Append lines and save ``done`` and ``count``. All survive a kill."""
-        for line in lines:
-            self._stream.write(line.encode("utf-8") + b"\n")
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        self._append("".join(line + "\n" for line in lines).encode("utf-8"))
         self.done, self.count = done, count
         size = self.part.stat().st_size
         state = {"identity": self.identity, "done": done, "count": count, "bytes": size}
         write_json(state, self.state)
 
+    def _append(self, data: bytes) -> None:
+        with name_file(self.out):
+            self._stream.write(gzip.compress(data, mtime=0) if self.compressed else data)
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+
     def finish(self) -> None:
         """Rename the part file to the output."""
+        if self.compressed and not self.part.stat().st_size:
+            self._append(b"")  # a compressed file of nothing is not empty
         os.replace(self.part, self.out)
         self._stream.close()
         self.state.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Stop without finishing; a later run can resume from here."""
-        self._stream.close()
+        with suppress(OSError):  # bytes that a full disk refused are written again by a later run
+            self._stream.close()

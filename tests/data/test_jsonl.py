@@ -85,6 +85,11 @@ def test_images_as_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (caught.value.where, caught.value.field) == ("post 1", "image")
 
 
+def test_a_number_as_id_becomes_its_digits(tmp_path: Path) -> None:
+    source = put(tmp_path / "in.jsonl", {"id": 17, "text": ""}, {"id": -2, "text": ""})
+    assert [post.id for post in read(source)] == ["17", "-2"]
+
+
 def test_captions_are_added(tmp_path: Path) -> None:
     source = put(
         tmp_path / "in.jsonl",
@@ -112,7 +117,10 @@ def test_the_json_schema_accepts_what_the_reader_accepts(tmp_path: Path) -> None
         ({"image": ""}, False),
         ({"image": 5}, False),
         ({"image": {"path": "a.jpg"}}, False),
+        ({"id": 7}, True),
         ({"id": ""}, False),
+        ({"id": 7.5}, False),
+        ({"id": True}, False),
         ({"text": None}, False),
         ({"unknown": 1}, False),
         ({"entities": [{"id": "a", "start": "0", "end": 3}]}, False),

@@ -46,6 +46,8 @@ class JsonlFormat(LineFormat):
                 error = InputError(error.problem, fix="for MNRE's files, use --format mnre")
             raise error from None
         expect(record, dict, "an object with the fields of a post")
+        if type(record.get("id")) is int:
+            record["id"] = str(record["id"])
         name = record.pop("image", None)
         image = None if name is None else self._image(name)
         if record.get("caption") is None and isinstance(image, Path):
@@ -84,6 +86,9 @@ class JsonlFormat(LineFormat):
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of one line."""
     schema = Post.model_json_schema()
+    schema["properties"]["id"] = {
+        "anyOf": [schema["properties"]["id"], {"type": "integer", "description": "Read as digits."}]
+    }
     schema["properties"]["image"] = {
         "default": None,
         "anyOf": [

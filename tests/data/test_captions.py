@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,9 @@ def test_lines_of_literals_or_json(tmp_path: Path) -> None:
     assert read_captions(path) == {"a.jpg": "Ann's dog", "b.jpg": "", "inf.png": "x"}
     path.write_text(GOOD + GOOD.replace("a dog", " a dog"))
     assert read_captions(path) == {"a.jpg": "a dog"}
+    packed = tmp_path / "captions.txt.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert read_captions(packed) == {"a.jpg": "a dog"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ def test_sentences(tmp_path: Path) -> None:
         "BROTHER\tB-BROTHER".encode()
     )
     first, second = read_tagged(file, str.upper)
+    packed = tmp_path / "a.txt.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    assert list(read_tagged(packed, str.upper)) == [first, second]
     assert first[0] == "Ann Lee at"
     assert [(e.id, e.start, e.end, e.type) for e in first[1]] == [("e0", 0, 7, "PER")]
     # A token may contain a tab; one of white space only becomes a replacement character.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import io
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -438,6 +440,34 @@ def test_files_that_cannot_be_read_or_written(case: Case, tmp_path: Path) -> Non
         next(read(tmp_path, case.format))
     with pytest.raises(InputError, match="not a regular file"):
         write([], tmp_path, case.format)
+
+
+def test_compressed_files_have_the_same_posts(case: Case, tmp_path: Path) -> None:
+    path = case.write(tmp_path / "in.txt", case.records)
+    packed = tmp_path / "in.txt.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert list(read(packed, case.format)) == list(read(path, case.format))
+    for data in (path.read_bytes(), packed.read_bytes()[:-9]):
+        packed.write_bytes(data)
+        with pytest.raises(InputError, match=r"in\.txt\.gz: not a complete gzip file"):
+            list(read(packed, case.format))
+    if case.load is not None:
+        write(read(path, case.format), packed, case.format)
+        assert list(read(packed, case.format)) == list(read(path, case.format))
+
+
+def test_standard_input_and_output(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
+) -> None:
+    path = case.write(tmp_path / "-.txt", case.records)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+    posts = list(read("-", case.format))
+    assert posts == list(read("-.txt", case.format))
+    if case.load is not None:
+        write(posts, "-", case.format)
+        write(posts, path, case.format)
+        assert capfdbinary.readouterr().out == path.read_bytes()
 
 
 def test_unknown_formats_get_a_suggestion() -> None:

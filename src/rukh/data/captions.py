@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rukh.data.lines import lines
 from rukh.errors import InputError
-from rukh.utils.files import file_errors
+from rukh.utils.files import file_errors, open_input
 from rukh.utils.parsing import expect, parse_json, parse_literal
 
 
@@ -17,7 +17,7 @@ def read_captions(path: Path) -> dict[str, str]:
         InputError: The file cannot be read, or a line is invalid.
     """
     captions: dict[str, str] = {}
-    with file_errors(path), open(path, "rb") as stream:
+    with file_errors(path), open_input(path) as stream:
         for number, line in lines(stream):
             try:
                 name, text = _parse(line)

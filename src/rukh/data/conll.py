@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rukh.data.tokens import Tokens, bio_spans
 from rukh.errors import InputError
 from rukh.records import TextEntity
-from rukh.utils.files import file_errors
+from rukh.utils.files import file_errors, open_input
 
 
 def read_tagged(
@@ -25,8 +26,8 @@ def read_tagged(
     """
     words: list[str] = []
     labels: list[str] = []
-    with file_errors(path), open(path, encoding="utf-8", newline="\n") as stream:
-        for number, line in enumerate(stream, 1):
+    with file_errors(path), open_input(path) as stream:
+        for number, line in enumerate(io.TextIOWrapper(stream, "utf-8", newline="\n"), 1):
             line = line.rstrip("\r\n")
             if line.startswith("IMGID:") or not line.strip():
                 if words:

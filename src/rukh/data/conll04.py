@@ -90,7 +90,7 @@ class Conll04Format(ReadOnlyFormat):
                 if frozenset((a.id, b.id)) not in related
             )
             return Post(
-                id=f"{self.source.path.stem}:{line}",
+                id=f"{self.source.stem}:{line}",
                 text=text,
                 entities=tuple(entities),
                 pairs=tuple(pairs),

@@ -38,7 +38,7 @@ class FewRelFormat(DocumentFormat):
         expect(record, dict, "a record with tokens, h and t")
         tokens = Tokens.parse(record.get("tokens"), "tokens")
         yield Post(
-            id=f"{self.source.path.stem}:{path}",
+            id=f"{self.source.stem}:{path}",
             text=tokens.text,
             entities=tuple(_entity(record.get(role), role, tokens) for role in ("h", "t")),
             pairs=(Pair(head="h", tail="t", relation=path[: path.rindex("[")]),),

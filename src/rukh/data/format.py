@@ -18,7 +18,7 @@ class Source:
     """A data file and the files that belong to it.
 
     Attributes:
-        path: The data file. Posts without an id get one that starts with the stem of this path.
+        path: The data file. Posts without an id get one that starts with its :attr:`stem`.
         images: Folder that image names are relative to. None: the folder of the data file.
         captions: Captions by image name.
         boxes: MORE's dictionary of object boxes. None: look for it beside the data file.
@@ -28,6 +28,11 @@ class Source:
     images: Path | None = None
     captions: Mapping[str, str] = field(default_factory=dict)
     boxes: Path | None = None
+
+    @property
+    def stem(self) -> str:
+        """Name of the data file without its ending, and without ``.gz``."""
+        return Path(self.path.name.removesuffix(".gz")).stem
 
     def image(self, name: object, field: str) -> Path:
         """Resolve an image name to a path, which need not exist. Raises InputError if not local."""

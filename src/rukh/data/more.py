@@ -45,7 +45,7 @@ class MoreFormat(MnreFormat):
 
     def read(self, stream: IO[bytes]) -> Iterator[tuple[int, Post | InputError]]:
         """See :meth:`rukh.data.format.Format.read`. Raises InputError for an invalid dictionary."""
-        folder, split = self.source.path.parent, self.source.path.stem
+        folder, split = self.source.path.parent, self.source.stem
         beside = [folder / f"ent_{split}_dict.json", folder / f"ent_{split}_dict.pth"]
         path = self.source.boxes or next((path for path in beside if path.is_file()), None)
         self._boxes = None if path is None else load_dictionary(path)
@@ -74,7 +74,7 @@ class MoreFormat(MnreFormat):
             raise InputError(
                 f"no dictionary of boxes for object {name!r} of image {image!r}",
                 field=role,
-                fix=f"put ent_{self.source.path.stem}_dict.pth or .json beside the file, "
+                fix=f"put ent_{self.source.stem}_dict.pth or .json beside the file, "
                 "or name it with --boxes",
             )
         boxes = self._boxes.get(image) if isinstance(image, str) else None
@@ -93,7 +93,7 @@ class MoreFormat(MnreFormat):
                 "or copy the dictionary to ent_%s_dict.json or .pth beside the file",
                 self.source.path,
                 self._without_box,
-                self.source.path.stem,
+                self.source.stem,
             )
 
     def dump_argument(self, argument: Argument, post: Post, tokens: Tokens) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def load_dictionary(path: Path) -> dict[str, Any]:
         InputError: The file is missing, too large, unreadable, or not a mapping.
     """
     try:
-        if path.suffix == ".json":
+        if path.name.endswith((".json", ".json.gz")):
             value = read_json(path)
         else:
             with file_errors(path):

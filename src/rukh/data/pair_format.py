@@ -54,7 +54,7 @@ class PairFormat(LineFormat):
         if image is not None and image.name == name:
             used.add("img_id")
         return Post(
-            id=f"{self.source.path.stem}:{number}",
+            id=f"{self.source.stem}:{number}",
             text=tokens.text,
             image=image,
             caption=self.source.caption(name) if name else None,

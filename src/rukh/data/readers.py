@@ -6,7 +6,9 @@ to classes that implement :class:`rukh.data.format.Format`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from rukh.data.merging import merge_posts
 from rukh.errors import InputError
 from rukh.records import Post
 from rukh.registry import resolve
-from rukh.utils.files import atomic_open, file_errors
+from rukh.utils.files import atomic_open, file_errors, open_input
 
 
 def scan(
@@ -29,14 +31,15 @@ def scan(
 ) -> Iterator[tuple[int, Post | InputError]]:
     """Yield the line number of each record (or its index in a document), and its post or error.
 
-    The arguments are those of :func:`read`.
+    The arguments are those of :func:`read`. The path ``-`` is standard input.
 
     Raises:
         InputError: The format is unknown or the file cannot be read.
     """
     path = Path(path)
     reader: Format = resolve("readers", format)(Source(path, images, captions or {}, boxes))
-    with file_errors(path), open(path, "rb") as stream:
+    standard_input = nullcontext(sys.stdin.buffer) if str(path) == "-" else None
+    with file_errors(path), standard_input or open_input(path) as stream:
         for number, result in reader.read(stream):
             if isinstance(result, InputError) and result.where is None:
                 result = result.at(f"{path}:{number}")
@@ -55,7 +58,7 @@ def read(
     """Yield the posts of a file, in order.
 
     Args:
-        path: Data file.
+        path: Data file, or ``-`` for standard input. A name that ends in ``.gz`` is decompressed.
         format: Name of the format.
         images: Folder of the images, which need not exist. None: the folder of the data file.
         captions: Captions by image name, to add to the posts.

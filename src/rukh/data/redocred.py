@@ -62,7 +62,7 @@ class RedocredFormat(DocumentFormat):
         for number, tokens in enumerate(sentences):
             if len(mentions[number]) > 1:
                 yield Post(
-                    id=f"{self.source.path.stem}:{path[1:-1]}:{number}",
+                    id=f"{self.source.stem}:{path[1:-1]}:{number}",
                     text=tokens.text,
                     entities=tuple(mentions[number].values()),
                     pairs=tuple(_pairs(list(mentions[number]), number, facts, masked)),

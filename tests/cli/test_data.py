@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -70,6 +71,14 @@ def test_convert_there_and_back(data: Callable[..., Any], file: Path, tmp_path: 
     assert (post.caption, post.image) == ("Ann.", tmp_path / "images" / "a.jpg")
     assert data("convert", ours, "--out", back, "--to", "mnre").code == 0
     assert back.read_text() == file.read_text()
+
+
+def test_convert_between_standard_input_and_output(
+    data: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(GOOD.encode())))
+    done = data("convert", "-", "--format", "mnre", "--out", "-", "--to", "mnre")
+    assert done == (0, GOOD + "\n", "1 posts written to -\n")
 
 
 def test_convert_warns_of_boxes_in_another_file(data: Callable[..., Any], tmp_path: Path) -> None:

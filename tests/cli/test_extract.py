@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -139,9 +142,101 @@ def test_empty_and_bad_input(extract: Callable[..., Any], tmp_path: Path) -> Non
     assert extract("--out", tmp_path / "posts.jsonl").code == 2
     assert (tmp_path / "posts.jsonl").read_text().count("\n") == 7
     assert extract("--out", tmp_path).code == 2
-    os.mkfifo(tmp_path / "pipe.jsonl")
-    done = extract(source="pipe.jsonl")
-    assert done.code == 2 and "pipe.jsonl" in done.err
+
+
+def serve(pipe: Path, data: bytes) -> Path:
+    """Make a named pipe from which ``data`` can be read once."""
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_bytes, args=(data,), daemon=True).start()
+    return pipe
+
+
+def test_a_pipe_and_standard_input_are_read_once(
+    extract: Callable[..., Any],
+    rukh: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    want = extract("--threshold", 0)
+    data = (tmp_path / "posts.jsonl").read_bytes()
+    serve(tmp_path / "pipe.jsonl", data)
+    assert extract("--threshold", 0, source="pipe.jsonl").out == want.out
+    monkeypatch.chdir(tmp_path)  # images are relative to the working folder
+    out = tmp_path / "out.jsonl"
+    for arguments in ((), ("--out", out)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        done = rukh("extract", "-", "--model", "model", "--threshold", 0, *arguments)
+        assert done.code == 0 and "7 posts, " in done.err
+    assert "cannot be resumed" in done.err
+    assert out.read_text() == want.out and not list(tmp_path.glob(".out*"))
+
+
+def test_a_bad_line_of_a_pipe_leaves_no_output(extract: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("old")
+    serve(tmp_path / "pipe", b'{"id": "1", "text": "Ann"}\n{"id": "1"}\n')
+    done = extract("--out", tmp_path / "out", source="pipe")
+    assert done.code == 2 and f"{tmp_path / 'pipe'}:2: text" in done.err
+    assert (tmp_path / "out").read_text() == "old" and not list(tmp_path.glob(".out*"))
+
+
+def test_captions_from_a_pipe(
+    extract: Callable[..., Any], tiny_model: Callable[..., RelationModel], tmp_path: Path
+) -> None:
+    tiny_model(caption_words=9).save(tmp_path / "model", "")
+    write([Post(id="1", text="Ann", image=tmp_path / "1.jpg")], tmp_path / "one.jsonl")
+    pipe = serve(tmp_path / "captions", b"{'img_id': '1.jpg', 'text': 'a dog'}\n")
+    done = extract("--captions", pipe, "--out", tmp_path / "out", source="one.jsonl")
+    assert done.code == 0 and "1 posts" in done.err and "no caption" not in done.err
+
+
+def test_output_to_standard_output_a_link_and_compressed(
+    extract: Callable[..., Any], tmp_path: Path
+) -> None:
+    want = extract("--threshold", 0)
+    for name in ("-", "/dev/stdout"):
+        done = extract("--threshold", 0, "--out", name)
+        assert (done.code, done.out) == (0, want.out) and "7 posts" in done.err
+    assert extract("--out", "-", "--table").code == 2
+    link, target, packed = tmp_path / "link", tmp_path / "deep" / "target", tmp_path / "out.gz"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    assert extract("--threshold", 0, "--out", link).code == 0
+    assert link.is_symlink() and target.read_text() == want.out
+    data = (tmp_path / "posts.jsonl").read_bytes()
+    (tmp_path / "posts.jsonl.gz").write_bytes(gzip.compress(data))
+    done = extract("--threshold", 0, "--out", packed, source="posts.jsonl.gz")
+    assert done.code == 0 and gzip.decompress(packed.read_bytes()).decode() == want.out
+
+
+def test_devices_and_pipes_are_written_and_not_replaced(
+    extract: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert extract("--out", os.devnull).code == 0 and Path(os.devnull).is_char_device()
+    os.mkfifo(tmp_path / "pipe")
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    assert extract("--threshold", 0, "--out", tmp_path / "pipe").code == 0
+    reader.join(60)
+    assert read == [extract("--threshold", 0).out] and (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_one_error_line(extract: Callable[..., Any], tmp_path: Path) -> None:
+    done = extract("--threshold", 0, "--out", "/dev/full")
+    assert done.code == 1 and Path("/dev/full").is_char_device()
+    assert done.err.splitlines()[-1] == "error: /dev/full: No space left on device"
+    code = "import rukh.cli; rukh.cli.main()"
+    command = ["extract", tmp_path / "posts.jsonl", "--model", tmp_path / "model"]
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(
+            [sys.executable, "-c", code, *map(str, command), "--threshold", "0"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    assert run.stderr.splitlines()[-1] == "error: No space left on device"
 
 
 def test_a_post_with_too_many_arguments_is_an_error_before_any_prediction(

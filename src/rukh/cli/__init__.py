@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import suppress
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -97,14 +98,26 @@ def main() -> None:
         except SystemExit as stop:
             _flush_output()
             if stop.code == INTERRUPTED:
-                advice = "Run the same command again: with --out, it continues where it stopped."
-                print(f"Interrupted. {advice}", file=sys.stderr)
+                advice = "Run the same command again: with --out, it continues where it stopped"
+                print(f"Interrupted. {advice}, unless it reads a pipe.", file=sys.stderr)
+            raise
+        except OSError:
+            with suppress(OSError):
+                _flush_output()
             raise
 
 
 def _flush_output() -> None:
-    """Flush standard output. It is not an error if the reader (``| head``) has closed the pipe."""
+    """Flush standard output. It is not an error if the reader (``| head``) has closed the pipe.
+
+    What cannot be written is dropped, so that Python does not try again when it exits.
+
+    Raises:
+        OSError: Standard output cannot be written, because the disk is full, for example.
+    """
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise

@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Check and convert data files.")
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="The data file.")],
+    file: Annotated[Path, typer.Argument(help="The data file (-: standard input).")],
     format: options.Format = "jsonl",
     boxes: options.Boxes = None,
     json: options.Json = None,
@@ -44,8 +44,10 @@ def check(
 
 @app.command()
 def convert(
-    file: Annotated[Path, typer.Argument(metavar="IN", help="The file to convert.")],
-    out: Annotated[Path, typer.Option(help="The file to write.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="IN", help="The file to convert (-: standard input).")
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write (-: standard output).")],
     format: options.Format = "jsonl",
     to: Annotated[str, typer.Option(help="The format to write.")] = "jsonl",
     images: Annotated[
@@ -57,14 +59,14 @@ def convert(
     """Convert a data file to another format, including token and character offsets."""
     from rukh.data.captions import read_captions
     from rukh.data.readers import read, write
-    from rukh.utils.files import check_outputs
+    from rukh.utils.files import check_outputs, is_standard_output
     from rukh.utils.progress import progress_bar
 
     check_outputs([out], file, captions, boxes)
     texts = None if captions is None else read_captions(captions)
     posts = read(file, format, images=images, captions=texts, boxes=boxes)
     total = write(progress_bar(posts, unit="post", delay=2), out, to)
-    typer.echo(f"{total:,} posts written to {out}")
+    typer.echo(f"{total:,} posts written to {out}", err=is_standard_output(out))
 
 
 @app.command()

@@ -470,6 +470,12 @@ def test_standard_input_and_output(
         assert capfdbinary.readouterr().out == path.read_bytes()
 
 
+def test_closed_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="closed"):
+        next(read("-"))
+
+
 def test_unknown_formats_get_a_suggestion() -> None:
     with pytest.raises(InputError, match="'mnre'"):
         next(read("any", "mnree"))

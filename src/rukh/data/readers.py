@@ -38,7 +38,11 @@ def scan(
     """
     path = Path(path)
     reader: Format = resolve("readers", format)(Source(path, images, captions or {}, boxes))
-    standard_input = nullcontext(sys.stdin.buffer) if str(path) == "-" else None
+    standard_input = None
+    if str(path) == "-":
+        if sys.stdin is None:
+            raise InputError("standard input is closed", where="-", fix="name a file")
+        standard_input = nullcontext(sys.stdin.buffer)
     with file_errors(path), standard_input or open_input(path) as stream:
         for number, result in reader.read(stream):
             if isinstance(result, InputError) and result.where is None:

@@ -298,18 +298,7 @@ class RelationSchema(Record):
             InputError: The schema is not found, not valid YAML or not consistent, or a relation
                 lacks required descriptions.
         """
-        path = Path(source)
-        # A folder of the same name (a model's, for example) must not hide a shipped schema.
-        if path.suffix in {".yaml", ".yml"} or os.path.isfile(path):
-            with file_errors(path):
-                text = path.read_text(encoding="utf-8")
-        else:
-            catalog = resources.files("rukh.schema") / "catalog"
-            files = {file.name.removesuffix(".yaml"): file for file in catalog.iterdir()}
-            if str(source) not in files:
-                fix = suggestion(str(source), files) + " (or give a path to a .yaml file)"
-                raise InputError(f"no schema named {str(source)!r}", fix=fix)
-            text = files[str(source)].read_text(encoding="utf-8")
+        text = read_source(source)
         data = parse_yaml(text, str(source))
         return cls.parse(data, str(source), require_descriptions=require_descriptions)
 
@@ -326,3 +315,43 @@ class RelationSchema(Record):
             return cls.model_validate(data, context={"require_descriptions": require_descriptions})
         except ValidationError as error:
             raise as_input_error(error, where) from None
+
+
+def shipped_schemas() -> dict[str, str]:
+    """Return the YAML of each shipped schema, by its name, in alphabetical order."""
+    catalog = resources.files("rukh.schema") / "catalog"
+    files = sorted(catalog.iterdir(), key=lambda file: file.name)
+    return {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in files}
+
+
+def read_source(source: str | Path) -> str:
+    """Return the YAML of a shipped schema, given by its name, or of a file.
+
+    Raises:
+        InputError: There is no such schema, or the file cannot be read.
+    """
+    path = Path(source)
+    # A folder of the same name (a model's, for example) must not hide a shipped schema.
+    if path.suffix in {".yaml", ".yml"} or os.path.isfile(path):
+        with file_errors(path):
+            return path.read_text(encoding="utf-8")
+    shipped = shipped_schemas()
+    if str(source) not in shipped:
+        fix = suggestion(str(source), shipped) + " (or give a path to a .yaml file)"
+        raise InputError(f"no schema named {str(source)!r}", fix=fix)
+    return shipped[str(source)]
+
+
+def first_sentence(text: str) -> str:
+    r"""Return the first sentence of the comment at the top of a YAML file, or an empty string.
+
+    Example:
+        >>> first_sentence("# Who works where. From\n# a study.\nname: mine")
+        'Who works where.'
+    """
+    comment: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        comment.append(line.lstrip("# "))
+    return re.split(r"(?<=\.)\s", " ".join(comment).strip())[0]

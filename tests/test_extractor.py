@@ -314,6 +314,28 @@ def test_own_types_accept_detected_entities_or_are_named(
     assert len(extractor.schema.relation("near").tail) == 2 or "Zzz" in caplog.text
 
 
+def test_relations_that_only_have_a_name_are_named_once(
+    tiny_model: Make, posts: list[Post], caplog: pytest.LogCaptureFixture
+) -> None:
+    relations = [
+        {"name": "none"},
+        {"name": "near", "descriptions": ["The head is near the tail."]},
+        {"name": "works_at", "descriptions": ["Works at."]},
+        {"name": "/per/loc/lives_in", "descriptions": ["lives in", "/per/loc/lives_in"]},
+        {"name": "sees", "descriptions": ["sees", "The head looks at the tail."]},
+    ]
+    schema = schema_of(relations=relations)
+    Extractor(tiny_model(), schema=schema).extract(posts)
+    (record,) = (one for one in caplog.records if "description" in one.getMessage())
+    assert record.levelname == "WARNING"
+    assert ": 'works_at', '/per/loc/lives_in'; " in record.getMessage()
+    caplog.clear()
+    Extractor(tiny_model(relation={"label_names": True}), schema=schema)  # it reads names only
+    Extractor(tiny_model(), schema=schema_of())
+    Extractor(tiny_model(schema=schema))  # its training has warned
+    assert not caplog.records
+
+
 def test_an_open_tagger_is_asked_for_the_types_of_the_schema(tiny_model: Make) -> None:
     class Recorder:
         asked: Mapping[str, str] = {}

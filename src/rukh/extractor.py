@@ -22,7 +22,7 @@ from rukh.modeling.directions import num_columns
 from rukh.modeling.image_features import FeatureCache, features_of
 from rukh.modeling.inference import score_posts
 from rukh.modeling.model import RelationModel
-from rukh.modeling.scorers import PairScores
+from rukh.modeling.scorers import PairScores, warn_undescribed
 from rukh.modeling.type_constraints import TypeConstraints, type_penalties
 from rukh.modeling.vision_encoder import PatchMap
 from rukh.records import (
@@ -111,6 +111,8 @@ class Extractor:
     ) -> None:
         self.model = model.eval()
         self.schema = schema or model.default_schema
+        if self.schema is not model.schema:  # that is what training has warned of
+            warn_undescribed(self.schema, model.config.relation)
         if isinstance(tagger, OpenTagger):
             tagger = tagger.with_types(type_words(self.schema))
         else:

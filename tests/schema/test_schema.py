@@ -69,6 +69,121 @@ def test_malformed_data_is_an_error(data: Any, field: str | None) -> None:
     assert (caught.value.where, caught.value.field) == ("s.yaml", field)
 
 
+def problems_of(text: str, path: Path) -> list[str]:
+    """The problems of a file, without its name."""
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        RelationSchema.load(path)
+    lines = str(caught.value).splitlines()
+    assert all(line.strip().startswith(f"{path}:") for line in lines)
+    return [line.strip().removeprefix(f"{path}:") for line in lines]
+
+
+def test_all_problems_of_a_file_have_their_lines(tmp_path: Path) -> None:
+    text = """\
+name: no
+kind: x
+types: {PER: 5, LOC: place}
+relations:
+  - name: born in
+    heads: [PER]
+    tail: 5
+    symmetric: maybe
+    descriptions: [fine., {txt: fine., status: drft, date: yesterday}]
+  - born
+  -
+    nam: x
+    head:
+    same_as: 3
+    descriptions: {text: 4}
+  - name: ""
+"""
+    assert problems_of(text, tmp_path / "s.yaml") == [
+        "1: name: must be text, not false; write it in quotes",
+        "2: kind: no such field; known: name, nota, relations, types",
+        "3: types.PER: must be text, not 5; write it in quotes",
+        "6: relations[0].heads: no such field; did you mean 'head'?",
+        "7: relations[0].tail: must be a list, such as [PER, ORG], not 5",
+        "8: relations[0].symmetric: must be true or false, not 'maybe'",
+        "9: relations[0].descriptions[1].txt: no such field; did you mean 'text'?",
+        "9: relations[0].descriptions[1].text: a value is needed",
+        "9: relations[0].descriptions[1].status: must be draft or verified, not 'drft'",
+        "9: relations[0].descriptions[1].date: must be a date, such as 2026-11-25, not 'yesterday'",
+        "10: relations[1]: must be a mapping with `name`, not 'born'",
+        "12: relations[2].nam: no such field; did you mean 'name'?",
+        "12: relations[2].name: a value is needed",
+        "13: relations[2].head: must be a list, such as [PER, ORG], but has no value",
+        "14: relations[2].same_as: must be a list, such as [P463], not 3",
+        "15: relations[2].descriptions.text: must be text, not 4; write it in quotes",
+        "16: relations[3].name: must not be empty",
+    ]
+
+
+def test_all_contradictions_of_a_file_have_their_lines(tmp_path: Path) -> None:
+    text = """\
+name: s
+relations:
+  - name: a
+    inverse: bb
+    descriptions: {text: " "}
+  - &a
+    name: a
+    descriptions:
+      - fine.
+      - " "
+  - name: "{b}"
+    id: a
+    symmetric: true
+    inverse: a
+  - {<<: *a, name: c, inverse: c}
+"""
+    assert problems_of(text, tmp_path / "s.yaml") == [
+        "4: relations[0].inverse: inverse 'bb' of relation 'a' is not a relation of this schema; "
+        "known: a, c, {b}",
+        "5: relations[0].descriptions[0]: description 0 of relation 'a' is empty",
+        "7: relations[1].name: relation 'a' is listed 2 times",
+        "10: relations[1].descriptions[1]: description 1 of relation 'a' is empty",
+        "11: relations[2]: relation '{b}' has no description",
+        "12: relations[2].id: id 'a' of relation '{b}' also belongs to 'a'",
+        "14: relations[2].inverse: relation '{b}' is symmetric and has an inverse",
+        "15: relations[3].descriptions[1]: description 1 of relation 'c' is empty",
+        "15: relations[3].inverse: relation 'c' is its own inverse; write symmetric: true",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "must be a mapping with `name` and `relations`, but has no value"),
+        ("- a", "must be a mapping with `name` and `relations`, not a list"),
+        (
+            "name: s\nrelations: {a: b}",
+            "2: relations: must be a list of relations, each with `name`",
+        ),
+        ("name: s\nrelations: []", "2: relations: must not be empty"),
+        (
+            "name: s\nrelations: [{name: a, 5: b}]",
+            "2: relations[0][5]: must be text",
+        ),
+        (
+            "name: s\ntypes: {5: b}\nrelations: [{name: a}]",
+            "2: types[5]: must be text",
+        ),
+    ],
+)
+def test_problems_of_the_whole_file(text: str, problem: str, tmp_path: Path) -> None:
+    assert problem in "\n".join(problems_of(text, tmp_path / "s.yaml"))
+
+
+def test_long_lists_of_problems_are_cut(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("name: s\nrelations:\n" + "- {name: a b}\n" * 50)
+    with pytest.raises(InputError) as caught:
+        RelationSchema.load(path)
+    *listed, last = str(caught.value).splitlines()
+    assert len(listed) == 30 and last.strip() == "and 69 more"
+
+
 def test_names_and_labels() -> None:
     closed = schema(relation("a", head=["Drug"]), relation("b", tail=["PER"]), types={"LOC": "x"})
     assert closed.nota is None and closed.names == closed.labels == ("a", "b")

@@ -115,6 +115,20 @@ def test_both_directions_have_targets(config: Path) -> None:
     assert apart == targets | {"ca": "none"}
 
 
+def test_relations_that_only_have_a_name_are_named_before_training(
+    config: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    RelationTask(load(config))
+    assert "description" not in caplog.text
+    schema = yaml.safe_load((tmp_path / "schema.yaml").read_text())
+    schema["relations"][1]["descriptions"] = "Near"
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(schema))
+    RelationTask(load(config, relation={"scorer": "classification"}))  # it reads no descriptions
+    assert "description" not in caplog.text
+    RelationTask(load(config))
+    assert caplog.text.count("without a description except their name: 'near'; ") == 1
+
+
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [("joint", "ab ba ba ab bc cb bc cb"), ("given", "ab ba ba bc cb bc")],

@@ -24,7 +24,7 @@ COMMANDS = {
     "evaluate": "Measure a model on labelled data.",
     "train": "Train a model from a YAML configuration.",
     "describe": "Draft the descriptions of a schema with a language model.",
-    "schema": "Check and import schemas.",
+    "schema": "Show, check and import schemas.",
     "data": "Check and convert data files.",
     "audit": "Find inputs that reveal the labels.",
     "weights": "List, install and fetch pretrained weights.",

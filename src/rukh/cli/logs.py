@@ -35,7 +35,7 @@ def set_up_logging(level: int = logging.WARNING) -> None:
 
 @contextmanager
 def errors_as_lines() -> Iterator[None]:
-    """Print an error of rukh or of the system as one line, and exit with its code."""
+    """Print an error of rukh or of the system, without a traceback, and exit with its code."""
     try:
         yield
     except RukhError as error:

@@ -1,4 +1,4 @@
-"""``rukh schema``: check schemas and import catalogues of relations."""
+"""``rukh schema``: show and check schemas, and import catalogues of relations."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rukh.cli.logs import print_result
 from rukh.errors import InputError
 
 if TYPE_CHECKING:
+    from rukh.schema.schema import RelationSchema
     from rukh.schema.similarity import Embed
 
 MAX_PER_RULE = 100
@@ -21,7 +22,7 @@ MAX_PER_RULE = 100
 ENCODER = "all-MiniLM-L6-v2"
 """The text encoder of most shipped models."""
 
-app = typer.Typer(no_args_is_help=True, help="Check and import schemas.")
+app = typer.Typer(no_args_is_help=True, help="Show, check and import schemas.")
 
 
 def load_embedder(name: str | None) -> tuple[Embed, Callable[[str], int]]:
@@ -47,6 +48,61 @@ def load_embedder(name: str | None) -> tuple[Embed, Callable[[str], int]]:
         return max(0, len(encoder.tokenize(text).ids) + 2 - encoder.max_sentence_length)
 
     return embed, excess_tokens
+
+
+@app.command("list")
+def list_(json: options.Json = None) -> None:
+    """List the shipped schemas, with their number of relations and what they are."""
+    from rukh.schema.schema import RelationSchema, first_sentence, shipped_schemas
+    from rukh.utils.files import write_json
+
+    rows = []
+    for name, text in shipped_schemas().items():
+        relations, about = len(RelationSchema.load(name).names), first_sentence(text)
+        if json is None:
+            typer.echo(f"{name:10} {relations:4} relations  {about}")
+        rows.append({"name": name, "relations": relations, "about": about})
+    if json is not None:
+        write_json(rows, json)
+
+
+@app.command()
+def show(
+    schema: Annotated[str, typer.Argument(help="A YAML file or a shipped schema.")],
+    table: Annotated[
+        bool, typer.Option("--table", help="Print a readable table in place of the YAML.")
+    ] = False,
+    json: options.Json = None,
+) -> None:
+    """Print a schema as YAML, to read it or to start your own from it."""
+    from rukh.schema.schema import RelationSchema, read_source
+    from rukh.utils.files import check_outputs, write_json
+
+    check_outputs([json], schema)
+    relations = RelationSchema.load(schema, require_descriptions=False)
+    if json is not None:
+        write_json(relations.model_dump(mode="json"), json)
+    elif table:
+        _print_table(relations)
+    else:
+        typer.echo(read_source(schema), nl=False)
+
+
+def _print_table(schema: RelationSchema) -> None:
+    """Print each relation with its types and its first description."""
+    import shutil
+    import textwrap
+
+    width = min(shutil.get_terminal_size((100, 24)).columns, 110)
+    for relation in schema.relations:
+        head, tail = ("/".join(types) or "any" for types in (relation.head, relation.tail))
+        note = ", none of the above" if relation.name == schema.nota else ""
+        note += ", symmetric" if relation.symmetric else ""
+        if inverse := schema.inverse_of(relation.name):
+            note += f", inverse: {inverse}" if inverse != relation.name else ""
+        typer.echo(f"{relation.name}  ({head} -> {tail}{note})")
+        for text in relation.descriptions[:1]:
+            typer.echo(textwrap.indent(textwrap.fill(str(text), width - 4), " " * 4))
 
 
 @app.command()

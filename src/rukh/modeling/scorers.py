@@ -7,6 +7,7 @@ per label and serves as a baseline with the same pair encoder.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
@@ -16,12 +17,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from rukh.errors import InputError
+from rukh.errors import MAX_LISTED, InputError
 from rukh.modeling.pair_encoder import PairEncoding
 from rukh.modeling.relation_bank import RelationBank
 from rukh.records import Record
-from rukh.schema.descriptions import Description
+from rukh.schema.descriptions import Description, normalize_text
 from rukh.schema.schema import RelationSchema
+
+logger = logging.getLogger(__name__)
 
 MAX_COSINES = 1 << 20
 """Maximum number of cosines that are computed at once; they take about 20 MB of memory."""
@@ -270,6 +273,30 @@ def select_descriptions(
             texts = (Description(name), *(text for text in others if text != name))
         relations.append(relation.model_copy(update={"descriptions": texts}))
     return schema.model_copy(update={"relations": tuple(relations)})
+
+
+def warn_undescribed(schema: RelationSchema, config: RelationConfig) -> None:
+    """Log a warning that names the relations without any description except their name.
+
+    Scorers that read no descriptions, or names in their place, need no warning.
+    """
+    if config.scorer != "retrieval" or config.label_names is True:
+        return
+    names = []
+    for relation in schema.relations:
+        bare = {normalize_text(relation.name), normalize_text(relation.label_words)}
+        texts = {normalize_text(text) for text in relation.descriptions}
+        if relation.name != schema.nota and texts <= bare:
+            names.append(repr(relation.name))
+    if names:
+        more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
+        logger.warning(
+            "relations of schema %r without a description except their name: %s%s; say in a "
+            "sentence what each means for the head and the tail",
+            schema.name,
+            ", ".join(names[:MAX_LISTED]),
+            more,
+        )
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -18,8 +18,9 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
 
 from rukh.errors import InputError, suggestion
-from rukh.records import Argument, Name, Post, Record, Text, as_input_error
+from rukh.records import Argument, Name, Post, Record, Text
 from rukh.schema.descriptions import DescriptionField
+from rukh.schema.problems import Problem, contradictions, explain
 from rukh.utils.files import file_errors, parse_yaml
 
 
@@ -111,46 +112,63 @@ class RelationSchema(Record):
     @model_validator(mode="after")
     def _check(self, info: ValidationInfo) -> RelationSchema:
         require_descriptions = (info.context or {}).get("require_descriptions", True)
-        self._check_labels()
+        if problems := [*self._find_contradictions(require_descriptions)]:
+            raise contradictions(problems)
+        return self
+
+    def _find_contradictions(self, require_descriptions: bool) -> Iterator[Problem]:
         names = set(self.names)
         if not names:
-            raise ValueError("a schema needs at least one relation besides its NOTA label")
-        for relation in self.relations:
+            text = "a schema needs at least one relation besides its NOTA label"
+            yield Problem(("relations",), text)
+        yield from self._check_labels()
+        for place, relation in enumerate(self.relations):
+            path = ("relations", place)
             for index, text in enumerate(relation.descriptions):
                 if not text.strip():
-                    raise ValueError(f"description {index} of relation {relation.name!r} is empty")
+                    problem = f"description {index} of relation {relation.name!r} is empty"
+                    yield Problem((*path, "descriptions", index), problem)
             if relation.name == self.nota:
                 continue
             if require_descriptions and not relation.descriptions:
-                raise ValueError(f"relation {relation.name!r} has no description")
+                yield Problem(path, f"relation {relation.name!r} has no description")
             if relation.inverse is not None:
-                self._check_inverse(relation, relation.inverse, names)
-        return self
+                conflict = self._check_inverse(relation, relation.inverse, names)
+                if conflict is not None:
+                    yield Problem((*path, "inverse"), conflict)
 
-    def _check_labels(self) -> None:
-        """Raise ValueError if two relations share a name or an id."""
+    def _check_labels(self) -> Iterator[Problem]:
+        """Find relations that share a name or an id."""
         counts = Counter(relation.name for relation in self.relations)
         owners = {name: name for name in counts}
-        for name, id_ in ((relation.name, relation.id) for relation in self.relations):
-            if counts[name] > 1:
-                raise ValueError(f"relation {name!r} is listed {counts[name]} times")
+        seen: set[str] = set()
+        for place, relation in enumerate(self.relations):
+            name, id_ = relation.name, relation.id
+            if name in seen:
+                problem = f"relation {name!r} is listed {counts[name]} times"
+                yield Problem(("relations", place, "name"), problem)
+            seen.add(name)
             if (owner := owners.setdefault(id_ or name, name)) != name:
-                raise ValueError(f"id {id_!r} of relation {name!r} also belongs to {owner!r}")
+                problem = f"id {id_!r} of relation {name!r} also belongs to {owner!r}"
+                yield Problem(("relations", place, "id"), problem)
 
-    def _check_inverse(self, relation: Relation, inverse: str, names: Collection[str]) -> None:
-        """Raise ValueError if a declared inverse is unknown or contradicts other declarations."""
+    def _check_inverse(
+        self, relation: Relation, inverse: str, names: Collection[str]
+    ) -> str | None:
+        """Say whether a declared inverse is unknown or contradicts other declarations."""
         name = relation.name
         if inverse not in names:
-            raise ValueError(
+            return (
                 f"inverse {inverse!r} of relation {name!r} is not a relation of this schema; "
                 f"{suggestion(inverse, names)}"
             )
         if relation.symmetric:
-            raise ValueError(f"relation {name!r} is symmetric and has an inverse")
+            return f"relation {name!r} is symmetric and has an inverse"
         if inverse == name:
-            raise ValueError(f"relation {name!r} is its own inverse; write symmetric: true")
+            return f"relation {name!r} is its own inverse; write symmetric: true"
         if (other := self.inverse_of(inverse)) != name:
-            raise ValueError(f"inverse of {name!r} is {inverse!r}, whose own inverse is {other!r}")
+            return f"inverse of {name!r} is {inverse!r}, whose own inverse is {other!r}"
+        return None
 
     @classmethod
     def merge(
@@ -298,31 +316,74 @@ class RelationSchema(Record):
             InputError: The schema is not found, not valid YAML or not consistent, or a relation
                 lacks required descriptions.
         """
-        path = Path(source)
-        # A folder of the same name (a model's, for example) must not hide a shipped schema.
-        if path.suffix in {".yaml", ".yml"} or os.path.isfile(path):
-            with file_errors(path):
-                text = path.read_text(encoding="utf-8")
-        else:
-            catalog = resources.files("rukh.schema") / "catalog"
-            files = {file.name.removesuffix(".yaml"): file for file in catalog.iterdir()}
-            if str(source) not in files:
-                fix = suggestion(str(source), files) + " (or give a path to a .yaml file)"
-                raise InputError(f"no schema named {str(source)!r}", fix=fix)
-            text = files[str(source)].read_text(encoding="utf-8")
+        text = read_source(source)
         data = parse_yaml(text, str(source))
-        return cls.parse(data, str(source), require_descriptions=require_descriptions)
+        return cls.parse(
+            data, str(source), require_descriptions=require_descriptions, yaml_text=text
+        )
 
     @classmethod
     def parse(
-        cls, data: object, where: str | None = None, *, require_descriptions: bool = True
+        cls,
+        data: object,
+        where: str | None = None,
+        *,
+        require_descriptions: bool = True,
+        yaml_text: str | None = None,
     ) -> RelationSchema:
         """Build a schema from plain data, such as the content of a YAML file.
 
+        Args:
+            data: The data.
+            where: Where it is from, for the error's message.
+            require_descriptions: Whether each relation needs a description.
+            yaml_text: The YAML that the data is from, so that the error names its lines.
+
         Raises:
-            InputError: The data is not a valid schema. The message names ``where`` and the field.
+            InputError: The data is not a valid schema. The message lists all problems, one per
+                line, with ``where`` and the field. The error's own field is that of the first.
         """
         try:
             return cls.model_validate(data, context={"require_descriptions": require_descriptions})
         except ValidationError as error:
-            raise as_input_error(error, where) from None
+            raise explain(error, data, where, yaml_text) from None
+
+
+def shipped_schemas() -> dict[str, str]:
+    """Return the YAML of each shipped schema, by its name, in alphabetical order."""
+    catalog = resources.files("rukh.schema") / "catalog"
+    files = sorted(catalog.iterdir(), key=lambda file: file.name)
+    return {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in files}
+
+
+def read_source(source: str | Path) -> str:
+    """Return the YAML of a shipped schema, given by its name, or of a file.
+
+    Raises:
+        InputError: There is no such schema, or the file cannot be read.
+    """
+    path = Path(source)
+    # A folder of the same name (a model's, for example) must not hide a shipped schema.
+    if path.suffix in {".yaml", ".yml"} or os.path.isfile(path):
+        with file_errors(path):
+            return path.read_text(encoding="utf-8")
+    shipped = shipped_schemas()
+    if str(source) not in shipped:
+        fix = suggestion(str(source), shipped) + " (or give a path to a .yaml file)"
+        raise InputError(f"no schema named {str(source)!r}", fix=fix)
+    return shipped[str(source)]
+
+
+def first_sentence(text: str) -> str:
+    r"""Return the first sentence of the comment at the top of a YAML file, or an empty string.
+
+    Example:
+        >>> first_sentence("# Who works where. From\n# a study.\nname: mine")
+        'Who works where.'
+    """
+    comment: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        comment.append(line.lstrip("# "))
+    return re.split(r"(?<=\.)\s", " ".join(comment).strip())[0]

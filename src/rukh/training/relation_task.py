@@ -41,7 +41,7 @@ from rukh.modeling.model import (
 )
 from rukh.modeling.pair_encoder import PairConfig
 from rukh.modeling.relation_bank import RelationBank
-from rukh.modeling.scorers import RelationConfig
+from rukh.modeling.scorers import RelationConfig, warn_undescribed
 from rukh.modeling.type_constraints import EXCLUDED, type_penalties
 from rukh.records import Post, Record, both_orders, labelled_pairs
 from rukh.schema.schema import RelationSchema
@@ -148,6 +148,7 @@ class RelationTask:
                 merge_labels(post, schemas[number], schema, config.exclude_relations)
                 for post, number in zip(self.posts, self.source, strict=True)
             ]
+        warn_undescribed(schema, config.relation)
         types = frozenset().union(*(own.argument_types for own in schemas))
         if config.tagger is not None:
             self.posts = load_tagger(config.tagger).assign_types(self.posts)

@@ -19,7 +19,7 @@ EVALUATION = MODELS | {"extractor", "evaluation"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "utils": {"errors"},
-    "records": {"errors"},
+    "records": BASE,
     "config": BASE | {"records"},
     "registry": BASE | {"records"},
     "hub": BASE | {"records"},

@@ -6,7 +6,7 @@ Invalid values raise pydantic's ``ValidationError``; see :func:`as_input_error`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from rukh.errors import InputError, shorten
+from rukh.utils.parsing import decode_image, expect, local_path
 
 MAX_TEXT = 100_000
 """Maximum length of a post's text, in characters."""
@@ -227,6 +228,48 @@ class Post(Record):
         if isinstance(argument, TextEntity):
             return self.text[argument.start : argument.end]
         return argument.label or argument.type or argument.id
+
+
+PostLike: TypeAlias = Post | Mapping[str, Any] | str
+"""A post, a row of rukh's JSONL, or a text."""
+
+
+def to_posts(items: Iterable[PostLike]) -> Iterator[Post]:
+    """Yield the post of each item: of a post itself, of a row of rukh's JSONL, or of a text.
+
+    A text, and a row without an id, get their position as id: ``"0"``, ``"1"``, ... The image of a
+    row is a path, relative to the current folder, or its bytes, plain or as ``{"base64": "..."}``.
+
+    Raises:
+        InputError: ``items`` is a single item or a table; or an item is invalid.
+
+    Example:
+        >>> [post.id for post in to_posts(["Ann left", {"id": "b", "text": "Bob left"}])]
+        ['0', 'b']
+    """
+    # A text is an iterable of characters, a row one of keys, and a table one of column names.
+    if isinstance(items, Post | Mapping | str) or hasattr(items, "columns"):
+        problem = f"expected an iterable of posts, not a {type(items).__name__}"
+        raise InputError(problem, fix="pass a list of posts, dictionaries or texts")
+    for position, item in enumerate(items):
+        try:
+            yield _to_post(item, str(position))
+        except (InputError, ValidationError) as error:
+            raise as_input_error(error).at(f"posts[{position}]") from None
+
+
+def _to_post(item: PostLike, default_id: str) -> Post:
+    if isinstance(item, Post):
+        return item
+    if isinstance(item, str):
+        return Post(id=default_id, text=item)
+    row: dict[str, Any] = {"id": default_id, **expect(item, Mapping, "a post, dictionary or text")}
+    image = row.get("image")
+    if isinstance(image, Mapping):
+        row["image"] = decode_image(image)
+    elif not isinstance(image, Path | bytes | None):
+        row["image"] = Path(local_path(image, "image"))
+    return Post.model_validate(row)
 
 
 def labelled_pairs(post: Post) -> list[Pair]:

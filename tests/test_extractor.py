@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import permutations
@@ -172,6 +173,25 @@ def test_keys_of_a_row(extractor: Extractor, posts: list[Post]) -> None:
         assert list(row["head"]) == ["id", "text", "start", "end", "type"]
         assert list(row["tail"]) == ["id", "box", "type", "label"]
         assert Triple.model_validate_json(triple.model_dump_json()) == triple
+        written = json.loads(triple.model_dump_json())
+        assert triple.to_dict() == written and list(triple.to_dict()) == list(written)
+        assert Triple.model_validate(triple.to_dict()) == triple
+
+
+@pytest.mark.parametrize("size", [3, None])
+def test_a_progress_bar_on_request(
+    extractor: Extractor,
+    posts: list[Post],
+    capsys: pytest.CaptureFixture[str],
+    size: int | None,
+) -> None:
+    extractor.extract(posts[:3])  # loads the vision encoder, which has a bar of its own
+    capsys.readouterr()
+    want = extractor.extract(posts[:3])
+    assert capsys.readouterr().err == ""
+    found = extractor.extract(posts[:3] if size else iter(posts[:3]), progress=True)
+    shown = capsys.readouterr().err
+    assert found == want and ("0/3" if size else "0post") in shown
 
 
 def test_relations_that_training_never_saw(tiny_model: Make, posts: list[Post]) -> None:

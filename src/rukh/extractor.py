@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice, permutations
 from math import isqrt
@@ -38,6 +38,7 @@ from rukh.records import (
 )
 from rukh.schema.schema import RelationSchema
 from rukh.utils.batching import split_by_count
+from rukh.utils.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -174,14 +175,26 @@ class Extractor:
         """The argument types of the schema or, if it has none, of the model's own schema."""
         return self.schema.argument_types or self.model.schema.argument_types
 
-    def extract(self, posts: Iterable[PostLike], *, top_k: int = 0) -> list[Triple]:
+    def extract(
+        self, posts: Iterable[PostLike], *, top_k: int = 0, progress: bool = False
+    ) -> list[Triple]:
         """Return the triples of all posts, ordered by post and pair; see :meth:`stream`.
 
         All posts of a list are checked before the first is processed.
+
+        Args:
+            posts: The posts, as in :meth:`stream`.
+            top_k: Number of relations in the ranking of each triple. 0: no ranking.
+            progress: Whether to show a progress bar on standard error. It moves on after each
+                :data:`CHUNK_SIZE` posts.
         """
         if isinstance(posts, Sequence):
             posts = list(to_posts(posts))
-        return [triple for triples in self.stream(posts, top_k=top_k) for triple in triples]
+        results = self.stream(posts, top_k=top_k)
+        if progress:  # also without a terminal, as in a notebook
+            total = len(posts) if isinstance(posts, Sized) else None
+            results = progress_bar(results, total=total, unit="post", disable=False)
+        return [triple for triples in results for triple in triples]
 
     def stream(self, posts: Iterable[PostLike], *, top_k: int = 0) -> Iterator[list[Triple]]:
         """Yield the triples of each post, in order.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import permutations
@@ -171,6 +173,25 @@ def test_keys_of_a_row(extractor: Extractor, posts: list[Post]) -> None:
         assert list(row["head"]) == ["id", "text", "start", "end", "type"]
         assert list(row["tail"]) == ["id", "box", "type", "label"]
         assert Triple.model_validate_json(triple.model_dump_json()) == triple
+        written = json.loads(triple.model_dump_json())
+        assert triple.to_dict() == written and list(triple.to_dict()) == list(written)
+        assert Triple.model_validate(triple.to_dict()) == triple
+
+
+@pytest.mark.parametrize("size", [3, None])
+def test_a_progress_bar_on_request(
+    extractor: Extractor,
+    posts: list[Post],
+    capsys: pytest.CaptureFixture[str],
+    size: int | None,
+) -> None:
+    extractor.extract(posts[:3])  # loads the vision encoder, which has a bar of its own
+    capsys.readouterr()
+    want = extractor.extract(posts[:3])
+    assert capsys.readouterr().err == ""
+    found = extractor.extract(posts[:3] if size else iter(posts[:3]), progress=True)
+    shown = capsys.readouterr().err
+    assert found == want and ("0/3" if size else "0post") in shown
 
 
 def test_relations_that_training_never_saw(tiny_model: Make, posts: list[Post]) -> None:
@@ -291,10 +312,85 @@ def test_too_many_candidate_pairs(tiny_schema: RelationSchema) -> None:
     assert (error.value.where, error.value.field) == ("post 'crowd'", "pairs")
 
 
-@pytest.mark.parametrize("wrong", ["a text", Post(id="1", text="one post")])
+class Table:
+    """Like a table of pandas or polars, which iterates over its columns."""
+
+    columns = ["text"]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["a text", Post(id="1", text="one post"), {"text": "one post"}, Table()]
+)
 def test_posts_must_be_an_iterable_of_posts(extractor: Extractor, wrong: Any) -> None:
-    with pytest.raises(InputError):
-        extractor.extract(wrong)
+    for call in (extractor.extract, lambda posts: list(extractor.stream(posts))):
+        with pytest.raises(InputError, match=f"not a {type(wrong).__name__}; pass a list"):
+            call(wrong)
+
+
+def test_posts_dictionaries_and_texts_may_be_mixed(extractor: Extractor, posts: list[Post]) -> None:
+    extractor.threshold = 0
+    full = with_pairs(posts[0], ("a", "r"))
+    row = full.model_dump(exclude={"id", "image"}, exclude_defaults=True)
+    named = {"id": "mine", **row, "entities": list(full.entities)}
+    found = list(extractor.stream(iter([full, row, "Ann", named, "Bob"])))
+    assert [[one.post_id for one in triples] for triples in found] == [
+        [full.id],
+        ["1"],
+        [],
+        ["mine"],
+        [],
+    ]
+    (want,), (of_row,), _, (of_named,), _ = found
+    assert_close([want.model_copy(update={"post_id": "1"})], [of_row])
+    assert_close([want.model_copy(update={"post_id": "mine"})], [of_named])
+    assert_close(extractor.extract([full, row]), [want, of_row])
+
+
+def test_images_of_dictionaries(extractor: Extractor, posts: list[Post], tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (9, 9), "red").save(stream, "PNG")
+    data, file = stream.getvalue(), tmp_path / "red.png"
+    file.write_bytes(data)
+    row = with_pairs(posts[1], ("b", "hat")).model_dump(exclude={"image", "id"})
+    encoded = {"base64": base64.b64encode(data).decode()}
+    images = [file, str(file), data, encoded]
+    gates = [one.gate for one in extractor.extract([{**row, "image": image} for image in images])]
+    assert gates[0] is not None and gates == pytest.approx([gates[0]] * 4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        (5, None),
+        (None, None),
+        ({"txt": "Ann"}, "txt"),
+        ({}, "text"),
+        ({"text": "Ann", "id": 5}, "id"),
+        ({"text": "Ann", "entities": [{"id": "a", "start": 0, "end": 0}]}, "entities[0].end"),
+        ({"text": "Ann", "image": "https://example.org/a.jpg"}, "image"),
+        ({"text": "Ann", "image": {"base64": "?"}}, "image"),
+        ("x" * 100_001, "text"),
+    ],
+)
+def test_an_invalid_item_is_named_by_its_position(
+    extractor: Extractor, wrong: Any, field: str | None
+) -> None:
+    with pytest.raises(InputError) as error:
+        list(extractor.stream(iter(["Ann", "Bob", wrong])))
+    assert (error.value.where, error.value.field) == ("posts[2]", field)
+
+
+def test_a_list_is_checked_before_it_is_processed(
+    extractor: Extractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extraction, "CHUNK_SIZE", 1)
+    monkeypatch.setattr(extractor, "prepare", lambda _: pytest.fail("a post was processed"))
+    items: list[Any] = ["Ann", {"text": 5}]
+    with pytest.raises(InputError, match=r"posts\[1\]: text"):
+        extractor.extract(items)
 
 
 def test_own_types_accept_detected_entities_or_are_named(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import rukh
+
 SOURCE = Path(__file__).parent.parent / "src" / "rukh"
 BASE = {"errors", "utils"}
 NAMES = BASE | {"records", "registry", "hub"}
@@ -19,7 +21,7 @@ EVALUATION = MODELS | {"extractor", "evaluation"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "utils": {"errors"},
-    "records": {"errors"},
+    "records": BASE,
     "config": BASE | {"records"},
     "registry": BASE | {"records"},
     "hub": BASE | {"records"},
@@ -90,10 +92,24 @@ def test_the_package_is_small_and_every_room_says_what_it_is() -> None:
             assert not imported_rooms(text), path
 
 
-@pytest.mark.parametrize("start", ["import rukh.cli", "import rukh.cli.weights"])
-def test_the_command_line_starts_light(start: str) -> None:
+def test_the_public_names_are_shown_and_found() -> None:
+    assert dir(rukh) == sorted(rukh.__all__)
+    for name in rukh.__all__:
+        assert getattr(rukh, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Extractr'"):
+        _ = rukh.Extractr
+    types_only = ast.parse(MODULES["__init__.py"].read_text(encoding="utf-8")).body
+    (guarded,) = [node for node in types_only if isinstance(node, ast.If)]
+    typed = {name.asname for node in guarded.body for name in getattr(node, "names", [])}
+    assert typed == {*rukh.__all__} - {"__version__"}
+
+
+@pytest.mark.parametrize(
+    "start", ["import rukh; dir(rukh)", "import rukh.cli", "import rukh.cli.weights"]
+)
+def test_rukh_and_its_command_line_start_light(start: str) -> None:
     code = f"import sys; {start}; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(run.stdout.split())
-    assert "rukh.errors" in loaded
+    assert "rukh" in loaded
     assert not loaded & {"torch", "transformers", "pydantic", "numpy", "PIL", "yaml", "rich"}

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from rukh.records import MAX_TEXT, Post, as_input_error
+from rukh.errors import MissingDependency
+from rukh.records import (
+    MAX_TEXT,
+    EntityMention,
+    ObjectMention,
+    Post,
+    Triple,
+    as_input_error,
+    to_dataframe,
+)
 
 ANN = {"id": "a", "start": 0, "end": 3, "type": "PER"}
 ROME = {"id": "r", "start": 7, "end": 11, "type": "LOC"}
@@ -117,3 +127,33 @@ def test_surface_of_an_object_is_label_type_or_id() -> None:
     assert [named.surface(name) for name in "opq"] == ["o", "PER", "singer"]
     with pytest.raises(KeyError):
         named.surface("z")
+
+
+def test_a_table_of_triples() -> None:
+    pytest.importorskip("pandas")
+    ann = EntityMention(id="a", text="Ann", start=0, end=3, type="PER")
+    hat = ObjectMention(id="o", box=(0.1, 0.2, 0.5, 0.9), label="hat")
+    triples = [
+        Triple(post_id="1", head=ann, tail=hat, relation="holds", score=0.5, gate=0.25),
+        Triple(post_id="2", head=hat, tail=ann, relation=None, score=0.75, ranking=()),
+    ]
+    table = to_dataframe(iter(triples))
+    first = ["post_id", "head", "head_type", "relation", "tail", "tail_type", "score"]
+    assert list(table.columns[:7]) == first
+    assert table[["head", "tail"]].to_numpy().tolist() == [["Ann", "hat"], ["hat", "Ann"]]
+    assert table.head_type[0] == "PER" and table.isna().tail_type[0]
+    assert table.score.tolist() == [0.5, 0.75] and table.gate[0] == 0.25
+    assert table.head_end[0] == 3 and str(table.head_end.dtype) == "Int64"
+    assert table.tail_box[0] == [0.1, 0.2, 0.5, 0.9] and table.isna().relation[1]
+    # The columns and the numbers are the same for any triples, also for none.
+    for some in (to_dataframe(triples[:1]), to_dataframe([])):
+        assert list(some.columns) == list(table.columns)
+        assert some[["score", "gate", "tail_end"]].dtypes.tolist() == (
+            table[["score", "gate", "tail_end"]].dtypes.tolist()
+        )
+
+
+def test_a_table_needs_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingDependency, match=r"pip install 'rukh\[pandas\]'"):
+        to_dataframe([])

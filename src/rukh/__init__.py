@@ -8,17 +8,28 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from rukh.errors import InputError as InputError
+    from rukh.errors import MissingDependency as MissingDependency
+    from rukh.errors import RukhError as RukhError
+    from rukh.errors import WeightsError as WeightsError
     from rukh.extractor import Extractor as Extractor
+    from rukh.modeling.model import RelationModel as RelationModel
     from rukh.records import Pair as Pair
     from rukh.records import Post as Post
     from rukh.records import TextEntity as TextEntity
     from rukh.records import Triple as Triple
     from rukh.records import VisualObject as VisualObject
+    from rukh.records import to_dataframe as to_dataframe
     from rukh.schema.schema import RelationSchema as RelationSchema
 
 # Nothing heavy is imported until it is used: `import rukh` must stay fast.
-_HOMES = {"Extractor": "rukh.extractor", "RelationSchema": "rukh.schema.schema"}
+_HOMES = {"Extractor": "rukh.extractor", "RelationModel": "rukh.modeling.model"}
+_HOMES |= {"RelationSchema": "rukh.schema.schema"}
 _HOMES |= dict.fromkeys(["Pair", "Post", "TextEntity", "Triple", "VisualObject"], "rukh.records")
+_HOMES |= {"to_dataframe": "rukh.records"}
+_HOMES |= dict.fromkeys(
+    ["RukhError", "InputError", "MissingDependency", "WeightsError"], "rukh.errors"
+)
 __all__ = ["__version__", *_HOMES]
 
 
@@ -26,3 +37,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'rukh' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice, permutations
 from math import isqrt
@@ -17,7 +17,7 @@ from rukh.arguments.detection import MAX_OBJECTS, Detector, detect_objects, load
 from rukh.arguments.label_map import fit_types, normalize_types, type_words
 from rukh.arguments.tagger import OpenTagger, Tagger, load_tagger
 from rukh.arguments.type_mapping import accept_detected_types
-from rukh.errors import MAX_LISTED, InputError
+from rukh.errors import MAX_LISTED
 from rukh.modeling.directions import num_columns
 from rukh.modeling.image_features import FeatureCache, features_of
 from rukh.modeling.inference import score_posts
@@ -28,14 +28,17 @@ from rukh.modeling.vision_encoder import PatchMap
 from rukh.records import (
     MAX_PAIRS,
     Post,
+    PostLike,
     RankedRelation,
     Triple,
     check_pair_count,
     free_ids,
     to_mention,
+    to_posts,
 )
 from rukh.schema.schema import RelationSchema
 from rukh.utils.batching import split_by_count
+from rukh.utils.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +89,7 @@ class Extractor:
 
     Example:
         >>> extractor = Extractor.from_pretrained("mnre")
-        >>> (triple,) = extractor.extract([Post(id="0", text="Ann Lee was born in Rome")])
+        >>> (triple,) = extractor.extract(["Ann Lee was born in Rome"])
         >>> triple.head.text, triple.tail.text
         ('Ann Lee', 'Rome')
         >>> post = Post(id="1", text="Ann Lee was born in Rome", entities=[
@@ -174,11 +177,28 @@ class Extractor:
         """The argument types of the schema or, if it has none, of the model's own schema."""
         return self.schema.argument_types or self.model.schema.argument_types
 
-    def extract(self, posts: Iterable[Post], *, top_k: int = 0) -> list[Triple]:
-        """Return the triples of all posts, ordered by post and pair; see :meth:`stream`."""
-        return [triple for triples in self.stream(posts, top_k=top_k) for triple in triples]
+    def extract(
+        self, posts: Iterable[PostLike], *, top_k: int = 0, progress: bool = False
+    ) -> list[Triple]:
+        """Return the triples of all posts, ordered by post and pair; see :meth:`stream`.
 
-    def stream(self, posts: Iterable[Post], *, top_k: int = 0) -> Iterator[list[Triple]]:
+        All posts of a list are checked before the first is processed.
+
+        Args:
+            posts: The posts, as in :meth:`stream`.
+            top_k: Number of relations in the ranking of each triple. 0: no ranking.
+            progress: Whether to show a progress bar on standard error. It moves on after each
+                :data:`CHUNK_SIZE` posts.
+        """
+        if isinstance(posts, Sequence):
+            posts = list(to_posts(posts))
+        results = self.stream(posts, top_k=top_k)
+        if progress:  # also without a terminal, as in a notebook
+            total = len(posts) if isinstance(posts, Sized) else None
+            results = progress_bar(results, total=total, unit="post", disable=False)
+        return [triple for triples in results for triple in triples]
+
+    def stream(self, posts: Iterable[PostLike], *, top_k: int = 0) -> Iterator[list[Triple]]:
         """Yield the triples of each post, in order.
 
         A post that lists its pairs gets one triple per pair, even if no relation holds (NOTA). In a
@@ -189,16 +209,16 @@ class Extractor:
         Warnings that concern all posts are logged at the end.
 
         Args:
-            posts: The posts, possibly an infinite iterable. They are read in chunks.
+            posts: Posts, dictionaries with the fields of a post, or texts, also mixed; possibly an
+                infinite iterable. They are read in chunks, and converted by
+                :func:`rukh.records.to_posts`.
             top_k: Number of relations in the ranking of each triple. 0: no ranking.
 
         Raises:
-            InputError: ``posts`` is a single post or a string, not an iterable of posts.
+            InputError: ``posts`` is a single post, dictionary or text, not an iterable of them; or
+                one of them is invalid, and the error names its position and field.
         """
-        if isinstance(posts, Post | str):
-            problem = f"expected an iterable of posts, not a {type(posts).__name__}"
-            raise InputError(problem, fix="pass a list of posts")
-        remaining = iter(posts)
+        remaining = to_posts(posts)
         without_arguments = unseen_objects = 0
         given_types: Counter[str] = Counter()
         while chunk := list(islice(remaining, CHUNK_SIZE)):

@@ -6,10 +6,10 @@ Invalid values raise pydantic's ``ValidationError``; see :func:`as_input_error`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -25,7 +25,11 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from rukh.errors import InputError, shorten
+from rukh.errors import InputError, MissingDependency, shorten
+from rukh.utils.parsing import decode_image, expect, local_path
+
+if TYPE_CHECKING:
+    import pandas
 
 MAX_TEXT = 100_000
 """Maximum length of a post's text, in characters."""
@@ -223,10 +227,46 @@ class Post(Record):
 
     def surface(self, name: str) -> str:
         """Return the text of an entity; or the label, type or id of an object, the first it has."""
-        argument = self.argument(name)
-        if isinstance(argument, TextEntity):
-            return self.text[argument.start : argument.end]
-        return argument.label or argument.type or argument.id
+        return to_mention(self.argument(name), self.text).surface
+
+
+PostLike: TypeAlias = Post | Mapping[str, Any] | str
+"""A post, a row of rukh's JSONL, or a text."""
+
+
+def to_posts(items: Iterable[PostLike]) -> Iterator[Post]:
+    """Yield the post of each item: of a post itself, of a row of rukh's JSONL, or of a text.
+
+    A text, and a row without an id, get their position as id: ``"0"``, ``"1"``, ... The image of a
+    row is a path, relative to the current folder, or its bytes, plain or as ``{"base64": "..."}``.
+
+    Raises:
+        InputError: ``items`` is a single item or a table; or an item is invalid.
+
+    Example:
+        >>> [post.id for post in to_posts(["Ann left", {"id": "b", "text": "Bob left"}])]
+        ['0', 'b']
+    """
+    # A text is an iterable of characters, a row one of keys, and a table one of column names.
+    if isinstance(items, Post | Mapping | str) or hasattr(items, "columns"):
+        problem = f"expected an iterable of posts, not a {type(items).__name__}"
+        raise InputError(problem, fix="pass a list of posts, dictionaries or texts")
+    for position, item in enumerate(items):
+        try:
+            yield _to_post(item, str(position))
+        except (InputError, ValidationError) as error:
+            raise as_input_error(error).at(f"posts[{position}]") from None
+
+
+def _to_post(item: PostLike, default_id: str) -> Post:
+    if isinstance(item, Post):
+        return item
+    fields = {"text": item} if isinstance(item, str) else item
+    row = {"id": default_id, **expect(fields, Mapping, "a post, dictionary or text")}
+    if not isinstance(image := row.get("image"), Path | bytes | None):
+        encoded = isinstance(image, Mapping)
+        row["image"] = decode_image(image) if encoded else local_path(image, "image")
+    return Post.model_validate(row)
 
 
 def labelled_pairs(post: Post) -> list[Pair]:
@@ -255,6 +295,11 @@ class EntityMention(Record):
     end: int
     type: str | None = None
 
+    @property
+    def surface(self) -> str:
+        """The text."""
+        return self.text
+
 
 class ObjectMention(Record):
     """A :class:`VisualObject` in a triple."""
@@ -263,6 +308,11 @@ class ObjectMention(Record):
     box: Box
     type: str | None = None
     label: str | None = None
+
+    @property
+    def surface(self) -> str:
+        """The label, type or id, the first that it has."""
+        return self.label or self.type or self.id
 
 
 Mention: TypeAlias = EntityMention | ObjectMention
@@ -306,12 +356,52 @@ class Triple(Record):
     gate: float | None = None
     ranking: tuple[RankedRelation, ...] | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row that ``rukh extract`` writes for this triple, with JSON's types only."""
+        return self.model_dump(mode="json")
+
     @model_serializer(mode="wrap")
     def _omit_missing_ranking(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = write(self)
         if data.get("ranking", ()) is None:
             del data["ranking"]
         return data
+
+
+def to_dataframe(triples: Iterable[Triple]) -> pandas.DataFrame:
+    """Return a table of pandas with one row per triple, and the same columns for any triples.
+
+    ``head`` is the text of an entity, or the label, type or id of an object, and ``head_start`` and
+    ``head_end``, or ``head_box``, tell where it is; likewise for the tail. Rankings are left out.
+
+    Raises:
+        MissingDependency: pandas is not installed.
+
+    Example:
+        >>> from rukh import Extractor
+        >>> triples = Extractor.from_pretrained("open").extract(["Ann Lee works at Acme"])
+        >>> to_dataframe(triples)[["head", "relation", "tail", "score"]]  # doctest: +SKIP
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise MissingDependency("pandas", "pandas") from None
+    rows = []
+    for triple in triples:
+        row = triple.to_dict()
+        for role, mention in (("head", triple.head), ("tail", triple.tail)):
+            row |= {f"{role}_{name}": value for name, value in row[role].items()}
+            row[role] = mention.surface
+        rows.append(row)
+    return pandas.DataFrame(rows, columns=_COLUMNS).astype(_NUMBERS)
+
+
+_COLUMNS = ["post_id", "head", "head_type", "relation", "tail", "tail_type", "score", "description"]
+_COLUMNS += ["gate", "head_id", "head_start", "head_end", "head_box"]
+_COLUMNS += ["tail_id", "tail_start", "tail_end", "tail_box"]
+# An offset may be missing, as for an object, which Int64 allows.
+_NUMBERS = {"score": "float64", "gate": "float64"}
+_NUMBERS |= {name: "Int64" for name in _COLUMNS if name.endswith(("_start", "_end"))}
 
 
 def free_ids(prefix: str, taken: Iterable[str] = ()) -> Iterator[str]:

@@ -77,7 +77,7 @@ def test_images_as_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     post = Post(id="1", text="", image=b"P6 1 1 255 abc")
     write([post], path)
     assert list(read(path)) == [post]
-    monkeypatch.setattr("rukh.data.jsonl.IMAGE_LIMIT", 13)
+    monkeypatch.setattr("rukh.utils.parsing.IMAGE_LIMIT", 13)
     (error,) = errors_of(path)
     assert error.field == "image"
     with pytest.raises(InputError) as caught:

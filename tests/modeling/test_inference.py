@@ -14,8 +14,9 @@ from conftest import schema_of
 from helpers_modeling import all_pairs, make_patches
 from rukh import extractor as extraction
 from rukh.extractor import Extractor
+from rukh.modeling.image_features import FeatureCache, features_of
 from rukh.modeling.image_io import load_image
-from rukh.modeling.inference import score_posts
+from rukh.modeling.inference import encode_memory, score_posts
 from rukh.modeling.model import RelationModel
 from rukh.modeling.vision_encoder import encode_images
 from rukh.records import Pair, Post
@@ -139,3 +140,33 @@ def test_thousands_of_relations(tiny_model: Make, posts: list[Post], cache: Path
     for triple in triples:
         assert triple.description in schema.relation(str(triple.relation)).descriptions
         assert len(triple.ranking or ()) == 3
+
+
+@pytest.mark.parametrize("mode", ["both", "joint"])
+def test_embeddings_of_listed_pairs(
+    mode: str, tiny_model: Make, posts: list[Post], crowd: Post
+) -> None:
+    model = tiny_model(vision=True, max_length=128)
+    model.config = model.config.model_copy(update={"direction_mode": mode})
+    assert model.vision is not None
+    ends = [(0, "a", "r"), (0, "r", "a"), (4, "a", "o7"), (1, "b", "hat")]
+    all_posts = [*posts[:4], crowd]
+    listed = [
+        all_posts[i].model_copy(update={"pairs": (Pair(head=head, tail=tail, relation="near"),)})
+        for i, head, tail in ends
+    ]
+    images = features_of(listed, FeatureCache(None, model.vision))
+    memory = encode_memory(model, model.bank(), listed, images)
+    found = model.encode_pairs(listed)
+    torch.testing.assert_close(found, memory.forward, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(4))
+    # The pairs of one post are in its order, and a post that lists none has no row.
+    both = listed[0].model_copy(update={"pairs": listed[1].pairs + listed[0].pairs})
+    unlisted, none = (crowd.model_copy(update={"pairs": pairs}) for pairs in (None, ()))
+    again = model.encode_pairs([unlisted, both, none, *listed[2:]])
+    torch.testing.assert_close(again, found[[1, 0, 2, 3]], atol=1e-5, rtol=1e-4)
+    assert not again.requires_grad
+    assert model.encode_pairs([]).shape == model.encode_pairs([none]).shape == (0, found.shape[1])
+    # The image counts.
+    blind = model.encode_pairs([listed[2].model_copy(update={"image": None})])
+    assert (blind - found[2]).abs().max() > 1e-4

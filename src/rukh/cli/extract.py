@@ -203,6 +203,6 @@ def _name(argument: Mention) -> str:
     from rukh.records import EntityMention
 
     if isinstance(argument, EntityMention):
-        return argument.text
+        return argument.surface
     box = ", ".join(f"{edge:.2f}" for edge in argument.box)
-    return f"{argument.label or argument.type or argument.id} at {box}"
+    return f"{argument.surface} at {box}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import IO, ClassVar, Protocol
 
 from rukh.errors import InputError
 from rukh.records import Post
+from rukh.utils.parsing import local_path
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,8 @@ class Source:
 
     def image(self, name: object, field: str) -> Path:
         """Resolve an image name to a path, which need not exist. Raises InputError if not local."""
-        if not isinstance(name, str) or not name or "\0" in name or "://" in name:
-            raise InputError(
-                f"{reprlib.repr(name)} is not the path of a file",
-                field=field,
-                fix="images must be local files",
-            )
-        return (self.path.parent if self.images is None else self.images) / name
+        path = local_path(name, field)
+        return (self.path.parent if self.images is None else self.images) / path
 
     def caption(self, name: str) -> str | None:
         """Return the caption of an image; None if it has no caption or an empty one."""

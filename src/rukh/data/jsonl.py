@@ -18,10 +18,7 @@ from rukh.data.format import Source
 from rukh.data.lines import LineFormat
 from rukh.errors import InputError
 from rukh.records import Post
-from rukh.utils.parsing import expect, parse_json
-
-IMAGE_LIMIT = 20_000_000
-"""The maximum size of an image inside a line, in bytes."""
+from rukh.utils.parsing import IMAGE_LIMIT, check_image_size, decode_image, expect, parse_json
 
 
 class JsonlFormat(LineFormat):
@@ -59,21 +56,13 @@ class JsonlFormat(LineFormat):
     def _image(self, value: Any) -> Path | bytes:
         if not isinstance(value, dict):
             return self.source.image(value, "image")
-        encoded = value.get("base64")
-        if len(value) != 1 or not isinstance(encoded, str):
-            raise InputError('neither a path nor {"base64": "..."}', field="image")
-        try:
-            data = base64.b64decode(encoded, validate=True)
-        except ValueError as error:
-            raise InputError(f"not base64: {error}", field="image") from None
-        _check_size(data)
-        return data
+        return decode_image(value)
 
     def dump(self, post: Post) -> Iterator[str]:
         """See :meth:`rukh.data.lines.LineFormat.dump`."""
         record = post.model_dump(mode="json", exclude={"image"}, exclude_defaults=True)
         if isinstance(post.image, bytes):
-            _check_size(post.image)
+            check_image_size(post.image)
             record["image"] = {"base64": base64.b64encode(post.image).decode("ascii")}
         elif post.image is not None:
             # A path relative to the file stays valid if both are moved together.
@@ -109,10 +98,3 @@ def json_schema() -> dict[str, Any]:
         "(x1, y1, x2, y2) in fractions of the image."
     )
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
-
-
-def _check_size(data: bytes) -> None:
-    if len(data) > IMAGE_LIMIT:
-        raise InputError(
-            f"an image of {len(data):,} bytes, more than {IMAGE_LIMIT:,}", field="image"
-        )

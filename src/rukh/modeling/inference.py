@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from rukh.modeling.batch import PairBatch, collate
 from rukh.modeling.directions import num_columns
@@ -78,6 +79,32 @@ def score_posts(
             gates[i] = None if images[i] is None else gate
             first = last
     return [PairScores(*one) for one in zip(logits, best, gates, strict=True)]
+
+
+@torch.no_grad()
+def encode_posts(
+    model: RelationModel,
+    type_words: Mapping[str, str],
+    posts: Sequence[Post],
+    pairs: Sequence[Sequence[tuple[str, str]]],
+    images: Sequence[PatchMap | None],
+) -> list[Tensor]:
+    """Encode pairs of several posts; the arguments are those of :func:`score_posts`.
+
+    Args:
+        type_words: Names of types in plain words.
+
+    Returns:
+        For each post, the ``(Q, dim)`` embeddings of its pairs, from head to tail.
+    """
+    sequences = [tokenize_pairs(model, post, some) for post, some in zip(posts, pairs, strict=True)]
+    embeddings = [torch.zeros(len(some), model.config.pair.dim) for some in pairs]
+    for inputs, chosen in _batches(model, sequences, posts, images):
+        (encoding,) = model.pair_encoder(inputs, type_words)
+        parts = encoding.embedding.split([len(sequence.pairs) for _, sequence in chosen])
+        for (i, sequence), part in zip(chosen, parts, strict=True):
+            embeddings[i][[pair.pair for pair in sequence.pairs]] = part
+    return embeddings
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ that are equal to the weights of the pretrained encoders.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -22,13 +23,14 @@ from rukh.hub import find_package, find_weights, model_folder
 from rukh.modeling.adapters import load_trained_state, read_state, trained_state
 from rukh.modeling.batch import PairBatch
 from rukh.modeling.directions import DirectionMode, column_mask, merge_directions, to_probabilities
+from rukh.modeling.image_features import FeatureCache, features_of
 from rukh.modeling.memory import Memory, memory_to_bytes, read_memory
 from rukh.modeling.pair_encoder import PairConfig, PairEncoder
 from rukh.modeling.relation_bank import RelationBank
 from rukh.modeling.scorers import PairScores, RelationConfig, Scorer, select_descriptions
 from rukh.modeling.text_encoder import TextEncoder
 from rukh.modeling.vision_encoder import VisionEncoder, load_vision_encoder
-from rukh.records import Record, as_input_error
+from rukh.records import Post, Record, as_input_error
 from rukh.registry import resolve
 from rukh.schema.schema import RelationSchema
 from rukh.utils.files import atomic_folder, atomic_open, read_json, sha256, write_json
@@ -187,6 +189,34 @@ class RelationModel(nn.Module):
             return scores[0]
         forward, backward = scores
         return forward._replace(logits=merge_directions(forward.logits, backward.logits, bank))
+
+    def encode_pairs(self, posts: Sequence[Post]) -> Tensor:
+        """Return the embeddings of the pairs that posts list, to which relations are compared.
+
+        Pairs of similar meaning have a high dot product. Entity types are used as given;
+        :meth:`rukh.extractor.Extractor.assign_types` adds missing ones. Like :meth:`forward`, this
+        expects a model in evaluation mode, which a loaded model is in.
+
+        Returns:
+            ``(Q, dim)`` vectors of length 1, one for each pair, in the order of the posts and their
+            pairs, and in the direction from head to tail. A post without listed pairs has none.
+
+        Example:
+            >>> post = Post(id="1", text="Ann in Rome", entities=[
+            ...     {"id": "a", "start": 0, "end": 3}, {"id": "r", "start": 7, "end": 11}],
+            ...     pairs=[{"head": "a", "tail": "r"}, {"head": "r", "tail": "a"}])
+            >>> RelationModel.from_pretrained("open").encode_pairs([post]).shape
+            torch.Size([2, 384])
+        """
+        from rukh.modeling.inference import encode_posts
+
+        has_image = any(post.image is not None for post in posts)
+        vision = self.vision if has_image else None
+        images = features_of(posts, None if vision is None else FeatureCache(None, vision))
+        pairs = [[(pair.head, pair.tail) for pair in post.pairs or ()] for post in posts]
+        type_words = {**self.schema.types, **self.default_schema.types}
+        embeddings = encode_posts(self, type_words, posts, pairs, images)
+        return torch.cat([torch.zeros(0, self.config.pair.dim), *embeddings])
 
     def probabilities(self, logits: Tensor, bank: RelationBank, directed: bool = False) -> Tensor:
         """Convert the logits of :meth:`forward` to calibrated probabilities.

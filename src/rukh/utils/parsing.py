@@ -1,18 +1,25 @@
 """Strict parsing of JSON and Python literals: no repeated keys, NaN or lone surrogates.
 
+Also the two ways in which a row gives an image: the path of a local file, or its encoded bytes.
+
 Errors name the position, key or field. The caller adds the name of the file.
 """
 
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import math
 import reprlib
+from collections.abc import Mapping
 from types import UnionType
 from typing import Any
 
 from rukh.errors import InputError
+
+IMAGE_LIMIT = 20_000_000
+"""The maximum size of an image inside a row, in bytes."""
 
 
 def decode_utf8(data: bytes) -> str:
@@ -61,6 +68,41 @@ def expect_index(value: Any, size: int, what: str, field: str) -> int:
     if type(value) is not int or not 0 <= value < size:
         raise InputError(f"{reprlib.repr(value)} is not the index of {what}", field=field)
     return value
+
+
+def local_path(value: object, field: str) -> str:
+    """Return ``value`` if it can be the path of a local file. Otherwise, raise InputError."""
+    if not isinstance(value, str) or not value or "\0" in value or "://" in value:
+        raise InputError(
+            f"{reprlib.repr(value)} is not the path of a file",
+            field=field,
+            fix="images must be local files",
+        )
+    return value
+
+
+def decode_image(value: Mapping[str, Any], field: str = "image") -> bytes:
+    """Return the bytes of an image that is given as ``{"base64": "..."}``. Raises InputError.
+
+    Example:
+        >>> decode_image({"base64": "R0lG"})
+        b'GIF'
+    """
+    encoded = value.get("base64")
+    if len(value) != 1 or not isinstance(encoded, str):
+        raise InputError('neither a path nor {"base64": "..."}', field=field)
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except ValueError as error:
+        raise InputError(f"not base64: {error}", field=field) from None
+    check_image_size(data, field)
+    return data
+
+
+def check_image_size(data: bytes, field: str = "image") -> None:
+    """Raise InputError if an image is too large for a row."""
+    if len(data) > IMAGE_LIMIT:
+        raise InputError(f"an image of {len(data):,} bytes, more than {IMAGE_LIMIT:,}", field=field)
 
 
 def parse_literal(text: str) -> Any:

@@ -368,7 +368,7 @@ def test_images_of_dictionaries(extractor: Extractor, posts: list[Post], tmp_pat
         (None, None),
         ({"txt": "Ann"}, "txt"),
         ({}, "text"),
-        ({"text": "Ann", "id": 5}, "id"),
+        ({"text": "Ann", "id": 5.5}, "id"),
         ({"text": "Ann", "entities": [{"id": "a", "start": 0, "end": 0}]}, "entities[0].end"),
         ({"text": "Ann", "image": "https://example.org/a.jpg"}, "image"),
         ({"text": "Ann", "image": {"base64": "?"}}, "image"),

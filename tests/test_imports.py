@@ -21,7 +21,7 @@ EVALUATION = MODELS | {"extractor", "evaluation"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "utils": {"errors"},
-    "records": BASE,
+    "records": {"errors"},
     "config": BASE | {"records"},
     "registry": BASE | {"records"},
     "hub": BASE | {"records"},
@@ -31,7 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "audit": BASE | {"records", "data"},
     "modeling": NAMES | {"schema"},
     "arguments": NAMES | {"schema", "modeling"},
-    "extractor": MODELS,
+    "extractor": MODELS | {"data"},
     "evaluation": EVALUATION,
     "training": EVALUATION | {"config", "data"},
 }

@@ -17,6 +17,7 @@ from rukh.arguments.detection import MAX_OBJECTS, Detector, detect_objects, load
 from rukh.arguments.label_map import fit_types, normalize_types, type_words
 from rukh.arguments.tagger import OpenTagger, Tagger, load_tagger
 from rukh.arguments.type_mapping import accept_detected_types
+from rukh.data.items import PostLike, to_posts
 from rukh.errors import MAX_LISTED
 from rukh.modeling.directions import num_columns
 from rukh.modeling.image_features import FeatureCache, features_of
@@ -28,13 +29,11 @@ from rukh.modeling.vision_encoder import PatchMap
 from rukh.records import (
     MAX_PAIRS,
     Post,
-    PostLike,
     RankedRelation,
     Triple,
     check_pair_count,
     free_ids,
     to_mention,
-    to_posts,
 )
 from rukh.schema.schema import RelationSchema
 from rukh.utils.batching import split_by_count
@@ -211,7 +210,7 @@ class Extractor:
         Args:
             posts: Posts, dictionaries with the fields of a post, or texts, also mixed; possibly an
                 infinite iterable. They are read in chunks, and converted by
-                :func:`rukh.records.to_posts`.
+                :func:`rukh.data.items.to_posts`.
             top_k: Number of relations in the ranking of each triple. 0: no ranking.
 
         Raises:

@@ -6,7 +6,7 @@ Invalid values raise pydantic's ``ValidationError``; see :func:`as_input_error`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -26,7 +26,6 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from rukh.errors import InputError, MissingDependency, shorten
-from rukh.utils.parsing import decode_image, expect, local_path
 
 if TYPE_CHECKING:
     import pandas
@@ -50,6 +49,10 @@ def _check_encodable(value: Any) -> Any:
                 f"{shorten(repr(str(value)))}, which no file can hold"
             ) from None
     return value
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if type(value) is int else value
 
 
 def _check_meta(meta: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -154,7 +157,7 @@ class Post(Record):
     """A text with an optional image, its arguments, and its pairs.
 
     Attributes:
-        id: Id of the post, which all outputs repeat.
+        id: Id of the post, which all outputs repeat. An integer is read as its digits.
         text: Text of the post; may be empty if all arguments are visual.
         image: Path, encoded bytes, or None. In files, paths are relative to the file.
         caption: Caption of the image, or None. It is encoded as a second text segment.
@@ -168,7 +171,7 @@ class Post(Record):
         'Ann'
     """
 
-    id: Name
+    id: Annotated[Name, BeforeValidator(_as_text)]
     text: Text = Field(max_length=MAX_TEXT)
     image: Annotated[Path | bytes | None, BeforeValidator(_check_encodable)] = Field(
         default=None, union_mode="left_to_right"
@@ -228,45 +231,6 @@ class Post(Record):
     def surface(self, name: str) -> str:
         """Return the text of an entity; or the label, type or id of an object, the first it has."""
         return to_mention(self.argument(name), self.text).surface
-
-
-PostLike: TypeAlias = Post | Mapping[str, Any] | str
-"""A post, a row of rukh's JSONL, or a text."""
-
-
-def to_posts(items: Iterable[PostLike]) -> Iterator[Post]:
-    """Yield the post of each item: of a post itself, of a row of rukh's JSONL, or of a text.
-
-    A text, and a row without an id, get their position as id: ``"0"``, ``"1"``, ... The image of a
-    row is a path, relative to the current folder, or its bytes, plain or as ``{"base64": "..."}``.
-
-    Raises:
-        InputError: ``items`` is a single item or a table; or an item is invalid.
-
-    Example:
-        >>> [post.id for post in to_posts(["Ann left", {"id": "b", "text": "Bob left"}])]
-        ['0', 'b']
-    """
-    # A text is an iterable of characters, a row one of keys, and a table one of column names.
-    if isinstance(items, Post | Mapping | str) or hasattr(items, "columns"):
-        problem = f"expected an iterable of posts, not a {type(items).__name__}"
-        raise InputError(problem, fix="pass a list of posts, dictionaries or texts")
-    for position, item in enumerate(items):
-        try:
-            yield _to_post(item, str(position))
-        except (InputError, ValidationError) as error:
-            raise as_input_error(error).at(f"posts[{position}]") from None
-
-
-def _to_post(item: PostLike, default_id: str) -> Post:
-    if isinstance(item, Post):
-        return item
-    fields = {"text": item} if isinstance(item, str) else item
-    row = {"id": default_id, **expect(fields, Mapping, "a post, dictionary or text")}
-    if not isinstance(image := row.get("image"), Path | bytes | None):
-        encoded = isinstance(image, Mapping)
-        row["image"] = decode_image(image) if encoded else local_path(image, "image")
-    return Post.model_validate(row)
 
 
 def labelled_pairs(post: Post) -> list[Pair]:

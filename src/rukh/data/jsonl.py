@@ -43,8 +43,6 @@ class JsonlFormat(LineFormat):
                 error = InputError(error.problem, fix="for MNRE's files, use --format mnre")
             raise error from None
         expect(record, dict, "an object with the fields of a post")
-        if type(record.get("id")) is int:
-            record["id"] = str(record["id"])
         name = record.pop("image", None)
         image = None if name is None else self._image(name)
         if record.get("caption") is None and isinstance(image, Path):

@@ -117,35 +117,16 @@ train-probe: $(STAMP) ## Make the probe's posts and train the shipped model `pro
 	$(BIN)/python -m research.probe.make --out runs/probe-data --seed 13
 	$(BIN)/rukh train configs/probe.yaml
 
-# make itself exits with 2 where a recipe fails.
-$(RUKH_DATA)/mnre/captions/%:
-	@echo "error: $@ is not there: put the caption files of MNRE's images, from" \
-	"github.com/zefanZhang-cn/CAMIM, into $(@D), or set RUKH_DATA" >&2; exit 2
-
-$(RUKH_DATA)/mnre/%:
-	@echo "error: $@ is not there: put the text files of MNRE, from github.com/thecharm/MNRE," \
-	"into $(@D), or set RUKH_DATA" >&2; exit 2
-
-$(RUKH_DATA)/wikidata_re/%:
-	@echo "error: $@ is not there: put Wiki80 (OpenNRE) and redocred_dev.json (Re-DocRED) into" \
-	"$(@D), or set RUKH_DATA" >&2; exit 2
-
-$(RUKH_DATA)/conll04/%:
-	@echo "error: $@ is not there: put CoNLL04's files, from" \
-	"github.com/bekou/multihead_joint_entity_relation_extraction, into $(@D), or set RUKH_DATA" \
-	>&2; exit 2
-
-$(RUKH_DATA)/wnut17/%:
-	@echo "error: $@ is not there: put WNUT 2017's files, from" \
-	"github.com/leondz/emerging_entities_17, into $(@D), or set RUKH_DATA" >&2; exit 2
-
-$(RUKH_DATA)/crossner/%:
-	@echo "error: $@ is not there: put CrossNER's files, from github.com/zliucr/CrossNER, as" \
-	"DOMAIN_train.txt into $(@D), or set RUKH_DATA" >&2; exit 2
-
-$(RUKH_DATA)/twitter_ner/%:
-	@echo "error: $@ is not there: put the text files of Twitter-2015 and Twitter-2017, from" \
-	"github.com/jefferyYu/UMT, into $(@D), or set RUKH_DATA" >&2; exit 2
+# What to put where data is missing. make itself exits with 2 where a recipe fails.
+$(RUKH_DATA)/mnre/captions/%: missing = the caption files of MNRE's images, from github.com/zefanZhang-cn/CAMIM,
+$(RUKH_DATA)/mnre/%: missing = the text files of MNRE, from github.com/thecharm/MNRE,
+$(RUKH_DATA)/wikidata_re/%: missing = Wiki80 (OpenNRE) and redocred_dev.json (Re-DocRED)
+$(RUKH_DATA)/conll04/%: missing = CoNLL04's files, from github.com/bekou/multihead_joint_entity_relation_extraction,
+$(RUKH_DATA)/wnut17/%: missing = WNUT 2017's files, from github.com/leondz/emerging_entities_17,
+$(RUKH_DATA)/crossner/%: missing = CrossNER's files, from github.com/zliucr/CrossNER, as DOMAIN_train.txt
+$(RUKH_DATA)/twitter_ner/%: missing = the text files of Twitter-2015 and Twitter-2017, from github.com/jefferyYu/UMT,
+$(RUKH_DATA)/%:
+	@echo "error: $@ is not there: put $(missing) into $(@D), or set RUKH_DATA" >&2; exit 2
 
 clean: ## Delete the environment and what tools leave behind
 	rm -rf .venv build dist out .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

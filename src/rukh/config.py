@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from rukh.errors import InputError, shorten, suggestion
-from rukh.records import field_path, first_problem
+from rukh.records import field_path, first_problem, path_in_data
 from rukh.utils.files import file_errors, parse_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -110,19 +110,10 @@ def _expand(value: Any, field: str, unset: str | None) -> Any:
 def _explain(error: ValidationError, data: Any, model_class: type[BaseModel]) -> InputError:
     """Describe the first mistake. An unknown key gets a suggestion."""
     first, problem = first_problem(error)
-    # Skip the names of union members, which pydantic's path has but the file does not.
-    path: list[int | str] = []
-    value: Any = data
-    for part in first["loc"]:
-        is_key = isinstance(value, dict) and part in value
-        if is_key or (isinstance(value, list) and isinstance(part, int)):
-            value = value[part]
-            path.append(part)
+    path = path_in_data(first, data)
     fix = None
     if first["type"] == "extra_forbidden":
         fix = suggestion(str(path[-1]), _known_keys(model_class, first["loc"][:-1]))
-    elif first["type"] == "missing":
-        path.append(first["loc"][-1])
     return InputError(problem, field=field_path(path), fix=fix)
 
 

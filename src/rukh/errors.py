@@ -6,7 +6,7 @@ A command that fails with one of them exits with its ``exit_code``.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MAX_LISTED = 30
 """Maximum number of known names that an error lists."""
@@ -76,8 +76,13 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, names, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
+    return f"known: {listed(names) or 'none'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Join names by commas; of a long list, the first :data:`MAX_LISTED` and how many follow."""
     more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
-    return f"known: {', '.join(names[:MAX_LISTED]) or 'none'}{more}"
+    return ", ".join(names[:MAX_LISTED]) + more
 
 
 def shorten(text: str, limit: int = 80) -> str:

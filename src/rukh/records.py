@@ -403,6 +403,21 @@ def first_problem(error: ValidationError) -> tuple[ErrorDetails, str]:
     return first, problem
 
 
+def path_in_data(error: ErrorDetails, data: object) -> tuple[int | str, ...]:
+    """Return the path of one of pydantic's errors, without parts that the data does not have.
+
+    These are names of union members, for example. A missing field is the last part.
+    """
+    path: list[int | str] = []
+    value: Any = data
+    for part in error["loc"]:
+        is_key = isinstance(value, dict) and part in value
+        if is_key or (isinstance(value, list) and isinstance(part, int)):
+            value = value[part]
+            path.append(part)
+    return (*path, error["loc"][-1]) if error["type"] == "missing" else tuple(path)
+
+
 def field_path(parts: Iterable[int | str]) -> str | None:
     """Format the path of a field in a record. Return None for an empty path.
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from rukh.data.readers import read_posts
 from rukh.data.splits import split_dev
-from rukh.errors import MAX_LISTED, InputError, suggestion
+from rukh.errors import InputError, listed, suggestion
 from rukh.records import Pair, Post, Record, check_pair_count, labelled_pairs
 from rukh.schema.schema import RelationSchema
 
@@ -213,11 +213,9 @@ def check_labels(posts: Sequence[Post], schema: RelationSchema, where: str) -> N
         raise InputError("no pair has a label", where=where)
     unknown = [label for label, _ in counts.most_common() if not schema.has_label(label)]
     if unknown:
-        names = ", ".join(map(repr, unknown[:MAX_LISTED]))
-        more = len(unknown) - MAX_LISTED
+        names = listed([*map(repr, unknown)])
         number = sum(counts[label] for label in unknown)
         problem = f"{number:,} pairs carry labels outside schema {schema.name!r}: {names}"
-        problem += f" and {more:,} more" if more > 0 else ""
         raise InputError(problem, where=where, fix=suggestion(unknown[0], schema.labels))
 
 

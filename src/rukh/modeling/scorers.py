@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from rukh.errors import MAX_LISTED, InputError
+from rukh.errors import InputError, listed
 from rukh.modeling.pair_encoder import PairEncoding
 from rukh.modeling.relation_bank import RelationBank
 from rukh.records import Record
@@ -289,13 +289,11 @@ def warn_undescribed(schema: RelationSchema, config: RelationConfig) -> None:
         if relation.name != schema.nota and texts <= bare:
             names.append(repr(relation.name))
     if names:
-        more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
         logger.warning(
-            "relations of schema %r without a description except their name: %s%s; say in a "
+            "relations of schema %r without a description except their name: %s; say in a "
             "sentence what each means for the head and the tail",
             schema.name,
-            ", ".join(names[:MAX_LISTED]),
-            more,
+            listed(names),
         )
 
 

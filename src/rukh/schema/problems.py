@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from rukh.errors import MAX_LISTED, InputError, shorten, suggestion
-from rukh.records import field_path
+from rukh.records import field_path, path_in_data
 
 if TYPE_CHECKING:
     import yaml
@@ -109,19 +109,7 @@ def _problems(error: ValidationError, data: object) -> Iterator[Problem]:
             yield from one["ctx"]["problems"]
         # A list whose items are all invalid counts as empty.
         elif one["type"] != "too_short" or not one["input"]:
-            yield Problem(_path(one, data), _words(one))
-
-
-def _path(error: ErrorDetails, data: object) -> Path:
-    """Return the path of an error, without parts that the data does not have."""
-    path: list[int | str] = []
-    value: Any = data
-    for part in error["loc"]:
-        is_key = isinstance(value, dict) and part in value
-        if is_key or (isinstance(value, list) and isinstance(part, int)):
-            value = value[part]
-            path.append(part)
-    return (*path, error["loc"][-1]) if error["type"] == "missing" else tuple(path)
+            yield Problem(path_in_data(one, data), _words(one))
 
 
 def _words(error: ErrorDetails) -> str:

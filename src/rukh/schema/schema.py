@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -351,9 +352,13 @@ class RelationSchema(Record):
 
 def shipped_schemas() -> dict[str, str]:
     """Return the YAML of each shipped schema, by its name, in alphabetical order."""
+    return {name: file.read_text(encoding="utf-8") for name, file in sorted(_catalog().items())}
+
+
+def _catalog() -> dict[str, Traversable]:
+    """Return the file of each shipped schema, by its name."""
     catalog = resources.files("rukh.schema") / "catalog"
-    files = sorted(catalog.iterdir(), key=lambda file: file.name)
-    return {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in files}
+    return {file.name.removesuffix(".yaml"): file for file in catalog.iterdir()}
 
 
 def read_source(source: str | Path) -> str:
@@ -367,11 +372,11 @@ def read_source(source: str | Path) -> str:
     if path.suffix in {".yaml", ".yml"} or os.path.isfile(path):
         with file_errors(path):
             return path.read_text(encoding="utf-8")
-    shipped = shipped_schemas()
-    if str(source) not in shipped:
-        fix = suggestion(str(source), shipped) + " (or give a path to a .yaml file)"
+    files = _catalog()
+    if str(source) not in files:
+        fix = suggestion(str(source), files) + " (or give a path to a .yaml file)"
         raise InputError(f"no schema named {str(source)!r}", fix=fix)
-    return shipped[str(source)]
+    return files[str(source)].read_text(encoding="utf-8")
 
 
 def first_sentence(text: str) -> str:

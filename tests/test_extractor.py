@@ -7,7 +7,6 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from PIL import Image
 
 from conftest import schema_of
 from rukh import extractor as extraction
+from rukh.arguments.candidates import PostPart, candidate_pairs
 from rukh.errors import InputError
-from rukh.extractor import Extractor, PostQuery, best_direction_only, candidate_pairs
+from rukh.extractor import Extractor, PostQuery, best_direction_only
 from rukh.modeling.model import RelationModel
 from rukh.modeling.scorers import PairScores
 from rukh.records import EntityMention, ObjectMention, Pair, Post, TextEntity, Triple
@@ -97,11 +97,10 @@ def test_without_listed_pairs_each_two_arguments_get_one_triple(
     extractor.threshold = 0
     found = extractor.extract(posts)
     pairs = {(post, frozenset(pair)) for post, *pair in ids(found)}
-    # near allows every type, so that all pairs are candidates.
-    expected = sum(len(p.arguments) * (len(p.arguments) - 1) // 2 for p in posts)
-    assert len(pairs) == len(found) == expected
+    # near allows every type, so that all pairs are candidates, but for two mentions of one name.
+    assert len(pairs) == len(found) == sum(len(candidate_pairs(p, None)) // 2 for p in posts)
     # If all are listed in both orders, the triple without lists is that of the better order.
-    both = [with_pairs(p, *permutations([a.id for a in p.arguments], 2)) for p in posts]
+    both = [with_pairs(p, *candidate_pairs(p, None)) for p in posts]
     listed = extractor.extract(both)
     scores = dict(zip(ids(listed), [t.score for t in listed], strict=True))
     for triple in found:
@@ -150,7 +149,8 @@ def test_triples_of_known_scores(
     logits = torch.tensor([[0.2, 0.7, 0.05, 0.05, 0.0], [0.6, 0.1, 0.1, 0.2, 0.0]]).log()
     best = torch.tensor([[1, 0, 0, 0], [0, 0, 0, 0]])
     monkeypatch.setattr(extractor, "scores", lambda *_: [PairScores(logits, best, 0.25)])
-    query = PostQuery(posts[0], [("a", "r"), ("r", "a")], pairs_given=True)
+    parts = [PostPart(posts[0], [("a", "r"), ("r", "a")])]
+    query = PostQuery(posts[0], parts, pairs_given=True)
     extractor.threshold = 0.5
     ((near, none),) = extractor.predict([query], top_k=2)
     assert (near.relation, near.score, near.gate) == ("near", 0.7, 0.25)
@@ -289,27 +289,6 @@ def test_streaming_reads_one_chunk_ahead(extractor: Extractor, posts: list[Post]
 
     stream = extractor.stream(endless())
     assert next(stream) == next(stream)
-
-
-def test_candidate_pairs_are_those_that_the_types_allow(
-    posts: list[Post], tiny_schema: RelationSchema
-) -> None:
-    narrow = tiny_schema.model_copy(update={"relations": tiny_schema.relations[2:]})
-    assert candidate_pairs(posts[0], narrow) == [("a", "org"), ("a", "r"), ("org", "a")]
-    assert len(candidate_pairs(posts[0], tiny_schema)) == 6  # near allows every type
-    assert len(candidate_pairs(posts[0], None)) == 6
-    # An unknown type is allowed everywhere.
-    assert candidate_pairs(posts[3], tiny_schema) == [("o1", "o2"), ("o2", "o1")]
-
-
-def test_too_many_candidate_pairs(tiny_schema: RelationSchema) -> None:
-    entities = [{"id": f"e{i}", "start": i, "end": i + 1, "type": "PER"} for i in range(257)]
-    crowd = Post(id="crowd", text="x" * 257, entities=entities)
-    fewer = crowd.model_copy(update={"entities": crowd.entities[:256]})
-    assert len(candidate_pairs(fewer, tiny_schema)) == 256 * 255
-    with pytest.raises(InputError) as error:
-        candidate_pairs(crowd, tiny_schema)
-    assert (error.value.where, error.value.field) == ("post 'crowd'", "pairs")
 
 
 class Table:

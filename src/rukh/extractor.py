@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
-from itertools import islice, permutations
-from math import isqrt
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from rukh.arguments.candidates import PostPart, add_entities, candidate_parts, text_windows
 from rukh.arguments.detection import MAX_OBJECTS, Detector, detect_objects, load_detector
-from rukh.arguments.label_map import fit_types, normalize_types, type_words
+from rukh.arguments.label_map import normalize_types, type_words
 from rukh.arguments.tagger import OpenTagger, Tagger, load_tagger
 from rukh.arguments.type_mapping import accept_detected_types
 from rukh.data.items import PostLike, to_posts
@@ -26,15 +27,7 @@ from rukh.modeling.model import RelationModel
 from rukh.modeling.scorers import PairScores, warn_undescribed
 from rukh.modeling.type_constraints import TypeConstraints, type_penalties
 from rukh.modeling.vision_encoder import PatchMap
-from rukh.records import (
-    MAX_PAIRS,
-    Post,
-    RankedRelation,
-    Triple,
-    check_pair_count,
-    free_ids,
-    to_mention,
-)
+from rukh.records import Post, RankedRelation, Triple, to_mention
 from rukh.schema.schema import RelationSchema
 from rukh.utils.batching import split_by_count
 from rukh.utils.progress import progress_bar
@@ -45,23 +38,31 @@ CHUNK_SIZE = 256
 """Number of posts that are processed together. A resumed run starts at a multiple of it."""
 MAX_SCORES = 1 << 23
 """Maximum number of pair-relation scores computed at once, which takes about 300 MB of memory."""
-MAX_ARGUMENTS_FOR_ALL_PAIRS = (1 + isqrt(1 + 4 * MAX_PAIRS)) // 2
-"""Maximum number of arguments for which all ordered pairs of a post can be predicted."""
-MAX_DETECTED_ENTITIES = 64
-"""Maximum number of entities detected in a text. With hundreds, a post takes minutes on a CPU."""
+_LOADING = threading.RLock()
+"""Held while a part of a model is loaded, so that several threads do not load it at once."""
 
 
 @dataclass(frozen=True)
 class PostQuery:
-    """A post with typed arguments, and the ordered pairs to predict, as argument ids.
+    """A post with typed arguments, and the ordered pairs to predict.
 
-    ``pairs_given`` is True if the post itself lists these pairs. Otherwise, they are all pairs
-    that the types allow, in both orders.
+    Attributes:
+        post: The post.
+        parts: The post itself, or its windows if the text is long, each with the pairs to predict.
+        pairs_given: Whether the post lists these pairs. Otherwise, they are all pairs that the
+            types allow, in both orders.
     """
 
     post: Post
-    pairs: list[tuple[str, str]]
+    parts: list[PostPart]
     pairs_given: bool
+
+
+class PostTriples(NamedTuple):
+    """A post with its given and detected arguments, and its triples."""
+
+    post: Post
+    triples: list[Triple]
 
 
 class Extractor:
@@ -78,6 +79,9 @@ class Extractor:
             was given; ``off``: ignore types.
         directed: Whether the pairs that posts list are ordered from head to tail. If so, relations
             in the reverse direction are excluded. If not, their probability is added to NOTA's.
+        across_windows: Whether to predict, in texts that are too long to be read at once, also the
+            pairs of arguments that are far from each other. The pairs that a post lists are always
+            predicted.
         detector: Detector for the images of posts without objects. None: no detection.
         max_objects: Maximum number of objects per image; the most confident ones are kept.
         feature_folder: Folder that caches image features. None: they are cached in memory.
@@ -107,6 +111,7 @@ class Extractor:
         threshold: float | None = None,
         type_constraints: TypeConstraints = "soft",
         directed: bool = False,
+        across_windows: bool = False,
         detector: Detector | None = None,
         max_objects: int = MAX_OBJECTS,
         feature_folder: Path | None = None,
@@ -124,6 +129,7 @@ class Extractor:
         self.threshold = model.config.threshold if threshold is None else threshold
         self.type_constraints = type_constraints
         self.directed = directed
+        self.across_windows = across_windows
         self.detector = detector
         self.max_objects = max_objects
         self.features: FeatureCache | None = None
@@ -167,9 +173,10 @@ class Extractor:
     @property
     def tagger(self) -> Tagger | None:
         """The given tagger, or else the model's own, which is loaded on first use."""
-        if self._tagger is None and self.model.config.tagger is not None:
-            self._tagger = load_tagger(self.model.config.tagger)
-        return self._tagger
+        with _LOADING:
+            if self._tagger is None and self.model.config.tagger is not None:
+                self._tagger = load_tagger(self.model.config.tagger)
+            return self._tagger
 
     @property
     def known_types(self) -> frozenset[str]:
@@ -203,7 +210,9 @@ class Extractor:
         A post that lists its pairs gets one triple per pair, even if no relation holds (NOTA). In a
         post without a list (``pairs`` is None), missing entities and objects are detected, and all
         pairs that the types allow are scored in both orders. Its triples are the relations that
-        reach the threshold. Only the more probable order of each pair is kept.
+        reach the threshold. Only the more probable order of each pair is kept. A text that is too
+        long to be read at once is read in overlapping windows, and only pairs within a window are
+        scored, unless ``across_windows`` is set.
 
         Warnings that concern all posts are logged at the end.
 
@@ -217,6 +226,20 @@ class Extractor:
             InputError: ``posts`` is a single post, dictionary or text, not an iterable of them; or
                 one of them is invalid, and the error names its position and field.
         """
+        return (result.triples for result in self.stream_posts(posts, top_k=top_k))
+
+    def stream_posts(self, posts: Iterable[PostLike], *, top_k: int = 0) -> Iterator[PostTriples]:
+        """Yield each post with its given and detected arguments, and its triples.
+
+        See :meth:`stream` for the arguments and errors. :meth:`detect_entities` detects arguments
+        without predicting relations.
+
+        Example:
+            >>> extractor = Extractor.from_pretrained("open")
+            >>> (result,) = extractor.stream_posts(["Ann Lee moved to Rome"])
+            >>> [(result.post.surface(e.id), e.type) for e in result.post.entities]
+            [('Ann Lee', 'PER'), ('Rome', 'LOC')]
+        """
         remaining = to_posts(posts)
         without_arguments = unseen_objects = 0
         given_types: Counter[str] = Counter()
@@ -227,10 +250,9 @@ class Extractor:
                 unseen_objects += sum(bool(query.post.objects) for query in queries)
             given_types += count_given_types(query.post for query in queries)
             for query, triples in zip(queries, self.predict(queries, top_k=top_k), strict=True):
-                if query.pairs_given:
-                    yield triples
-                else:
-                    yield best_direction_only(triples, self.schema.nota)
+                if not query.pairs_given:
+                    triples = best_direction_only(triples, self.schema.nota)
+                yield PostTriples(query.post, triples)
         if without_arguments:
             message = "posts without triples, as they have no given or detected arguments: %d"
             logger.warning(message, without_arguments)
@@ -242,49 +264,62 @@ class Extractor:
         self.warn_unknown_types(given_types)
 
     def prepare(self, posts: Sequence[Post]) -> list[PostQuery]:
-        """Detect arguments in posts that list no pairs, assign types, and select the pairs."""
+        """Detect arguments in posts that list no pairs, assign types, and select the pairs.
+
+        Raises:
+            InputError: The arguments of a post form too many pairs, see :meth:`candidate_parts`.
+        """
         detected = [post for post in posts if post.pairs is None]
         if self.detector is not None:
             detected = detect_objects(detected, self.detector, self.schema, self.max_objects)
         remaining = iter(self.detect_entities(detected))
         completed = [next(remaining) if post.pairs is None else post for post in posts]
-        schema = None if self.type_constraints == "off" else self.schema
         return [
-            PostQuery(post, candidate_pairs(post, schema), pairs_given=False)
+            PostQuery(post, self.candidate_parts(post), pairs_given=False)
             if post.pairs is None
-            else PostQuery(post, [(p.head, p.tail) for p in post.pairs], pairs_given=True)
+            else PostQuery(
+                post, [PostPart(post, [(p.head, p.tail) for p in post.pairs])], pairs_given=True
+            )
             for post in self.assign_types(completed)
         ]
 
-    def detect_entities(self, posts: Sequence[Post]) -> list[Post]:
-        """Add detected entities to the posts that have a text but no entities.
+    def candidate_parts(self, post: Post) -> list[PostPart]:
+        """Return a post, or its windows if the text is long, each with its candidate pairs.
 
-        Only the first :data:`MAX_DETECTED_ENTITIES` of a post are kept, or fewer if, together with
-        its objects, they would form too many pairs. Without a tagger, no post is changed.
+        Raises:
+            InputError: The arguments of the post, or of a window, form more than 65,536 pairs.
         """
-        completed = list(posts)
-        bare = [i for i, post in enumerate(posts) if not post.entities and post.text.strip()]
-        if not bare or (tagger := self.tagger) is None:
-            return completed
+        schema = None if self.type_constraints == "off" else self.schema
+        if self.across_windows:
+            return candidate_parts(post, [(0, len(post.text))], schema)
+        encoder, config = self.model.pair_encoder, self.model.config.pair
+        tokenize = encoder.text_encoder.tokenize
+        caption = " ".join((post.caption or "").split()[: config.caption_words])
+        # As in a sequence of rukh.modeling.markers: objects have markers, too, and there are three
+        # special tokens. Where little room is left, sequences are truncated.
+        taken = len(tokenize(caption).ids) + 2 * len(post.objects) + 3
+        room = max(encoder.max_length - taken, encoder.max_length // 4)
+        windows = text_windows(post.text, post.entities, tokenize(post.text), room)
+        return candidate_parts(post, windows, schema)
+
+    def detect_entities(self, posts: Sequence[Post]) -> list[Post]:
+        """Add detected entities, with their types, to the posts that have a text but no entities.
+
+        If a post has objects, or all pairs of a long text are wanted (``across_windows``), only as
+        many entities are kept as all their pairs can be predicted. Without a tagger, no post is
+        changed.
+
+        Example:
+            >>> extractor = Extractor.from_pretrained("open")
+            >>> (post,) = extractor.detect_entities([Post(id="1", text="Ann Lee moved to Rome")])
+            >>> [(post.surface(e.id), e.type, e.start, e.end) for e in post.entities]
+            [('Ann Lee', 'PER', 0, 7), ('Rome', 'LOC', 17, 21)]
+        """
+        if (tagger := self.tagger) is None:
+            return list(posts)
         # Many times and numbers are no arguments, so that a schema has to ask for them.
         wanted = self.schema.argument_types or self.known_types - {"TIME", "NUM"}
-        detected = tagger.detect_entities([posts[i].text for i in bare])
-        for i, entities in zip(bare, detected, strict=True):
-            post, entities = posts[i], fit_types(entities, wanted)
-            room = max(0, MAX_ARGUMENTS_FOR_ALL_PAIRS - len(post.objects))
-            kept = entities[: min(room, MAX_DETECTED_ENTITIES)]
-            if len(kept) < len(entities):
-                logger.warning(
-                    "post %r: %d of %d detected entities were dropped to limit the number of pairs",
-                    post.id,
-                    len(entities) - len(kept),
-                    len(entities),
-                )
-            ids = free_ids("e", [thing.id for thing in post.objects])
-            completed[i] = post.model_copy(
-                update={"entities": tuple(e.model_copy(update={"id": next(ids)}) for e in kept)}
-            )
-        return completed
+        return add_entities(posts, tagger, wanted, in_windows=not self.across_windows)
 
     def assign_types(self, posts: Sequence[Post]) -> list[Post]:
         """Normalize given entity types, and assign missing ones with the tagger."""
@@ -295,15 +330,18 @@ class Extractor:
     def predict(self, queries: Sequence[PostQuery], *, top_k: int = 0) -> list[list[Triple]]:
         """Predict one triple per pair of each query, in order, including pairs without a relation.
 
-        A post is encoded once for all its pairs. If it has more than :data:`MAX_SCORES` scores,
-        its pairs are split into groups, and the post is encoded once per group.
+        A post, or each window of a long one, is encoded once for all its pairs. If it has more than
+        :data:`MAX_SCORES` scores, its pairs are split into groups, and it is encoded once per
+        group.
         """
         triples: list[list[Triple]] = [[] for _ in queries]
+        parts = [(i, part) for i, query in enumerate(queries) for part in query.parts]
         columns = num_columns(self.bank, self.model.config.direction_mode)
-        for part in split_by_count([len(q.pairs) for q in queries], max(1, MAX_SCORES // columns)):
-            chosen = [(i, queries[i].pairs[which]) for i, which in part]
-            scores = self.scores([queries[i].post for i, _ in chosen], [p for _, p in chosen])
-            for (i, pairs), pair_scores in zip(chosen, scores, strict=True):
+        room = max(1, MAX_SCORES // columns)
+        for group in split_by_count([len(part.pairs) for _, part in parts], room):
+            chosen = [(*parts[k], parts[k][1].pairs[which]) for k, which in group]
+            scores = self.scores([part.post for _, part, _ in chosen], [p for *_, p in chosen])
+            for (i, _, pairs), pair_scores in zip(chosen, scores, strict=True):
                 triples[i] += self._triples(queries[i], pairs, pair_scores, top_k)
         return triples
 
@@ -329,8 +367,9 @@ class Extractor:
     def visual_features(self, posts: Sequence[Post]) -> list[PatchMap | None]:
         """Compute the patch states of each post's image, or None for a post without an image."""
         has_image = any(post.image is not None for post in posts)
-        if has_image and self.features is None and self.model.vision is not None:
-            self.features = FeatureCache(self._feature_folder, self.model.vision)
+        with _LOADING:
+            if has_image and self.features is None and self.model.vision is not None:
+                self.features = FeatureCache(self._feature_folder, self.model.vision)
         return features_of(posts, self.features)
 
     def warn_unknown_types(self, counts: Counter[str]) -> None:
@@ -383,25 +422,6 @@ class Extractor:
             )
             triples.append(triple)
         return triples
-
-
-def candidate_pairs(post: Post, schema: RelationSchema | None) -> list[tuple[str, str]]:
-    """List the ordered argument pairs that any relation allows, or all pairs without a schema.
-
-    Raises:
-        InputError: The post has more than 65,536 ordered pairs, including disallowed ones.
-
-    Example:
-        >>> entities = [{"id": "a", "start": 0, "end": 3}, {"id": "r", "start": 7, "end": 11}]
-        >>> candidate_pairs(Post(id="1", text="Ann in Rome", entities=entities), None)
-        [('a', 'r'), ('r', 'a')]
-    """
-    check_pair_count(post)
-    return [
-        (head.id, tail.id)
-        for head, tail in permutations(post.arguments, 2)
-        if schema is None or schema.allows(head, tail)
-    ]
 
 
 def best_direction_only(triples: Sequence[Triple], nota: str | None) -> list[Triple]:

@@ -33,9 +33,13 @@ if TYPE_CHECKING:
 MAX_TEXT = 100_000
 """Maximum length of a post's text, in characters."""
 MAX_ARGUMENTS = 512
-"""Maximum number of entities, and of objects, per post."""
+"""Maximum number of objects per post, and of the arguments of merged posts."""
+MAX_ENTITIES = MAX_TEXT // 2
+"""Maximum number of entities per post, so that all detected ones fit."""
 MAX_PAIRS = 65_536
 """Maximum number of pairs per post."""
+MAX_META = 1_000_000
+"""Maximum length of ``meta`` as JSON, in characters."""
 
 
 def _check_encodable(value: Any) -> Any:
@@ -56,9 +60,11 @@ def _as_text(value: Any) -> Any:
 
 
 def _check_meta(meta: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Reject NaN, infinity and lone surrogates, which JSON in UTF-8 cannot represent."""
+    """Reject NaN, infinity and lone surrogates, which no JSON file can hold, and too much."""
     if meta:
-        _check_encodable(json.dumps(meta, ensure_ascii=False, allow_nan=False))
+        text = _check_encodable(json.dumps(meta, ensure_ascii=False, allow_nan=False))
+        if len(text) > MAX_META:
+            raise ValueError(f"is {len(text):,} characters long as JSON, more than {MAX_META:,}")
     return meta
 
 
@@ -177,7 +183,7 @@ class Post(Record):
         default=None, union_mode="left_to_right"
     )
     caption: Text | None = Field(default=None, max_length=MAX_TEXT)
-    entities: tuple[TextEntity, ...] = Field(default=(), max_length=MAX_ARGUMENTS)
+    entities: tuple[TextEntity, ...] = Field(default=(), max_length=MAX_ENTITIES)
     objects: tuple[VisualObject, ...] = Field(default=(), max_length=MAX_ARGUMENTS)
     pairs: tuple[Pair, ...] | None = Field(default=None, max_length=MAX_PAIRS)
     tokens: tuple[tuple[int, int], ...] | None = None
@@ -350,22 +356,26 @@ def to_dataframe(triples: Iterable[Triple]) -> pandas.DataFrame:
         import pandas
     except ImportError:
         raise MissingDependency("pandas", "pandas") from None
-    rows = []
-    for triple in triples:
-        row = triple.to_dict()
-        for role, mention in (("head", triple.head), ("tail", triple.tail)):
-            row |= {f"{role}_{name}": value for name, value in row[role].items()}
-            row[role] = mention.surface
-        rows.append(row)
-    return pandas.DataFrame(rows, columns=_COLUMNS).astype(_NUMBERS)
+    # An offset may be missing, as for an object, which Int64 allows.
+    numbers = {"score": "float64", "gate": "float64"}
+    numbers |= {name: "Int64" for name in TABLE_COLUMNS if name.endswith(("_start", "_end"))}
+    rows = map(table_row, triples)
+    return pandas.DataFrame(list(rows), columns=TABLE_COLUMNS).astype(numbers)
 
 
-_COLUMNS = ["post_id", "head", "head_type", "relation", "tail", "tail_type", "score", "description"]
-_COLUMNS += ["gate", "head_id", "head_start", "head_end", "head_box"]
-_COLUMNS += ["tail_id", "tail_start", "tail_end", "tail_box"]
-# An offset may be missing, as for an object, which Int64 allows.
-_NUMBERS = {"score": "float64", "gate": "float64"}
-_NUMBERS |= {name: "Int64" for name in _COLUMNS if name.endswith(("_start", "_end"))}
+TABLE_COLUMNS = ["post_id", "head", "head_type", "relation", "tail", "tail_type", "score"]
+TABLE_COLUMNS += ["description", "gate", "head_id", "head_start", "head_end", "head_box"]
+TABLE_COLUMNS += ["tail_id", "tail_start", "tail_end", "tail_box"]
+"""The columns of a table of triples."""
+
+
+def table_row(triple: Triple) -> dict[str, Any]:
+    """Return the row of a triple in a table with the columns :data:`TABLE_COLUMNS`."""
+    row = triple.to_dict()
+    for role, mention in (("head", triple.head), ("tail", triple.tail)):
+        row |= {f"{role}_{name}": value for name, value in row[role].items()}
+        row[role] = mention.surface
+    return {name: row.get(name) for name in TABLE_COLUMNS}
 
 
 def free_ids(prefix: str, taken: Iterable[str] = ()) -> Iterator[str]:

@@ -18,11 +18,13 @@ from rukh.utils.files import sha256
 BUILTIN: dict[str, dict[str, str]] = {
     "readers": {
         "conll04": "rukh.data.conll04:Conll04Format",
+        "csv": "rukh.data.tables:CsvFormat",
         "fewrel": "rukh.data.fewrel:FewRelFormat",
         "jsonl": "rukh.data.jsonl:JsonlFormat",
         "mnre": "rukh.data.mnre:MnreFormat",
         "more": "rukh.data.more:MoreFormat",
         "opennre": "rukh.data.opennre:OpenNreFormat",
+        "parquet": "rukh.data.tables:ParquetFormat",
         "redocred": "rukh.data.redocred:RedocredFormat",
     },
     "detectors": {"hf": "rukh.arguments.huggingface:HfDetector"},

@@ -22,12 +22,16 @@ class Source:
         images: Folder that image names are relative to. None: the folder of the data file.
         captions: Captions by image name.
         boxes: MORE's dictionary of object boxes. None: look for it beside the data file.
+        text_column, id_column: The columns of a table that have the text and the id. None: ``id``,
+            if there is such a column.
     """
 
     path: Path
     images: Path | None = None
     captions: Mapping[str, str] = field(default_factory=dict)
     boxes: Path | None = None
+    text_column: str = "text"
+    id_column: str | None = None
 
     @property
     def stem(self) -> str:
@@ -42,6 +46,16 @@ class Source:
     def caption(self, name: str) -> str | None:
         """Return the caption of an image; None if it has no caption or an empty one."""
         return self.captions.get(name, "").strip() or None
+
+
+def suffix(path: str | Path) -> str:
+    """Return the ending of a file's name, in lower case, without ``.gz``.
+
+    Example:
+        >>> suffix("posts.CSV.gz")
+        '.csv'
+    """
+    return Path(Path(path).name.removesuffix(".gz")).suffix.lower()
 
 
 class Format(Protocol):

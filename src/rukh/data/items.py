@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
+from rukh.data.fields import keep_unknown_fields
 from rukh.errors import InputError
 from rukh.records import Post, as_input_error
 from rukh.utils.parsing import decode_image, expect, local_path
@@ -21,6 +22,7 @@ def to_posts(items: Iterable[PostLike]) -> Iterator[Post]:
 
     A text, and a row without an id, get their position as id: ``"0"``, ``"1"``, ... The image of a
     row is a path, relative to the current folder, or its bytes, plain or as ``{"base64": "..."}``.
+    Fields that a post does not have are kept in ``meta``, see :mod:`rukh.data.fields`.
 
     Raises:
         InputError: ``items`` is a single item or a table; or an item is invalid.
@@ -44,7 +46,8 @@ def _to_post(item: PostLike, default_id: str) -> Post:
     if isinstance(item, Post):
         return item
     fields = {"text": item} if isinstance(item, str) else item
-    row = {"id": default_id, **expect(fields, Mapping, "a post, dictionary or text")}
+    row = keep_unknown_fields(expect(fields, Mapping, "a post, dictionary or text"))
+    row.setdefault("id", default_id)
     if not isinstance(image := row.get("image"), Path | bytes | None):
         encoded = isinstance(image, Mapping)
         row["image"] = decode_image(image) if encoded else local_path(image, "image")

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from rukh.data.fields import keep_unknown_fields
 from rukh.data.format import Source
 from rukh.data.lines import LineFormat
 from rukh.errors import InputError
@@ -43,6 +44,7 @@ class JsonlFormat(LineFormat):
                 error = InputError(error.problem, fix="for MNRE's files, use --format mnre")
             raise error from None
         expect(record, dict, "an object with the fields of a post")
+        record = keep_unknown_fields(record)
         name = record.pop("image", None)
         image = None if name is None else self._image(name)
         if record.get("caption") is None and isinstance(image, Path):
@@ -90,6 +92,7 @@ def json_schema() -> dict[str, Any]:
             {"type": "null"},
         ],
     }
+    schema["additionalProperties"] = True  # kept in `meta`, see rukh.data.fields
     schema["description"] = (
         "One line of a rukh JSONL file (UTF-8, one JSON object per line, blank lines are skipped). "
         "Offsets count characters (Unicode code points), end-exclusive; boxes are "

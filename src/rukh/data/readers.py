@@ -13,21 +13,36 @@ from itertools import islice
 from pathlib import Path
 
 from rukh.data.captions import read_captions
-from rukh.data.format import Format, Source
+from rukh.data.format import Format, Source, suffix
 from rukh.data.merging import merge_posts
 from rukh.errors import InputError
 from rukh.records import Post
 from rukh.registry import resolve
 from rukh.utils.files import atomic_open, file_errors, open_input
 
+TABLES = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+"""The formats that the endings of a file's name stand for; all other names stand for ``jsonl``."""
+
+
+def format_of(path: str | Path) -> str:
+    """Return the format that a file's name stands for.
+
+    Example:
+        >>> [format_of(name) for name in ("posts.csv.gz", "posts.txt")]
+        ['csv', 'jsonl']
+    """
+    return TABLES.get(suffix(path), "jsonl")
+
 
 def scan(
     path: str | Path,
-    format: str = "jsonl",
+    format: str | None = None,
     *,
     images: Path | None = None,
     captions: Mapping[str, str] | None = None,
     boxes: Path | None = None,
+    text_column: str = "text",
+    id_column: str | None = None,
 ) -> Iterator[tuple[int, Post | InputError]]:
     """Yield the line number of each record (or its index in a document), and its post or error.
 
@@ -37,7 +52,8 @@ def scan(
         InputError: The format is unknown or the file cannot be read.
     """
     path = Path(path)
-    reader: Format = resolve("readers", format)(Source(path, images, captions or {}, boxes))
+    source = Source(path, images, captions or {}, boxes, text_column, id_column)
+    reader: Format = resolve("readers", format or format_of(path))(source)
     standard_input = None
     if str(path) == "-":
         if sys.stdin is None:
@@ -52,28 +68,40 @@ def scan(
 
 def read(
     path: str | Path,
-    format: str = "jsonl",
+    format: str | None = None,
     *,
     images: Path | None = None,
     captions: Mapping[str, str] | None = None,
     boxes: Path | None = None,
+    text_column: str = "text",
+    id_column: str | None = None,
     limit: int | None = None,
 ) -> Iterator[Post]:
     """Yield the posts of a file, in order.
 
     Args:
         path: Data file, or ``-`` for standard input. A name that ends in ``.gz`` is decompressed.
-        format: Name of the format.
+        format: Name of the format. None: the one that the file's name stands for, see
+            :func:`format_of`.
         images: Folder of the images, which need not exist. None: the folder of the data file.
         captions: Captions by image name, to add to the posts.
         boxes: MORE's dictionary of object boxes. None: look for it beside the data file.
+        text_column, id_column: See :class:`rukh.data.format.Source`.
         limit: Maximum number of posts.
 
     Raises:
         InputError: The format is unknown, the file cannot be read, or a record is invalid. The
             message has the file, and the line or the record's path in a JSON document.
     """
-    records = scan(path, format, images=images, captions=captions, boxes=boxes)
+    records = scan(
+        path,
+        format,
+        images=images,
+        captions=captions,
+        boxes=boxes,
+        text_column=text_column,
+        id_column=id_column,
+    )
     for _, result in islice(records, limit):
         if isinstance(result, InputError):
             raise result
@@ -82,7 +110,7 @@ def read(
 
 def read_posts(
     path: str | Path,
-    format: str = "jsonl",
+    format: str | None = None,
     *,
     images: Path | None = None,
     captions: Path | None = None,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rukh.evaluation.metrics import OrderedDecision, evaluate_predictions
-from rukh.evaluation.report import markdown
+from rukh.evaluation.report import in_words, markdown, summary, training_summary
 from rukh.schema.schema import RelationSchema
 
 
@@ -41,7 +41,7 @@ def test_metrics_are_in_percent_with_their_intervals(result: dict[str, Any]) -> 
     page = markdown(result, "A report")
     low, high = (f"{100 * bound:.1f}" for bound in result["micro_f1_ci"])
     # 3 right, 7 predicted, 7 gold.
-    assert cells(page, "micro-F1, given order") == ["42.9", f"{low} to {high}"]
+    assert cells(page, "micro-F1, given order")[:2] == ["42.9", f"{low} to {high}"]
     assert cells(page, "accuracy, given order")[0] == "50.0"
     assert cells(page, "pairs") == ["10"]
     assert cells(page, "likes") == ["50.0", "50.0", "50.0", "4", "4"]
@@ -65,9 +65,41 @@ def test_the_command_and_other_values(result: dict[str, Any]) -> None:
     assert "\n    rukh evaluate \\\n      --model mnre\n" in page
     assert cells(page, "seconds") == ["12.5"]
     assert cells(page, "missing images") == ["1,234"]
-    assert cells(page, "unrelated, predicted as related") == ["7"]
-    assert cells(page, "best relation correct, of related pairs") == ["25.0", ""]
+    assert cells(page, "unrelated, but an answer (spurious)") == ["7"]
+    assert cells(page, "best relation correct")[0] == "25.0"
     assert "AUROC" not in page
+
+
+def test_figures_in_words_add_up() -> None:
+    counts = {"right": 34, "reversed": 3, "confused": 4, "missed": 19, "invented": 5}
+    words = in_words(counts)
+    for figure in ("34 of 60", "(56.7 %)", "answer for 19", "12 of 46", "(26.1 %)"):
+        assert figure in words
+    for kind in ("5 spurious", "4 wrong relation", "3 wrong direction"):
+        assert kind in words
+    assert "%" not in in_words(dict.fromkeys(counts, 0))  # nothing to divide by
+
+
+def test_a_summary_is_in_percent_and_aligned(result: dict[str, Any]) -> None:
+    counts = {"right": 3, "reversed": 0, "confused": 2, "missed": 2, "invented": 1}
+    result |= {"seconds": 1.5, "mistakes": counts, "expected_calibration_error": 0.125}
+    first, words, empty, *table = summary(result).splitlines()
+    assert "10 pairs" in first and in_words(counts) in words and not empty
+    notes = [re.split(" {2,}", line)[-1] for line in table[1:]]
+    assert len({line.index(note) for line, note in zip(table[1:], notes, strict=True)}) == 1
+    assert sum(" 42.9 " in line for line in table) == 4 and " 12.5 " in table[-1]
+    assert not re.search(r"\b0\.\d\d", "".join(table)), "a fraction"
+
+
+def test_a_training_is_summarised_in_percent(result: dict[str, Any]) -> None:
+    val = result | {
+        "mistakes": dict.fromkeys(("right", "reversed", "confused", "missed", "invented"), 1)
+    }
+    dev = {"order_free": 0.514, "given_order": 0.557, "threshold": 0.3}
+    lines = training_summary({"dev": dev, "step": 7, "val": val, "val_without_captions": val})
+    assert "51.4 %" in lines and "55.7 %" in lines and "0.3" not in lines
+    assert len(lines.splitlines()) == 5
+    assert "73.1 %" in training_summary({"dev_span_f1": 0.731, "test_span_f1": 0.8})
 
 
 def test_names_cannot_break_the_tables() -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -55,7 +54,7 @@ def evaluate(
     from rukh.data.corpus import check_labels
     from rukh.data.readers import is_directed, read_posts
     from rukh.evaluation.evaluate import evaluate_posts
-    from rukh.evaluation.report import markdown
+    from rukh.evaluation.report import end_to_end_summary, markdown, summary
     from rukh.extractor import Extractor
     from rukh.hub import cache_folder
     from rukh.utils.files import atomic_open, check_outputs
@@ -79,7 +78,7 @@ def evaluate(
         from rukh.evaluation.end_to_end import evaluate_end_to_end
 
         result, predicted = evaluate_end_to_end(extractor, posts)
-        print_result(_end_to_end_summary(result), result, json)
+        print_result(end_to_end_summary(result), result, json)
         if predictions is not None:
             with atomic_open(predictions) as stream:
                 for row in predicted.rows(extractor.threshold):
@@ -90,56 +89,8 @@ def evaluate(
     result = evaluate_posts(extractor, posts)
     if not result["positives"]:
         logger.warning("no pair has a relation, so the F1 scores are meaningless")
-    print_result(_summary(result), result, json)
+    print_result(summary(result), result, json)
     if report is not None:
         with atomic_open(report) as stream:
             command = shlex.join(["rukh", *sys.argv[1:]])
             stream.write(markdown(result, f"{model} on {data.name}", command))
-
-
-def _summary(result: Mapping[str, Any]) -> str:
-    from rukh.utils.markdown import percent
-
-    lines = [
-        f"{result['pairs']:,} pairs of {result['posts']:,} posts, {result['positives']:,} with a "
-        f"relation, in {result['seconds']} s"
-    ]
-    for name, key in (("order-free", "micro_f1_order_free"), ("given-order", "micro_f1")):
-        low, high = map(percent, result[f"{key}_ci"])
-        lines.append(f"{name} micro-F1: {percent(result[key])} [{low}, {high}]")
-    keys = ("micro_precision", "micro_recall", "macro_f1", "accuracy", "expected_calibration_error")
-    lines.append(", ".join(f"{key.replace('_', ' ')} {percent(result[key])}" for key in keys))
-    counts = ", ".join(f"{key.replace('_', ' ')} {n}" for key, n in result["mistakes"].items())
-    lines.append(f"order-free, pairs: {counts}")
-    for key in ("relation_accuracy", "relation_auroc"):
-        if result[key] is not None:
-            lines.append(f"{key.replace('_', ' ')} {percent(result[key])}")
-    return "\n".join(lines)
-
-
-def _end_to_end_summary(result: Mapping[str, Any]) -> str:
-    from rukh.utils.markdown import percent
-
-    def figures(values: Mapping[str, Any]) -> str:
-        low, high = map(percent, values["f1_ci"])
-        ratios = f"precision {percent(values['precision'])}, recall {percent(values['recall'])}"
-        return f"F1 {percent(values['f1'])} [{low}, {high}], {ratios}"
-
-    entities, given, raw = result["entities"], result["given"], result["raw"]
-    lines = [
-        f"{result['posts']:,} posts, {result['silent_posts']:,} of them without a relation; "
-        f"{result['gold_entities']:,} entities, {result['gold_triples']:,} triples; threshold "
-        f"{result['threshold']:.2f}; {result['seconds']} s",
-        f"entities, span:          {figures(entities['span'])}",
-        f"entities, span and type: {figures(entities['typed'])}",
-        f"triples, entities given: {figures(given['strict'])}",
-        f"triples, raw text:       {figures(raw['strict'])}",
-        f"   overlapping spans:    {figures(raw['relaxed'])}",
-    ]
-    if given["silent_answered"] is not None:
-        lines.append(
-            "posts without a relation that get a triple: entities given "
-            f"{percent(given['silent_answered'])}, raw text {percent(raw['silent_answered'])}"
-        )
-    lines.append(f"expected calibration error: {percent(result['expected_calibration_error'])}")
-    return "\n".join(lines)

@@ -42,6 +42,7 @@ def train(
     examples and from the training pairs that the model --from stores. Relations without an example
     are not added.
     """
+    from rukh.evaluation.report import training_summary
     from rukh.utils.files import check_outputs, write_json
 
     check_outputs([json], config, few_shot)
@@ -51,6 +52,7 @@ def train(
             raise InputError("no configuration", fix="name a YAML file, such as configs/mnre.yaml")
         out = (out or Path("runs") / config.stem).absolute()
         result = _train(config, overrides or [], out)
+        print_status(training_summary(result))
     elif config is not None:
         raise InputError(f"{config} and --few-shot cannot be combined", fix="give one of them")
     elif not (source and few_shot and schema and out):

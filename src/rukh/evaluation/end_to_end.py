@@ -285,6 +285,7 @@ def _ratios(counts: npt.NDArray[np.float64]) -> dict[str, Any]:
         "precision": correct / predicted if predicted else 0.0,
         "recall": correct / gold if gold else 0.0,
         "f1": float(f1_from_counts(counts.sum(0))),
+        "correct": int(correct),
         "predicted": int(predicted),
         "gold": int(gold),
     }

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rukh.utils.markdown import escape, markdown_table
+from rukh.evaluation.report import training_summary
+from rukh.utils.markdown import escape, markdown_table, percent
 
 TEMPLATE = """# {name}
 
@@ -37,6 +38,8 @@ RELATION_USAGE = """from rukh import Extractor, Post
 extractor = Extractor.from_pretrained("{name}")
 for triple in extractor.extract([Post(id="1", text="Ann Lee was born in Rome.")]):
     print(triple.head.text, triple.relation, triple.tail.text, triple.score)"""
+_PARAMETERS = ("temperature", "type_penalty", "threshold")
+"""Metrics that are not shares: what was fitted on the dev set."""
 TAGGER_USAGE = """from rukh.arguments.tagger import load_tagger
 
 print(load_tagger("{name}").detect_entities(["Ann Lee was born in Rome."]))"""
@@ -74,7 +77,7 @@ def relation_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: s
         "relation whose description is nearest to the pair.",
         usage=RELATION_USAGE.format(name=name),
         settings=markdown_table(("setting", "value"), _rows(settings)),
-        metrics=markdown_table(("metric", "value"), _rows(metrics)),
+        metrics=_figures(metrics),
         explanation=f"`dev` is the dev set: {100 * config['data']['dev_fraction']:g} % of the "
         "training posts, without a text or image in common with the others. The epoch was chosen "
         "and the model calibrated on it. `val` decided nothing.",
@@ -97,11 +100,24 @@ def tagger_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: str
         "given ones. It was not trained on relation labels.",
         usage=TAGGER_USAGE.format(name=name),
         settings=markdown_table(("setting", "value"), _rows(settings)),
-        metrics=markdown_table(("metric", "value"), _rows(metrics)),
+        metrics=_figures(metrics),
         explanation="`dev` is a tenth of the training sentences, on which the epoch was chosen. "
         "`test` was evaluated once, after training.",
         notes=config["card_notes"].strip(),
     )
+
+
+def _figures(metrics: Mapping[str, Any]) -> str:
+    """Format the metrics in words and as a table, in which all shares are in per cent."""
+    rows = []
+    for key, value in _leaves(metrics):
+        if isinstance(value, list):
+            value = " to ".join(map(percent, value)) + " %"
+        elif isinstance(value, float) and not key.endswith(_PARAMETERS):
+            value = f"{percent(value)} %"
+        rows.append((key, _cell(value)))
+    words = "\n".join(f"- {line}" for line in training_summary(metrics).splitlines())
+    return f"{words}\n\n{markdown_table(('metric', 'value'), rows)}"
 
 
 def rename_card(card: str, old: str, new: str) -> str:
@@ -111,10 +127,18 @@ def rename_card(card: str, old: str, new: str) -> str:
     return card
 
 
-def _rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _rows(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    return ((key, _cell(value)) for key, value in _leaves(values))
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else escape(value)
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield keys and values; the keys of nested mappings are joined by dots."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _rows(value, f"{prefix}{key}.")
+            yield from _leaves(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", f"{value:.4g}" if isinstance(value, float) else escape(value)
+            yield f"{prefix}{key}", value

@@ -199,7 +199,7 @@ def _train(
             history.append(metrics)
             for key, metric in metrics.items():
                 log(f"dev/{key}", metric, step)
-            logger.info("dev set at step %d: score %.4f", step, metrics["score"])
+            logger.info("dev set at step %d: F1 %.1f %%", step, 100 * metrics["score"])
         if finished() or step % config.save_steps == 0:
             state = {"step": step, "history": history}
             save_checkpoint(run, task.model, optimizer, averages, state)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 MAX_LISTED = 30
 """Maximum number of known names that an error lists."""
@@ -49,6 +50,10 @@ class InputError(RukhError, ValueError):
     def at(self, where: str) -> InputError:
         """Return a copy of the error with another ``where``, for callers that know the file."""
         return InputError(self.problem, where=where, field=self.field, fix=self.fix)
+
+    def to_dict(self, line: int) -> dict[str, Any]:
+        """Return the error of this line of a file as JSON data."""
+        return {"line": line, "field": self.field, "why": self.problem, "fix": self.fix}
 
 
 class MissingDependency(RukhError):

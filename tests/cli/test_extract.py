@@ -280,3 +280,40 @@ def test_a_killed_run_is_resumed_with_the_same_bytes(
     assert extract("--threshold", 0, "--out", torn).code == 0
     assert torn.read_bytes() == whole.read_bytes() and whole.stat().st_size > 10_000
     assert not list(tmp_path.glob(".torn*"))
+
+
+def test_tables_in_and_out(extract: Callable[..., Any], tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    (tmp_path / "mine.csv").write_text("key,body\n7,Ann met Bob\n8,Cleo\n", encoding="utf-8")
+    assert extract(source="mine.csv").code == 2  # there is no column "text"
+    columns = ["--text-column", "body", "--id-column", "key", "--threshold", 0]
+    entities = extract(*columns, "--show-entities", source="mine.csv")
+    rows = [json.loads(line) for line in entities.out.splitlines()]
+    assert [row["post_id"] for row in rows if "entities" in row] == ["7", "8"]
+    lines = extract("--threshold", 0).out.splitlines()
+    tables = []
+    for name in ("out.csv", "out.parquet"):
+        assert extract("--threshold", 0, "--out", tmp_path / name).code == 0
+        read = pandas.read_csv if name.endswith("csv") else pandas.read_parquet
+        tables.append(read(tmp_path / name))
+        assert extract("--top-k", 2, "--out", tmp_path / name).code == 2  # no place for rankings
+    for table in tables:
+        assert table["score"].tolist() == [json.loads(line)["score"] for line in lines]
+        assert list(table.columns) == list(tables[0].columns)
+
+
+def test_refused_lines_are_skipped_on_request(extract: Callable[..., Any], tmp_path: Path) -> None:
+    good = extract("--threshold", 0)
+    lines = (tmp_path / "posts.jsonl").read_text(encoding="utf-8").splitlines()
+    lines[2:2] = ["not json", '{"id": "1", "txet": "misspelt"}']
+    (tmp_path / "bad.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    out = tmp_path / "out.jsonl"
+    assert extract("--out", out, source="bad.jsonl").code == 2 and not out.exists()
+    skip = ["--threshold", 0, "--on-error", "skip"]
+    assert extract(*skip, "--out", out, source="bad.jsonl").code == 0
+    assert out.read_text(encoding="utf-8") == good.out
+    refused = (tmp_path / "out.jsonl.errors.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["line"] for line in refused] == [3, 4]
+    assert json.loads(refused[1])["field"] == "txet"
+    printed = extract(*skip, source="bad.jsonl")
+    assert (printed.code, printed.out) == (0, good.out) and "2 refused" in printed.err

@@ -43,6 +43,22 @@ def test_a_compressed_output_is_resumed(tmp_path: Path) -> None:
     assert out.stat().st_size and gzip.decompress(out.read_bytes()) == b""
 
 
+@pytest.mark.parametrize("name", ["out.csv", "out.csv.gz"])
+def test_a_header_is_written_once(name: str, tmp_path: Path) -> None:
+    out = tmp_path / name
+    for line in (None, "one", "two"):  # the first run is killed before its first commit
+        output = ResumableOutput(out, {}, "header")
+        if line:
+            output.commit([line], output.done + 1)
+        output.close()
+    ResumableOutput(out, {}, "header").finish()
+    data = out.read_bytes()
+    assert (gzip.decompress(data) if name.endswith("gz") else data) == b"header\none\ntwo\n"
+    ResumableOutput(out, {}, "header").finish()
+    data = out.read_bytes()
+    assert (gzip.decompress(data) if name.endswith("gz") else data) == b"header\n"
+
+
 def test_the_target_of_a_link_is_written(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "target")
     output = ResumableOutput(tmp_path / "link", {})

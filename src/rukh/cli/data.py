@@ -17,25 +17,29 @@ app = typer.Typer(no_args_is_help=True, help="Check and convert data files.")
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="The data file (-: standard input).")],
-    format: options.Format = "jsonl",
+    format: options.InputFormat = None,
     boxes: options.Boxes = None,
     json: options.Json = None,
 ) -> None:
     """Report each bad record with its line, field and reason. If any is bad, exit with code 2."""
-    from rukh.data.readers import scan
+    from rukh.data.readers import format_of, scan
 
     posts, problems = 0, []
     ids: set[str] = set()
     for line, result in scan(file, format, boxes=boxes):
         if isinstance(result, InputError):
             typer.echo(str(result), err=str(json) == "-")
-            row = {"line": line, "field": result.field, "why": result.problem, "fix": result.fix}
-            problems.append(row)
+            problems.append(result.to_dict(line))
         else:
             posts += 1
             ids.add(result.id)
     options.warn_repeated_ids(posts, len(ids))
-    report = {"file": str(file), "format": format, "good": posts, "bad": len(problems)}
+    report = {
+        "file": str(file),
+        "format": format or format_of(file),
+        "good": posts,
+        "bad": len(problems),
+    }
     summary = f"{file}: {posts:,} good, {len(problems):,} bad"
     print_result(summary, report | {"problems": problems}, json)
     if problems:
@@ -48,7 +52,7 @@ def convert(
         Path, typer.Argument(metavar="IN", help="The file to convert (-: standard input).")
     ],
     out: Annotated[Path, typer.Option(help="The file to write (-: standard output).")],
-    format: options.Format = "jsonl",
+    format: options.InputFormat = None,
     to: Annotated[str, typer.Option(help="The format to write.")] = "jsonl",
     images: Annotated[
         Path | None, typer.Option(help="Folder of the images. Images may be missing.")

@@ -87,6 +87,13 @@ Directed: TypeAlias = Annotated[
 Format: TypeAlias = Annotated[
     str, typer.Option(help="Format: jsonl, mnre, more, opennre, fewrel, redocred or conll04.")
 ]
+InputFormat: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Format: csv, parquet or one of the others, see docs/formats.md. Default: by the "
+        "ending of the file's name, else jsonl."
+    ),
+]
 Images: TypeAlias = Annotated[
     Path | None,
     typer.Option(callback=_check_images, help="Folder of the images. Default: the data's folder."),

@@ -36,13 +36,14 @@ class ResumableOutput:
         out: Output file.
         identity: Everything that the output depends on; a path is replaced by the SHA-256 of its
             file. A part file with another identity is discarded.
+        header: The first line of the file, or None.
 
     Attributes:
         done: Number of inputs whose output is in the part file.
         count: Number of results in the part file that the caller counts.
     """
 
-    def __init__(self, out: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, out: Path, identity: Mapping[str, Any], header: str | None = None) -> None:
         check_outputs([out])
         self.compressed = Path(out).name.endswith(".gz")
         self.out = follow_links(Path(out))
@@ -65,6 +66,8 @@ class ResumableOutput:
             else:
                 logger.warning("%s: discarding an unfinished run with other options or input", out)
         self._stream.truncate(size)
+        if header is not None and not size:
+            self._append(f"{header}\n".encode())
 
     def _renamed(self) -> bool:
         """Whether the process that held the lock has renamed the part file."""

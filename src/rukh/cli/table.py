@@ -1,0 +1,48 @@
+"""The table of ``rukh extract --table``, which is to be read by people."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rukh.records import Mention, Post, Triple
+
+
+def print_post(post: Post, triples: Iterable[Triple], *, show_entities: bool = False) -> None:
+    """Print a post and its triples and, on request, its entities and objects."""
+    from rukh.records import to_mention
+
+    width = min(shutil.get_terminal_size((100, 24)).columns, 110)
+    image = f"  [{post.image}]" if isinstance(post.image, Path) else ""
+    title = " ".join(f"{post.id}  {post.text}{image}".split())
+    typer.echo(textwrap.fill(title, width, subsequent_indent="  "))
+    for argument in post.arguments if show_entities else ():
+        score = argument.meta.get("score")
+        probability = f"   {score:.2f}" if isinstance(score, float) else ""
+        name = _name(to_mention(argument, post.text))
+        typer.echo(f"    {argument.type or '(no type)'}: {name}{probability}")
+    for triple in triples:
+        head, tail = _name(triple.head), _name(triple.tail)
+        gate = "" if triple.gate is None else f"  image gate {triple.gate:.2f}"
+        relation = triple.relation or "(none)"
+        typer.echo(f"    {head}  --{relation}-->  {tail}   {triple.score:.2f}{gate}")
+        if triple.description:
+            reason = f"        because: {triple.description}"
+            typer.echo(textwrap.fill(reason, width, subsequent_indent=" " * 8))
+    typer.echo("")
+
+
+def _name(argument: Mention) -> str:
+    """Return the words of an entity, or the label and box of an object."""
+    from rukh.records import EntityMention
+
+    if isinstance(argument, EntityMention):
+        return argument.surface
+    box = ", ".join(f"{edge:.2f}" for edge in argument.box)
+    return f"{argument.surface} at {box}"

@@ -42,6 +42,7 @@ def extract(
     images: options.Images = None,
     captions: options.Captions = None,
     boxes: options.Boxes = None,
+    device: options.Device = "auto",
     table: Annotated[bool, typer.Option("--table", help="Print a readable table.")] = False,
 ) -> None:
     """Extract relations from posts.
@@ -94,6 +95,7 @@ def extract(
         directed=bool(directed),
         detector=detector,
         max_objects=max_objects,
+        device=device,
     )
     options.check_captions(captions, extractor)
     output = lines_out = None

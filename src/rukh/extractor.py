@@ -20,6 +20,7 @@ from rukh.arguments.tagger import OpenTagger, Tagger, load_tagger
 from rukh.arguments.type_mapping import accept_detected_types
 from rukh.data.items import PostLike, to_posts
 from rukh.errors import MAX_LISTED
+from rukh.modeling.device import choose_device, move
 from rukh.modeling.directions import num_columns
 from rukh.modeling.image_features import FeatureCache, features_of
 from rukh.modeling.inference import score_posts
@@ -144,6 +145,7 @@ class Extractor:
         tagger: str | Path | Tagger | None = None,
         schema: str | Path | RelationSchema | None = None,
         detector: str | Detector | None = None,
+        device: str | torch.device = "auto",
         **options: Any,
     ) -> Extractor:
         """Load a shipped model by its name, or a trained model from its folder.
@@ -153,21 +155,26 @@ class Extractor:
             tagger: A tagger, or its name for :func:`rukh.arguments.tagger.load_tagger`.
             schema: A schema, or its name or file.
             detector: A detector, or its name for :func:`rukh.arguments.detection.load_detector`.
+            device: Name of the device of the model, and of a tagger and a detector that are given
+                by name: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. ``auto``: the first of CUDA, MPS
+                and CPU that this machine has.
             options: The other arguments of :class:`Extractor`.
 
         Raises:
             WeightsError: The model, its base encoder, the tagger or the detector is not found.
             InputError: The schema is invalid, or has relations that a classification model was
-                not trained on; or the kind of tagger or detector is unknown.
+                not trained on; or the kind of tagger or detector is unknown; or there is no such
+                device.
             MissingDependency: The tagger needs a package that is not installed.
         """
+        device = choose_device(device)
         if isinstance(schema, str | Path):
             schema = RelationSchema.load(schema)
         if isinstance(tagger, str | Path):
-            tagger = load_tagger(tagger)
+            tagger = load_tagger(tagger, device=device)
         if isinstance(detector, str):
-            detector = load_detector(detector)
-        model = RelationModel.from_pretrained(source)
+            detector = load_detector(detector, device=device)
+        model = RelationModel.from_pretrained(source, device=device)
         return cls(model, tagger=tagger, schema=schema, detector=detector, **options)
 
     @property
@@ -175,7 +182,9 @@ class Extractor:
         """The given tagger, or else the model's own, which is loaded on first use."""
         with _LOADING:
             if self._tagger is None and self.model.config.tagger is not None:
-                self._tagger = load_tagger(self.model.config.tagger)
+                self._tagger = move(
+                    load_tagger(self.model.config.tagger, device="cpu"), self.model.device
+                )
             return self._tagger
 
     @property

@@ -103,6 +103,7 @@ def test_boxes_are_fractions_of_the_image(size: tuple[int, int], tmp_path: Path)
     outputs = SimpleNamespace(logits=logits, pred_boxes=boxes)
     detector.model = lambda **_: outputs
     detector.model.config = SimpleNamespace(id2label=LABELS)
+    detector.model.device = torch.device("cpu")
     ((person, dog),) = detector.detect([Image.new("RGB", size)])
     assert (person.label, dog.label) == ("person", "dog")
     assert person.box == pytest.approx((0.0, 0.0, 0.5, 1.0))

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from rukh.arguments.label_map import normalize_label
 from rukh.errors import InputError
+from rukh.modeling.device import choose_device, move
 from rukh.modeling.image_io import load_image
 from rukh.records import Box, Post, VisualObject, free_ids
 from rukh.registry import resolve_source
 from rukh.schema.schema import RelationSchema
 
 if TYPE_CHECKING:
+    import torch
     from PIL import Image
 
 MAX_OBJECTS = 20
@@ -29,16 +31,21 @@ class Detector(Protocol):
         """
 
 
-def load_detector(source: str) -> Detector:
+def load_detector(source: str, *, device: str | torch.device = "auto") -> Detector:
     """Load a detector from ``hf:NAME``, ``hf:FOLDER``, or ``KIND:NAME`` with a registered kind.
 
+    Args:
+        source: The detector.
+        device: Name of a device, as in :func:`rukh.modeling.device.choose_device`.
+
     Raises:
-        InputError: The kind is unknown.
+        InputError: The kind is unknown, or there is no such device.
         WeightsError: The model is not found.
     """
+    device = choose_device(device)
     implementation, name = resolve_source("detectors", source)
     detector: Detector = implementation.from_pretrained(name)
-    return detector
+    return move(detector, device)
 
 
 def to_objects(detections: Sequence[tuple[Box, str, float]]) -> list[VisualObject]:

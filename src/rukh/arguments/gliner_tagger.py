@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rukh.arguments.label_map import TYPE_WORDS
 from rukh.arguments.tagger import TypedSpan, assign_missing_types, to_entities, type_of_overlap
 from rukh.errors import MissingDependency, WeightsError
 from rukh.hub import find_weights
 from rukh.records import Post, TextEntity
+
+if TYPE_CHECKING:
+    import torch
 
 THRESHOLD = 0.5
 """Minimum score of an entity."""
@@ -73,6 +76,11 @@ class GlinerTagger:
             reason = " ".join(str(error).split())[:300]
             raise WeightsError(f"gliner cannot load {folder}: {reason}") from None
         return cls(model.eval())
+
+    def to(self, device: torch.device) -> GlinerTagger:
+        """Move the model to a device, in place."""
+        self.model.to(device)
+        return self
 
     def with_types(self, types: Mapping[str, str]) -> GlinerTagger:
         """Return a tagger of the same model that detects other types; see ``types``."""

@@ -53,6 +53,11 @@ class HfTagger(TokenClassifier):
             raise WeightsError(f"{folder} is not a BERT-like model with a fast tokenizer")
         return cls(model, tokenizer, str(source))
 
+    def to(self, device: torch.device) -> HfTagger:
+        """Move the model to a device, in place."""
+        self.model.to(device)
+        return self
+
     def forward(self, ids: Tensor, mask: Tensor, cases: Tensor) -> Tensor:
         """Compute label logits ``(B, T, labels)`` from token ids and their mask, ``(B, T)``."""
         logits: Tensor = self.model(input_ids=ids, attention_mask=mask.long()).logits
@@ -85,6 +90,11 @@ class HfDetector:
             raise WeightsError(f"{folder} has no image processor for object detection")
         return cls(model, processor)
 
+    def to(self, device: torch.device) -> HfDetector:
+        """Move the model to a device, in place."""
+        self.model.to(device)
+        return self
+
     @torch.inference_mode()
     def detect(self, images: Sequence[Image.Image]) -> list[list[VisualObject]]:
         """Detect the objects of each image; see :class:`rukh.arguments.detection.Detector`."""
@@ -94,7 +104,7 @@ class HfDetector:
         # In a batch, smaller images are padded, and the boxes of some models are then relative to
         # the padded size.
         try:
-            pixels = self.processor(images=[image], return_tensors="pt")
+            pixels = self.processor(images=[image], return_tensors="pt").to(self.model.device)
         except ValueError:  # the image is so narrow that it has no pixels after resizing
             return []
         # A target size of 1 x 1 yields boxes as fractions of the image.
@@ -102,8 +112,9 @@ class HfDetector:
             self.model(**pixels), threshold=MIN_SCORE, target_sizes=[(1, 1)]
         )
         labels = self.model.config.id2label
-        rows = zip(detected["boxes"], detected["labels"], detected["scores"], strict=True)
-        return to_objects([(box.tolist(), str(labels[int(k)]), float(s)) for box, k, s in rows])
+        columns = (detected[key].tolist() for key in ("boxes", "labels", "scores"))
+        rows = zip(*columns, strict=True)
+        return to_objects([(box, str(labels[k]), score) for box, k, score in rows])
 
 
 def _load(folder: Path, model_class: str, processor_class: str, **options: Any) -> tuple[Any, Any]:

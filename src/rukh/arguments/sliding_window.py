@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from rukh.arguments.label_map import normalize_label
 from rukh.arguments.tagger import assign_missing_types, to_entities
+from rukh.modeling.device import to_device
 from rukh.modeling.text_encoder import TextEncoder, TokenizedText
 from rukh.records import Post, TextEntity
 from rukh.utils.batching import batches_by_length
@@ -51,7 +52,8 @@ class Label(NamedTuple):
 
 
 TokenLabels: TypeAlias = tuple[TokenizedText, Tensor]
-"""The tokens of a text, and their label probabilities of shape ``(tokens, labels)``."""
+"""The tokens of a text, and their label probabilities of shape ``(tokens, labels)``, which are in
+the CPU's memory."""
 
 
 class TokenClassifier(ABC):
@@ -99,8 +101,8 @@ class TokenClassifier(ABC):
         for batch in batches_by_length([w.stop - w.start for _, w in windows], BATCH_SIZE):
             chosen = [windows[b] for b in batch]
             ids, mask = pad(self.encoder, [tokenized[i].ids[window] for i, window in chosen])
-            shown = pad_cases([cases[i][window] for i, window in chosen])
-            predicted = self.forward(ids, mask, shown).softmax(-1)
+            shown = pad_cases([cases[i][window] for i, window in chosen]).to(ids.device)
+            predicted = self.forward(ids, mask, shown).softmax(-1).cpu()
             for (i, window), rows in zip(chosen, predicted, strict=True):
                 position = torch.arange(window.stop - window.start)
                 margin = torch.minimum(position, position.flip(0))
@@ -149,10 +151,16 @@ class TokenClassifier(ABC):
 
 
 def pad(encoder: TextEncoder, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Add special tokens and padding to token ids. Returns ids and mask, both ``(B, T)``."""
+    """Add special tokens and padding to token ids.
+
+    Returns:
+        The ids and their mask, both ``(B, T)``, on the device of the encoder.
+    """
     rows = [torch.tensor([encoder.start_id, *row, encoder.end_id]) for row in ids]
     mask = [torch.ones(len(row), dtype=torch.bool) for row in rows]
-    return pad_sequence(rows, batch_first=True), pad_sequence(mask, batch_first=True)
+    ids_and_mask = (pad_sequence(some, batch_first=True) for some in (rows, mask))
+    padded, shown = (to_device(tensor, encoder.device) for tensor in ids_and_mask)
+    return padded, shown
 
 
 LETTER_CASES = 5

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from rukh.modeling.device import choose_device, move
 from rukh.records import Post, TextEntity
 from rukh.registry import resolve_source
+
+if TYPE_CHECKING:
+    import torch
 
 Analysis = TypeVar("Analysis")
 TypedSpan: TypeAlias = tuple[int, int, str]
@@ -18,7 +22,8 @@ class Tagger(Protocol):
     """Interface of taggers, which detect entities in texts and assign types to given entities.
 
     A registered class also has a class method ``from_pretrained(source)`` and, optionally,
-    ``locate(source)``, which returns the model's folder for :func:`rukh.registry.fingerprint`.
+    ``locate(source)``, which returns the model's folder for :func:`rukh.registry.fingerprint`, and
+    a method ``to(device)``, which moves the model to a ``torch.device``.
     """
 
     def detect_entities(self, texts: Sequence[str]) -> list[list[TextEntity]]:
@@ -36,13 +41,18 @@ class OpenTagger(Tagger, Protocol):
         """Return a tagger that detects these types; each is given with words for it."""
 
 
-def load_tagger(source: str | Path) -> Tagger:
+def load_tagger(source: str | Path, *, device: str | torch.device = "auto") -> Tagger:
     """Load a tagger by its shipped name, from a trained tagger's folder, or from ``KIND:NAME``.
 
     The kind is ``gliner``, ``hf``, ``spacy``, or one that a third party registered.
 
+    Args:
+        source: The tagger.
+        device: Name of a device, as in :func:`rukh.modeling.device.choose_device`. spaCy ignores
+            it.
+
     Raises:
-        InputError: The kind is unknown.
+        InputError: The kind is unknown, or there is no such device.
         WeightsError: The model is not found.
         MissingDependency: The tagger needs a package that is not installed.
 
@@ -50,9 +60,10 @@ def load_tagger(source: str | Path) -> Tagger:
         >>> type(load_tagger("tagger")).__name__
         'TokenTagger'
     """
+    device = choose_device(device)
     implementation, name = resolve_source("taggers", source)
     tagger: Tagger = implementation.from_pretrained(name)
-    return tagger
+    return move(tagger, device)
 
 
 def assign_missing_types(

@@ -27,6 +27,7 @@ def evaluate(
     images: options.Images = None,
     captions: options.Captions = None,
     boxes: options.Boxes = None,
+    device: options.Device = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first N records.")] = None,
     json: options.Json = None,
     report: Annotated[Path | None, typer.Option(help="Write a report in Markdown.")] = None,
@@ -73,6 +74,7 @@ def evaluate(
         type_constraints=type_constraints,
         directed=is_directed(format) if directed is None else directed,
         feature_folder=cache_folder() / "features",
+        device=device,
     )
     if end_to_end:
         from rukh.evaluation.end_to_end import evaluate_end_to_end

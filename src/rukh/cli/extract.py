@@ -78,6 +78,7 @@ def extract(
             help="Before the triples of each post, write its entities and objects.",
         ),
     ] = False,
+    device: options.Device = "auto",
     table: Annotated[bool, typer.Option("--table", help="Print a readable table.")] = False,
 ) -> None:
     """Extract relations from posts.
@@ -134,6 +135,7 @@ def extract(
         across_windows=across_windows,
         detector=detector,
         max_objects=max_objects,
+        device=device,
     )
     options.check_captions(captions, extractor)
 

@@ -56,6 +56,10 @@ Detector: TypeAlias = Annotated[
         help="A Hugging Face model that detects objects in the images of posts that list none.",
     ),
 ]
+Device: TypeAlias = Annotated[
+    str,
+    typer.Option(help="cpu, cuda, cuda:1 or mps; auto: the first of CUDA, MPS and CPU present."),
+]
 Schema: TypeAlias = Annotated[
     str | None,
     typer.Option(help="A YAML file or a shipped schema. Default: that of the model."),

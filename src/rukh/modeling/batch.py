@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from rukh.modeling.device import to_device
 from rukh.modeling.markers import MarkedSequence
 from rukh.modeling.vision_encoder import PatchMap
 from rukh.records import VisualObject
@@ -75,6 +77,16 @@ class PairBatch:
         selected = values[self.sequence, objects.clamp_min(0)]
         return torch.where((objects >= 0)[:, None], selected, 0.0)
 
+    def to(self, device: torch.device) -> PairBatch:
+        """Return a copy of the batch on a device."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        moved: dict[str, Any] = {
+            name: to_device(value, device)
+            for name, value in values.items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
     def swap_direction(self) -> PairBatch:
         """Return the batch with head and tail of every pair swapped."""
         return replace(
@@ -101,7 +113,7 @@ def collate(
         visual_dim: Width of patch states.
 
     Returns:
-        A batch with the pairs in the order of the sequences.
+        A batch in the CPU's memory with the pairs in the order of the sequences.
     """
     type_index: dict[str, int] = {}
 

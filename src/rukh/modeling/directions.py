@@ -48,12 +48,9 @@ def merge_directions(forward: Tensor, backward: Tensor, bank: RelationBank) -> T
     """
     nota = (forward[:, :1] + backward[:, :1]) / 2
     relations = forward[:, 1:]
-    reversible = (bank.reverse >= 0).nonzero().flatten()
-    if len(reversible):
-        reverse_logits = backward[:, 1 + bank.reverse[reversible]]
-        total = torch.logaddexp(relations[:, reversible], reverse_logits)
-        relations = relations.index_copy(1, reversible, total)
-    return torch.cat([nota, relations, backward[:, 1 + _one_way(bank)]], 1)
+    total = torch.logaddexp(relations, backward[:, 1 + bank.reverse.clamp_min(0)])
+    relations = torch.where(bank.reverse >= 0, total, relations)
+    return torch.cat([nota, relations, backward[:, 1 + bank.one_way]], 1)
 
 
 def target_columns(
@@ -72,18 +69,18 @@ def target_columns(
         return [column, 1 + reverse]
     if mode != "joint":
         return [column, 0]
-    return [column, 1 + len(bank.names) + _one_way(bank).tolist().index(column - 1)]
+    return [column, 1 + len(bank.names) + bank.one_way.tolist().index(column - 1)]
 
 
 def num_columns(bank: RelationBank, mode: DirectionMode) -> int:
     """Return the number ``C`` of logit columns: ``1 + R + A`` in mode ``joint``, else ``1 + R``."""
-    return 1 + len(bank.names) + (len(_one_way(bank)) if mode == "joint" else 0)
+    return 1 + len(bank.names) + (len(bank.one_way) if mode == "joint" else 0)
 
 
 def column_mask(names: Collection[str], bank: RelationBank, mode: DirectionMode) -> Tensor:
     """Return a bool mask ``(C,)`` of the columns of NOTA and of ``names`` in both directions."""
     selected = torch.tensor([name in names for name in bank.names])
-    backward = selected[_one_way(bank)] if mode == "joint" else selected[:0]
+    backward = selected[bank.one_way] if mode == "joint" else selected[:0]
     return torch.cat([torch.tensor([True]), selected, backward])
 
 
@@ -106,8 +103,3 @@ def to_probabilities(logits: Tensor, num_relations: int, directed: bool = False)
     forward, backward = probabilities[:, : 1 + num_relations], probabilities[:, 1 + num_relations :]
     forward[:, 0] += backward.sum(1)
     return forward
-
-
-def _one_way(bank: RelationBank) -> Tensor:
-    """Return the indices ``(A,)`` of the relations without a reverse relation."""
-    return (bank.reverse < 0).nonzero().flatten()

@@ -41,8 +41,9 @@ def batch_inputs(
     posts: Sequence[Post],
     images: Sequence[PatchMap | None],
 ) -> PairBatch:
-    """Collate sequences, given the post and the image features of each sequence."""
-    return collate(sequences, [post.objects for post in posts], images, model.config.visual_dim)
+    """Collate sequences, given the post and image features of each, on the model's device."""
+    batch = collate(sequences, [post.objects for post in posts], images, model.config.visual_dim)
+    return batch.to(model.device)
 
 
 @torch.inference_mode()
@@ -62,7 +63,7 @@ def score_posts(
         images: For each post, the features of its image, or None.
 
     Returns:
-        For each post, the scores of its pairs.
+        For each post, the scores of its pairs, in the CPU's memory.
     """
     sequences = [tokenize_pairs(model, post, some) for post, some in zip(posts, pairs, strict=True)]
     num_logits = num_columns(bank, model.config.direction_mode)
@@ -70,7 +71,7 @@ def score_posts(
     best = [torch.zeros(len(some), len(bank.names), dtype=torch.int16) for some in pairs]
     gates: list[float | None] = [None] * len(posts)
     for inputs, chosen in _batches(model, sequences, posts, images):
-        scores = model(inputs, bank)
+        scores = PairScores(*(one.cpu() for one in model(inputs, bank)))
         first = 0
         for (i, sequence), gate in zip(chosen, scores.gate.tolist(), strict=True):
             rows, last = [pair.pair for pair in sequence.pairs], first + len(sequence.pairs)
@@ -101,7 +102,7 @@ def encode_posts(
     embeddings = [torch.zeros(len(some), model.config.pair.dim) for some in pairs]
     for inputs, chosen in _batches(model, sequences, posts, images):
         (encoding,) = model.pair_encoder(inputs, type_words)
-        parts = encoding.embedding.split([len(sequence.pairs) for _, sequence in chosen])
+        parts = encoding.embedding.cpu().split([len(sequence.pairs) for _, sequence in chosen])
         for (i, sequence), part in zip(chosen, parts, strict=True):
             embeddings[i][[pair.pair for pair in sequence.pairs]] = part
     return embeddings
@@ -138,8 +139,9 @@ def encode_memory(
         rows = [row for row, _ in chosen]
         encodings = model.pair_encoder(inputs, type_words, both_directions=True)
         for direction, encoding in enumerate(encodings):
-            embeddings[direction, rows] = encoding.embedding
-            nota[rows, direction] = model.scorer(encoding, bank).logits[:, 0]
+            logits = model.scorer(encoding, bank.to(model.device)).logits
+            embeddings[direction, rows] = encoding.embedding.cpu()
+            nota[rows, direction] = logits[:, 0].cpu()
     return Memory(
         names,
         torch.tensor([names.index(str(pair.relation)) for _, pair in labelled], dtype=torch.long),

@@ -22,6 +22,7 @@ from rukh.errors import InputError, RukhError, WeightsError
 from rukh.hub import find_package, find_weights, model_folder
 from rukh.modeling.adapters import load_trained_state, read_state, trained_state
 from rukh.modeling.batch import PairBatch
+from rukh.modeling.device import choose_device
 from rukh.modeling.directions import DirectionMode, column_mask, merge_directions, to_probabilities
 from rukh.modeling.image_features import FeatureCache, features_of
 from rukh.modeling.memory import Memory, memory_to_bytes, read_memory
@@ -101,13 +102,15 @@ class RelationModel(nn.Module):
 
     Attributes:
         anchors: ``(A, dim + 1)`` anchors of ``config.anchored_relations``.
-        memory: Stored training pairs, or None.
+        memory: Stored training pairs, or None. They stay in the CPU's memory.
 
     Example:
         >>> model = RelationModel.from_pretrained("mnre")
         >>> model.schema.nota
         'None'
     """
+
+    anchors: Tensor
 
     def __init__(
         self, config: ModelConfig, schema: RelationSchema, text_encoder: TextEncoder | None = None
@@ -120,12 +123,23 @@ class RelationModel(nn.Module):
         self.scorer: Scorer = resolve("scorers", config.relation.scorer)(
             config.pair.dim, text_encoder.dim, config.relation, schema
         )
-        self.anchors = torch.zeros(len(config.anchored_relations), config.pair.dim + 1)
+        # Not in the state dict, which is read by the names of the parameters.
+        anchors = torch.zeros(len(config.anchored_relations), config.pair.dim + 1)
+        self.register_buffer("anchors", anchors, persistent=False)
         self.memory: Memory | None = None
 
-    @cached_property
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights. ``model.to(device)`` changes it."""
+        return self.pair_encoder.text_encoder.device
+
+    @property
     def vision(self) -> VisionEncoder | None:
         """The frozen vision encoder, loaded at first use; None if the model does not have one."""
+        return None if self._vision is None else self._vision.to(self.device)
+
+    @cached_property
+    def _vision(self) -> VisionEncoder | None:
         return configured_vision(self.config.pair)
 
     @property
@@ -138,6 +152,8 @@ class RelationModel(nn.Module):
     def bank(self, schema: RelationSchema | None = None, *, training: bool = False) -> RelationBank:
         """Embed the relations of a schema, by default those of the model.
 
+        The bank is in the CPU's memory; :meth:`forward` copies it to the device of the model.
+
         Args:
             training: Whether to use the descriptions for training; see ``label_names`` of
                 :class:`rukh.modeling.scorers.RelationConfig`.
@@ -147,7 +163,7 @@ class RelationModel(nn.Module):
         # Descriptions are embedded by the pretrained text encoder, but that of the pair encoder has
         # been trained. The pretrained one is loaded again only if the cache lacks a description.
         name = self.config.pair.text_encoder
-        load = cache(lambda: TextEncoder.load(name).eval())
+        load = cache(lambda: TextEncoder.load(name).eval().to(self.device))
         bank = RelationBank.build(
             selected, lambda texts: load().embed_sentences(texts), encoder_key(name)
         )
@@ -155,7 +171,7 @@ class RelationModel(nn.Module):
         mask = column_mask(trained, bank, self.config.direction_mode)
         if not mask.all():
             bank = replace(bank, trained=mask)
-        anchors = dict(zip(self.config.anchored_relations, self.anchors, strict=True))
+        anchors = dict(zip(self.config.anchored_relations, self.anchors.cpu(), strict=True))
         if not trained & anchors.keys():
             return bank
         zero = torch.zeros(self.config.pair.dim + 1)
@@ -182,6 +198,7 @@ class RelationModel(nn.Module):
         The names of types are those in the bank's schema, else those in the model's schema.
         """
         joint = self.config.direction_mode == "joint"
+        bank = bank.to(self.device)
         type_words = {**self.schema.types, **bank.types}
         encodings = self.pair_encoder(inputs, type_words, both_directions=joint)
         scores = [self.scorer(encoding, bank) for encoding in encodings]
@@ -198,8 +215,9 @@ class RelationModel(nn.Module):
         expects a model in evaluation mode, which a loaded model is in.
 
         Returns:
-            ``(Q, dim)`` vectors of length 1, one for each pair, in the order of the posts and their
-            pairs, and in the direction from head to tail. A post without listed pairs has none.
+            ``(Q, dim)`` vectors of length 1 in the CPU's memory, one for each pair, in the order of
+            the posts and their pairs, and in the direction from head to tail. A post without listed
+            pairs has none.
 
         Example:
             >>> post = Post(id="1", text="Ann in Rome", entities=[
@@ -246,14 +264,22 @@ class RelationModel(nn.Module):
         write_model(folder, state, self.config, self.schema, card, self.memory)
 
     @classmethod
-    def from_pretrained(cls, source: str | Path) -> RelationModel:
+    def from_pretrained(
+        cls, source: str | Path, *, device: str | torch.device = "auto"
+    ) -> RelationModel:
         """Load a shipped model by name, or a model from a folder.
+
+        Args:
+            source: The model's name or folder.
+            device: Name of a device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. ``auto``: the first
+                of CUDA, MPS and CPU that this machine has.
 
         Raises:
             WeightsError: There is no such model; it is not a relation model; its weights are
                 missing, are damaged or do not fit its configuration; or an encoder is missing.
-            InputError: The configuration or the schema is invalid.
+            InputError: The configuration or the schema is invalid, or there is no such device.
         """
+        device = choose_device(device)
         folder, config = _relation_model(source)
         schema = RelationSchema.load(folder / "schema.yaml")
         # Low-rank adapters are merged on loading, so the module is created without adapters.
@@ -274,7 +300,7 @@ class RelationModel(nn.Module):
             expected = {name for name in expected if not name.startswith(_TEXT_ENCODER)}
         if missing := sorted(expected - state.keys()):
             raise WeightsError(f"{folder} is damaged: the weights {missing[0]!r} are missing")
-        return model.eval()
+        return model.eval().to(device)
 
 
 def configured_vision(config: PairConfig) -> VisionEncoder | None:

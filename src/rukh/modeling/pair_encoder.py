@@ -18,6 +18,7 @@ from torch.nn.functional import layer_norm, logsigmoid, normalize
 from rukh.errors import InputError
 from rukh.modeling.adapters import add_lora, tune_top_layers
 from rukh.modeling.batch import PairBatch
+from rukh.modeling.device import to_device
 from rukh.modeling.fusion import Fusion, RegionPooling, VisualGate, masked_mean
 from rukh.modeling.markers import ROLE_WORDS, Markers
 from rukh.modeling.regions import BoxGeometry, box_relation, pool_regions
@@ -301,8 +302,9 @@ class PairEncoder(nn.Module):
 
     def _word_vectors(self, words: Sequence[str]) -> Tensor:
         """Compute mean token embeddings of words or phrases, ``(K, d_text)``; zero for ``""``."""
-        vectors = torch.zeros(len(words), self.text_encoder.dim)
-        for vector, text in zip(vectors, words, strict=True):
-            if ids := self.text_encoder.tokenize(text).ids:
-                vector.copy_(self.text_encoder.embed_tokens(torch.tensor(ids)).detach().mean(0))
-        return vectors
+        ids = [self.text_encoder.tokenize(text).ids for text in words]
+        flat = torch.tensor([i for some in ids for i in some], dtype=torch.long)
+        tokens = self.text_encoder.embed_tokens(to_device(flat, self.text_encoder.device)).detach()
+        zero = tokens.new_zeros(self.text_encoder.dim)
+        parts = torch.split(tokens, [len(some) for some in ids])
+        return torch.stack([part.mean(0) if len(part) else zero for part in parts])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from rukh.errors import InputError
 from rukh.hub import cache_folder
+from rukh.modeling.device import to_device
 from rukh.schema.schema import RelationSchema
 from rukh.utils.cache import DiskCache, content_key
 from rukh.utils.embedding import embed_texts
@@ -40,6 +42,7 @@ class RelationBank:
             :mod:`rukh.training.few_shot`.
         trained: ``(C,)`` bool, True for the logit columns of NOTA and of relations that the model
             was trained on. None: the model was trained on all relations.
+        one_way: ``(A,)`` indices of the relations without a reverse, derived from ``reverse``.
     """
 
     names: tuple[str, ...]
@@ -50,6 +53,29 @@ class RelationBank:
     types: Mapping[str, str]
     anchors: Tensor | None = None
     trained: Tensor | None = None
+    one_way: Tensor = None  # type: ignore[assignment]  # set below, and kept by copies
+    _copies: dict[torch.device, RelationBank] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        """Set ``one_way``, once: its size depends on values, for which a GPU has to be awaited."""
+        if self.one_way is None:
+            object.__setattr__(self, "one_way", (self.reverse < 0).nonzero().flatten())
+
+    def to(self, device: torch.device) -> RelationBank:
+        """Return the bank with its tensors on a device. The copy on each device is made once."""
+        if self.vectors.device == device:
+            return self
+        if device not in self._copies:
+            tensors = {one.name: getattr(self, one.name) for one in fields(self)}
+            moved: dict[str, Any] = {
+                name: value.to(device)
+                for name, value in tensors.items()
+                if isinstance(value, Tensor)
+            }
+            self._copies[device] = replace(self, **moved)
+        return self._copies[device]
 
     @classmethod
     def build(
@@ -100,10 +126,14 @@ class RelationBank:
         return self.descriptions[int(self.prototypes[relation, column])]
 
     def sample(self, count: int) -> RelationBank:
-        """Return a bank with at most ``count`` randomly sampled descriptions per relation."""
+        """Return a bank with at most ``count`` randomly sampled descriptions per relation.
+
+        The random numbers are those of the CPU's generator, so that they are equal on all devices.
+        """
         if self.prototypes.shape[1] <= count:
             return self
-        chance = torch.rand(self.prototypes.shape).masked_fill(self.prototypes < 0, -1.0)
+        chance = to_device(torch.rand(self.prototypes.shape), self.prototypes.device)
+        chance = chance.masked_fill(self.prototypes < 0, -1.0)
         return replace(self, prototypes=self.prototypes.gather(1, chance.topk(count, 1).indices))
 
     def index(self, name: str | None, nota: str | None) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from collections.abc import Sequence
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -126,8 +127,11 @@ class RetrievalScorer(nn.Module):
         return nn.functional.normalize(self.projection(bank.vectors), dim=-1)
 
     def _prototypes(self, bank: RelationBank) -> Tensor:
-        """Call :meth:`project`; in inference, cache the result for the last bank and weights."""
-        if torch.is_grad_enabled():
+        """Call :meth:`project`; in inference, cache the result for the last bank and weights.
+
+        On a GPU, projecting takes less time than waiting for the comparison with the cache.
+        """
+        if torch.is_grad_enabled() or not bank.vectors.is_cpu:
             return self.project(bank)
         # Compare the weights themselves, as version counters miss changes through ``.data``.
         weight, bias = self.projection.weight, self.projection.bias
@@ -199,30 +203,45 @@ def similarity(
         Logits ``(Q, R)``, and columns ``(Q, R)`` in ``prototypes`` of the best descriptions.
     """
     size = max(1, MAX_COSINES // max(1, len(pairs) * prototypes.shape[1]))
-    blocks = []
-    for block in torch.split(prototypes, size):
-        if size < len(prototypes) and torch.is_grad_enabled():
+    blocks = torch.split(prototypes, size)
+    parts = []
+    for block, bounds in zip(blocks, _block_bounds(blocks, vectors), strict=True):
+        if len(blocks) > 1 and torch.is_grad_enabled():
             # Recompute a block in the backward pass instead of keeping all blocks in memory.
             scores = checkpoint(
                 _block_similarity,
-                *(pairs, vectors, block, reduction, scale),
+                *(pairs, vectors, block, bounds, reduction, scale),
                 use_reentrant=False,
                 preserve_rng_state=False,
             )
         else:
-            scores = _block_similarity(pairs, vectors, block, reduction, scale)
-        blocks.append(scores)
-    logits, best = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+            scores = _block_similarity(pairs, vectors, block, bounds, reduction, scale)
+        parts.append(scores)
+    logits, best = (torch.cat(one) for one in zip(*parts, strict=True))
     return logits.T, best.T
 
 
+def _block_bounds(blocks: Sequence[Tensor], vectors: Tensor) -> list[tuple[int, int]]:
+    """Return the range of the vectors that each block of prototypes uses."""
+    if len(blocks) == 1:
+        return [(0, len(vectors))]
+    last = [block.max() + 1 for block in blocks]
+    first = [block.where(block >= 0, len(vectors)).min() for block in blocks]
+    # A single transfer from a GPU.
+    return [(a, b) for a, b in torch.stack([torch.stack(first), torch.stack(last)], 1).tolist()]
+
+
 def _block_similarity(
-    pairs: Tensor, vectors: Tensor, prototypes: Tensor, reduction: Reduction, scale: Tensor
+    pairs: Tensor,
+    vectors: Tensor,
+    prototypes: Tensor,
+    bounds: tuple[int, int],
+    reduction: Reduction,
+    scale: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Compute :func:`similarity` for one block of relations; both results have shape ``(R, Q)``."""
     present = prototypes >= 0
-    used = prototypes[present]
-    first, last = int(used.min()), int(used.max()) + 1
+    first, last = bounds
     cosines = vectors[first:last] @ (scale * pairs).T
     cosines = cosines[(prototypes - first).clamp_min(0)]  # (R, K, Q)
     masked = cosines.masked_fill(~present[..., None], -math.inf)

@@ -55,6 +55,11 @@ class TextEncoder(nn.Module):
         self.start_id, self.end_id = tokenizer.cls_token_id, tokenizer.sep_token_id
         self._has_segments = (getattr(config, "type_vocab_size", 1) or 1) > 1
 
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next(self.parameters()).device
+
     @classmethod
     def load(cls, name: str) -> TextEncoder:
         """Load an encoder by name or path; see :func:`rukh.hub.find_weights`.
@@ -102,6 +107,8 @@ class TextEncoder(nn.Module):
     def embed_sentences(self, texts: Sequence[str], batch_size: int = 32) -> Tensor:
         """Embed ``N`` texts as ``(N, d)``: mean-pool the states of each text and L2-normalize.
 
+        The result is in the CPU's memory, whatever the device of the encoder.
+
         Texts longer than ``max_sentence_length`` are truncated. sentence-transformers uses the same
         pooling for all-MiniLM-L6-v2 and all-mpnet-base-v2.
         """
@@ -115,9 +122,9 @@ class TextEncoder(nn.Module):
                 truncation=True,
                 max_length=self.max_sentence_length,
                 return_tensors="pt",
-            )
+            ).to(self.device)
             mask = batch["attention_mask"].bool()
             states = self(self.embed_tokens(batch["input_ids"]), mask)
             mean = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-            out[torch.tensor(chosen)] = nn.functional.normalize(mean, dim=-1)
+            out[torch.tensor(chosen)] = nn.functional.normalize(mean, dim=-1).cpu()
         return out

@@ -41,27 +41,35 @@ CARD_HEADING = "\n## Relations added from examples\n\n"
 
 
 def adapt(
-    source: str | Path, schema: RelationSchema, examples: Sequence[Post], out: Path
+    source: str | Path,
+    schema: RelationSchema,
+    examples: Sequence[Post],
+    out: Path,
+    *,
+    device: str | torch.device = "auto",
 ) -> dict[str, int]:
     """Write a copy of a model to which new relations were added; see :func:`add_relations`.
 
     Args:
         source: Name of a shipped model, or path of a model folder.
         out: Folder of the adapted model. The source's own weights are copied unchanged.
+        device: Name of the device that encodes the examples, as in
+            :func:`rukh.modeling.device.choose_device`.
 
     Returns:
         The number of examples of each relation of the schema.
 
     Raises:
         WeightsError: There is no such model.
-        InputError: ``out`` is the folder of the source, or the relations cannot be added.
+        InputError: ``out`` is the folder of the source, the relations cannot be added, or there
+            is no such device.
     """
     folder = model_folder(source)
     if folder.resolve() == out.resolve():
         raise InputError(
             "the adapted model would replace its source", where=str(out), fix="choose another --out"
         )
-    model = RelationModel.from_pretrained(source)
+    model = RelationModel.from_pretrained(source, device=device)
     known = 0 if model.memory is None else len(model.memory)
     add_relations(model, schema, examples)
     assert model.memory is not None
@@ -111,7 +119,7 @@ def add_relations(model: RelationModel, schema: RelationSchema, examples: Sequen
             problem = f"the model has another relation {name!r}, with other descriptions"
             raise InputError(problem, fix="rename the relation")
     added = _encode(model, schema, examples)
-    anchors = dict(zip(model.config.anchored_relations, model.anchors, strict=True))
+    anchors = dict(zip(model.config.anchored_relations, model.anchors.cpu(), strict=True))
     anchors = {name: anchor for name, anchor in anchors.items() if name not in added.names}
     without_example = {*schema.names} - {*added.names, *model.schema.names}
     model.schema = RelationSchema.merge([model.schema, schema], without_example)
@@ -138,11 +146,12 @@ def _encode(model: RelationModel, schema: RelationSchema, posts: Sequence[Post])
 
 def _set_anchors(model: RelationModel, anchors: dict[str, Tensor]) -> None:
     model.config = model.config.model_copy(update={"anchored_relations": tuple(anchors)})
-    model.anchors = torch.stack(list(anchors.values())) if anchors else model.anchors[:0]
+    stacked = torch.stack(list(anchors.values())) if anchors else model.anchors[:0]
+    model.anchors = stacked.to(model.device)
 
 
 def _fit_anchors(model: RelationModel, memory: Memory, num_old: int, new: Sequence[str]) -> Tensor:
-    """Fit the anchors ``(N, dim + 1)`` of ``N`` new relations by convex optimisation.
+    """Fit the anchors ``(N, dim + 1)`` of ``N`` new relations by convex optimisation, on the CPU.
 
     The first ``num_old`` pairs of the memory come from the model, the others are the new examples.
     """
@@ -151,11 +160,12 @@ def _fit_anchors(model: RelationModel, memory: Memory, num_old: int, new: Sequen
     mode = model.config.direction_mode
     directions = (memory.forward, memory.backward)
     with torch.no_grad():
-        scale = scorer.scale
+        scale, device = scorer.scale.cpu(), model.device
         base = []
         for embedding, nota_logit in zip(directions, memory.nota.T, strict=True):
-            encoding = PairEncoding(embedding, torch.zeros_like(embedding), torch.zeros(0))
-            relation_logits = scorer(encoding, bank).logits[:, 1:]
+            moved = embedding.to(device)
+            encoding = PairEncoding(moved, torch.zeros_like(moved), moved.new_zeros(0))
+            relation_logits = scorer(encoding, bank.to(device)).logits[:, 1:].cpu()
             base.append(torch.cat([nota_logit[:, None], relation_logits], 1))
     target = torch.tensor([target_columns(name, bank, nota, mode)[0] for name in memory.labels])
     weights = _pair_weights(memory, num_old, len(new), nota)

@@ -212,9 +212,9 @@ def test_another_tagger_does_not_resume_the_output(
     identities: list[str] = []
     original = resumable_output.ResumableOutput
 
-    def recorded(path: Path, identity: Any) -> Any:
+    def recorded(path: Path, identity: Any, header: Any) -> Any:
         identities.append(json.dumps(identity, sort_keys=True, default=str))
-        return original(path, identity)
+        return original(path, identity, header)
 
     monkeypatch.setattr(resumable_output, "ResumableOutput", recorded)
     for folder in "ab":

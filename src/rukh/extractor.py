@@ -15,7 +15,7 @@ import torch
 
 from rukh.arguments.candidates import PostPart, add_entities, candidate_parts, text_windows
 from rukh.arguments.detection import MAX_OBJECTS, Detector, detect_objects, load_detector
-from rukh.arguments.label_map import normalize_types, type_words
+from rukh.arguments.label_map import count_given_types, normalize_types, type_words
 from rukh.arguments.tagger import OpenTagger, Tagger, load_tagger
 from rukh.arguments.type_mapping import accept_detected_types
 from rukh.data.items import PostLike, to_posts
@@ -443,13 +443,3 @@ def best_direction_only(triples: Sequence[Triple], nota: str | None) -> list[Tri
         if arguments not in best or triple.score > best[arguments].score:
             best[arguments] = triple
     return [t for t in triples if best.get(frozenset((t.head.id, t.tail.id))) is t]
-
-
-def count_given_types(posts: Iterable[Post]) -> Counter[str]:
-    """Count the entity types that the posts give, excluding types that a tagger assigned."""
-    return Counter(
-        entity.type
-        for post in posts
-        for entity in post.entities
-        if entity.type is not None and entity.type_confidence is None
-    )

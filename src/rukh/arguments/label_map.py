@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 
 from rukh.records import Post, TextEntity
@@ -102,3 +103,13 @@ def normalize_types(post: Post, known_types: Collection[str] = ()) -> Post:
         for entity in post.entities
     )
     return post if entities == post.entities else post.model_copy(update={"entities": entities})
+
+
+def count_given_types(posts: Iterable[Post]) -> Counter[str]:
+    """Count the entity types that the posts give, excluding types that a tagger assigned."""
+    return Counter(
+        entity.type
+        for post in posts
+        for entity in post.entities
+        if entity.type is not None and entity.type_confidence is None
+    )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from rukh.arguments.label_map import count_given_types
 from rukh.errors import InputError
 from rukh.evaluation.metrics import (
     REVERSED,
@@ -20,7 +21,7 @@ from rukh.evaluation.metrics import (
     order_free,
     take_better,
 )
-from rukh.extractor import CHUNK_SIZE, Extractor, count_given_types
+from rukh.extractor import CHUNK_SIZE, Extractor
 from rukh.records import Post, both_orders, labelled_pairs
 from rukh.schema.schema import RelationSchema
 

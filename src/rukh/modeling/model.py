@@ -26,11 +26,11 @@ from rukh.modeling.device import choose_device
 from rukh.modeling.directions import DirectionMode, column_mask, merge_directions, to_probabilities
 from rukh.modeling.image_features import FeatureCache, features_of
 from rukh.modeling.memory import Memory, memory_to_bytes, read_memory
-from rukh.modeling.pair_encoder import PairConfig, PairEncoder
+from rukh.modeling.pair_encoder import PairConfig, PairEncoder, configured_vision
 from rukh.modeling.relation_bank import RelationBank
 from rukh.modeling.scorers import PairScores, RelationConfig, Scorer, select_descriptions
 from rukh.modeling.text_encoder import TextEncoder
-from rukh.modeling.vision_encoder import VisionEncoder, load_vision_encoder
+from rukh.modeling.vision_encoder import VisionEncoder
 from rukh.records import Post, Record, as_input_error
 from rukh.registry import resolve
 from rukh.schema.schema import RelationSchema
@@ -301,17 +301,6 @@ class RelationModel(nn.Module):
         if missing := sorted(expected - state.keys()):
             raise WeightsError(f"{folder} is damaged: the weights {missing[0]!r} are missing")
         return model.eval().to(device)
-
-
-def configured_vision(config: PairConfig) -> VisionEncoder | None:
-    """Load the vision encoder of a configuration, or return None if none is configured."""
-    if config.vision_encoder is None:
-        return None
-    return load_vision_encoder(
-        config.vision_encoder,
-        size=config.image_size,
-        intermediate_features=config.intermediate_features,
-    )
 
 
 def load_text_encoder(config: PairConfig) -> TextEncoder:

@@ -23,6 +23,7 @@ from rukh.modeling.fusion import Fusion, RegionPooling, VisualGate, masked_mean
 from rukh.modeling.markers import ROLE_WORDS, Markers
 from rukh.modeling.regions import BoxGeometry, box_relation, pool_regions
 from rukh.modeling.text_encoder import TextEncoder
+from rukh.modeling.vision_encoder import VisionEncoder, load_vision_encoder
 from rukh.records import Record
 
 DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
@@ -92,6 +93,17 @@ class PairConfig(Record):
         if self.dim % self.fusion_heads:
             raise ValueError(f"dim {self.dim} is not divisible by fusion_heads {self.fusion_heads}")
         return self
+
+
+def configured_vision(config: PairConfig) -> VisionEncoder | None:
+    """Load the vision encoder of a configuration, or return None if none is configured."""
+    if config.vision_encoder is None:
+        return None
+    return load_vision_encoder(
+        config.vision_encoder,
+        size=config.image_size,
+        intermediate_features=config.intermediate_features,
+    )
 
 
 class PairEncoding(NamedTuple):

@@ -34,12 +34,11 @@ from rukh.modeling.memory import Memory, MemoryConfig, sample_pairs
 from rukh.modeling.model import (
     ModelConfig,
     RelationModel,
-    configured_vision,
     copy_all_weights,
     copy_initial_weights,
     init_from_sha256,
 )
-from rukh.modeling.pair_encoder import PairConfig
+from rukh.modeling.pair_encoder import PairConfig, configured_vision
 from rukh.modeling.relation_bank import RelationBank
 from rukh.modeling.scorers import RelationConfig, warn_undescribed
 from rukh.modeling.type_constraints import EXCLUDED, type_penalties

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,11 +24,12 @@ from rukh.modeling.device import choose_device, move
 from rukh.modeling.directions import num_columns
 from rukh.modeling.image_features import FeatureCache, features_of
 from rukh.modeling.inference import score_posts
+from rukh.modeling.markers import caption_ids
 from rukh.modeling.model import RelationModel
 from rukh.modeling.scorers import PairScores, warn_undescribed
 from rukh.modeling.type_constraints import TypeConstraints, type_penalties
 from rukh.modeling.vision_encoder import PatchMap
-from rukh.records import Post, RankedRelation, Triple, to_mention
+from rukh.records import Mention, Post, RankedRelation, Triple, to_mention
 from rukh.schema.schema import RelationSchema
 from rukh.utils.batching import split_by_count
 from rukh.utils.progress import progress_bar
@@ -301,14 +302,14 @@ class Extractor:
         schema = None if self.type_constraints == "off" else self.schema
         if self.across_windows:
             return candidate_parts(post, [(0, len(post.text))], schema)
-        encoder, config = self.model.pair_encoder, self.model.config.pair
-        tokenize = encoder.text_encoder.tokenize
-        caption = " ".join((post.caption or "").split()[: config.caption_words])
+        encoder = self.model.pair_encoder
+        caption = caption_ids(post, encoder.text_encoder, self.model.config.pair.caption_words)
         # As in a sequence of rukh.modeling.markers: objects have markers, too, and there are three
         # special tokens. Where little room is left, sequences are truncated.
-        taken = len(tokenize(caption).ids) + 2 * len(post.objects) + 3
+        taken = len(caption) + 2 * len(post.objects) + 3
         room = max(encoder.max_length - taken, encoder.max_length // 4)
-        windows = text_windows(post.text, post.entities, tokenize(post.text), room)
+        tokens = encoder.text_encoder.tokenize(post.text)
+        windows = text_windows(post.text, post.entities, tokens, room)
         return candidate_parts(post, windows, schema)
 
     def detect_entities(self, posts: Sequence[Post]) -> list[Post]:
@@ -344,6 +345,10 @@ class Extractor:
         group.
         """
         triples: list[list[Triple]] = [[] for _ in queries]
+        mentions = [
+            {one.id: to_mention(one, query.post.text) for one in query.post.arguments}
+            for query in queries
+        ]
         parts = [(i, part) for i, query in enumerate(queries) for part in query.parts]
         columns = num_columns(self.bank, self.model.config.direction_mode)
         room = max(1, MAX_SCORES // columns)
@@ -351,7 +356,7 @@ class Extractor:
             chosen = [(*parts[k], parts[k][1].pairs[which]) for k, which in group]
             scores = self.scores([part.post for _, part, _ in chosen], [p for *_, p in chosen])
             for (i, _, pairs), pair_scores in zip(chosen, scores, strict=True):
-                triples[i] += self._triples(queries[i], pairs, pair_scores, top_k)
+                triples[i] += self._triples(queries[i], mentions[i], pairs, pair_scores, top_k)
         return triples
 
     def scores(
@@ -400,14 +405,14 @@ class Extractor:
     def _triples(
         self,
         query: PostQuery,
+        mentions: Mapping[str, Mention],
         pairs: Sequence[tuple[str, str]],
         scores: PairScores[float | None],
         top_k: int,
     ) -> list[Triple]:
-        """Build one triple for each of the given pairs of a query."""
+        """Build one triple for each of some pairs of a query, given its arguments by id."""
         directed = self.directed and query.pairs_given
         probabilities = self.model.probabilities(scores.logits, self.bank, directed)
-        mentions = {one.id: to_mention(one, query.post.text) for one in query.post.arguments}
         labels = (self.schema.nota, *self.bank.names)
         triples = []
         for (head, tail), row, matched in zip(

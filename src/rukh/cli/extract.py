@@ -210,7 +210,7 @@ def extract(
                     yield json.dumps(arguments_row(post), ensure_ascii=False)
                 yield from to_lines(triples)
 
-        if stream is not None and parquet is None and to_lines.header is not None:
+        if stream is not None and to_lines.header is not None:
             stream.write(to_lines.header + "\n")
         results = extractor.stream_posts(posts, top_k=top_k)
         progress = stack.enter_context(progress_bar(total=total, initial=done, unit="post"))

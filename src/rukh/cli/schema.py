@@ -11,6 +11,7 @@ import typer
 
 from rukh.cli import options
 from rukh.cli.logs import print_result
+from rukh.cli.table import terminal_width
 from rukh.errors import InputError
 
 if TYPE_CHECKING:
@@ -90,10 +91,9 @@ def show(
 
 def _print_table(schema: RelationSchema) -> None:
     """Print each relation with its types and its first description."""
-    import shutil
     import textwrap
 
-    width = min(shutil.get_terminal_size((100, 24)).columns, 110)
+    width = terminal_width()
     for relation in schema.relations:
         head, tail = ("/".join(types) or "any" for types in (relation.head, relation.tail))
         note = ", none of the above" if relation.name == schema.nota else ""

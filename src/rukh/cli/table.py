@@ -1,4 +1,4 @@
-"""The table of ``rukh extract --table``, which is to be read by people."""
+"""The table of ``rukh extract --table``, and the width of what people read in a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def print_post(post: Post, triples: Iterable[Triple], *, show_entities: bool = F
     """Print a post and its triples and, on request, its entities and objects."""
     from rukh.records import to_mention
 
-    width = min(shutil.get_terminal_size((100, 24)).columns, 110)
+    width = terminal_width()
     image = f"  [{post.image}]" if isinstance(post.image, Path) else ""
     title = " ".join(f"{post.id}  {post.text}{image}".split())
     typer.echo(textwrap.fill(title, width, subsequent_indent="  "))
@@ -36,6 +36,11 @@ def print_post(post: Post, triples: Iterable[Triple], *, show_entities: bool = F
             reason = f"        because: {triple.description}"
             typer.echo(textwrap.fill(reason, width, subsequent_indent=" " * 8))
     typer.echo("")
+
+
+def terminal_width() -> int:
+    """Return how many columns a text for people to read may have."""
+    return min(shutil.get_terminal_size((100, 24)).columns, 110)
 
 
 def _name(argument: Mention) -> str:

@@ -64,14 +64,13 @@ def in_words(mistakes: Mapping[str, int]) -> str:
 
 def summary(result: Mapping[str, Any]) -> str:
     """Format the result of :func:`rukh.evaluation.evaluate.evaluate_posts` for a terminal."""
-    metrics = [(name, *figures, note) for name, figures, note in _metrics(result)]
     return "\n".join(
         [
             f"{result['pairs']:,} pairs of {result['posts']:,} posts, {result['positives']:,} with "
             f"a relation, in {result['seconds']} s",
             f"order-free: {in_words(result['mistakes'])}",
             "",
-            *_aligned([("", "%", "95 % interval", ""), *metrics]),
+            *_aligned([("", "%", "95 % interval", ""), *_metrics(result)]),
         ]
     )
 
@@ -136,7 +135,6 @@ def markdown(result: Mapping[str, Any], title: str, command: str | None = None) 
     if command:
         blocks.append("Made by\n\n" + textwrap.indent(command.strip(), "    "))
     blocks.append(_EXPLANATION)
-    metrics = [(name, *figures, note) for name, figures, note in _metrics(result)]
     others = [
         (escape(key.replace("_", " ")), escape(f"{value:,}" if type(value) is int else value))
         for key, value in result.items()
@@ -152,7 +150,7 @@ def markdown(result: Mapping[str, Any], title: str, command: str | None = None) 
     ]
     header = ("relation", "precision", "recall", "F1", "gold", "predicted")
     blocks += [
-        markdown_table(("metric", "%", "95 % interval", "meaning"), metrics),
+        markdown_table(("metric", "%", "95 % interval", "meaning"), _metrics(result)),
         markdown_table(("", "value"), others),
         "## By relation",
         markdown_table(header, relations),
@@ -179,10 +177,10 @@ def _name(label: str | None) -> str:
     return "(no prediction)" if label is None else label
 
 
-def _metrics(result: Mapping[str, Any]) -> list[tuple[str, tuple[str, str], str]]:
+def _metrics(result: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """Return the name of each metric, its value and interval in per cent, and what it means."""
     return [
-        (name, (percent(result[key]), _interval(result.get(f"{key}_ci") or ())), note)
+        (name, percent(result[key]), _interval(result.get(f"{key}_ci") or ()), note)
         for key, (name, note) in _METRICS.items()
         if result.get(key) is not None
     ]

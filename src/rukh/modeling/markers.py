@@ -112,15 +112,20 @@ def tokenize_post(post: Post, encoder: TextEncoder, caption_words: int) -> Token
         caption_words: Maximum number of words of the caption to use.
     """
     text = encoder.tokenize(post.text)
-    caption: list[int] = []
-    if post.caption and caption_words:
-        caption = encoder.tokenize(" ".join(post.caption.split()[:caption_words])).ids
+    caption = caption_ids(post, encoder, caption_words)
     arguments: dict[str, ArgumentSpan] = {}
     for entity in post.entities:
         arguments[entity.id] = _entity_span(entity, text)
     for index, thing in enumerate(post.objects):
         arguments[thing.id] = ArgumentSpan(0, 0, thing.type or thing.label, index)
     return TokenizedPost(text, caption, arguments)
+
+
+def caption_ids(post: Post, encoder: TextEncoder, caption_words: int) -> list[int]:
+    """Return the token ids of the first ``caption_words`` words of a post's caption."""
+    if not post.caption or not caption_words:
+        return []
+    return encoder.tokenize(" ".join(post.caption.split()[:caption_words])).ids
 
 
 def _entity_span(entity: TextEntity, text: TokenizedText) -> ArgumentSpan:

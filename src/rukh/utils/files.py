@@ -49,11 +49,16 @@ def is_stream(path: str | Path) -> bool:
     return str(path) == "-" or (path.exists() and not path.is_file() and not path.is_dir())
 
 
+def is_compressed(path: str | Path) -> bool:
+    """Whether the name of a file says that it is compressed by gzip."""
+    return str(path).endswith(".gz")
+
+
 @contextmanager
 def open_input(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a file for reading bytes. A file whose name ends in ``.gz`` is decompressed."""
     with open(path, "rb") as stream:
-        if str(path).endswith(".gz"):
+        if is_compressed(path):
             with gzip.GzipFile(fileobj=stream) as decompressed:
                 yield decompressed  # type: ignore[misc]
         else:
@@ -85,7 +90,7 @@ def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             stack.enter_context(raw)
             layer: IO[Any] = raw
             stream = raw
-            if path.name.endswith(".gz"):
+            if is_compressed(path):
                 # Neither a name nor a time, so that the same content gives the same bytes.
                 layer = cast("IO[Any]", gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
                 stream = stack.enter_context(layer)

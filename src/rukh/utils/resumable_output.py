@@ -15,6 +15,7 @@ from rukh.errors import InputError
 from rukh.utils.files import (
     check_outputs,
     follow_links,
+    is_compressed,
     name_file,
     read_json,
     sha256,
@@ -45,7 +46,7 @@ class ResumableOutput:
 
     def __init__(self, out: Path, identity: Mapping[str, Any], header: str | None = None) -> None:
         check_outputs([out])
-        self.compressed = Path(out).name.endswith(".gz")
+        self.compressed = is_compressed(out)
         self.out = follow_links(Path(out))
         self.part = self.out.with_name(f".{self.out.name}.part")
         self.state = self.out.with_name(f".{self.out.name}.part.json")

@@ -54,8 +54,11 @@ class OneDevice(TorchDispatchMode):
 
 
 @pytest.fixture
-def transfers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, ...]]]:
-    """The shapes of the tensors that were copied from ``meta`` to the CPU, where they are zero."""
+def transfers(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[list[tuple[int, ...]]]:
+    """The shapes of the tensors that were copied from ``meta`` to the CPU, where they are zero.
+
+    The cache is that of the test, as embeddings of zero would be of no use to others.
+    """
     shapes: list[tuple[int, ...]] = []
     cpu = Tensor.cpu
 

@@ -8,6 +8,7 @@ would wait for a GPU, raises an error, and so does, in these tests, an operation
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from conftest import schema_of
 from helpers_modeling import all_pairs
 from rukh.arguments.huggingface import HfTagger
 from rukh.arguments.token_tagger import TokenTagger
+from rukh.data.readers import write
 from rukh.errors import InputError
 from rukh.extractor import Extractor
 from rukh.modeling import device
@@ -31,6 +33,8 @@ from rukh.modeling.text_encoder import TextEncoder
 from rukh.records import Pair, Post
 from rukh.schema.schema import RelationSchema
 from rukh.training.few_shot import add_relations
+from rukh.training.relation_task import RelationTask, RelationTrainingConfig
+from rukh.training.tagger_task import TaggerConfig, TaggerTask
 
 META = torch.device("meta")
 
@@ -50,8 +54,11 @@ class OneDevice(TorchDispatchMode):
 
 
 @pytest.fixture
-def transfers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, ...]]]:
-    """The shapes of the tensors that were copied from ``meta`` to the CPU, where they are zero."""
+def transfers(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[list[tuple[int, ...]]]:
+    """The shapes of the tensors that were copied from ``meta`` to the CPU, where they are zero.
+
+    The cache is that of the test, as embeddings of zero would be of no use to others.
+    """
     shapes: list[tuple[int, ...]] = []
     cpu = Tensor.cpu
 
@@ -138,6 +145,7 @@ def test_posts_are_scored_on_the_device(
     transfers.clear()
     scores = score_posts(model, extractor.bank, posts, pairs, images)
     assert len(transfers) == 3  # the logits, descriptions and gates of a batch
+    assert not extractor.bank.to(META).vectors.is_inference()
     embeddings = model.encode_pairs(labelled(posts))
     assert scores[0].logits.device.type == embeddings.device.type == "cpu"
 
@@ -169,6 +177,48 @@ def rename(post: Post) -> Post:
     """The post with pairs that touch."""
     pairs = [pair.model_copy(update={"relation": "touches"}) for pair in post.pairs or ()]
     return post.model_copy(update={"pairs": tuple(pairs)})
+
+
+@pytest.mark.parametrize("mode", ["joint", "both", "given"])
+@pytest.mark.parametrize("vision", [False, True])
+def test_the_loss_of_relations_is_computed_on_the_device(
+    tmp_path: Path, tiny_text: str, tiny_vision: str, posts: list[Post], transfers: Any, mode: str,
+    vision: bool,
+) -> None:  # fmt: skip
+    write(labelled(posts), tmp_path / "posts.jsonl")
+    (tmp_path / "schema.yaml").write_text(schema_of().to_yaml())
+    data = {
+        "task": "relations",
+        "data": {"train": str(tmp_path / "posts.jsonl"), "dev_fraction": 0.2},
+        "schema": str(tmp_path / "schema.yaml"),
+        "tagger": None,
+        "direction_mode": mode,
+        "pair": {"text_encoder": tiny_text, "vision_encoder": tiny_vision if vision else None,
+                 "dim": 32, "fusion_heads": 4, "trainable_layers": 1},
+        "relation": {"descriptions_per_step": 1},
+        "loss": {"gate_weight": 0.1},
+    }  # fmt: skip
+    task = RelationTask(RelationTrainingConfig.model_validate(data))
+    task.model.to(META).train()
+    terms = task.loss(task.batches(0)[0])
+    assert len(terms) == 2 and {value.device for term in terms for value in term} == {META}
+    torch.stack([term.mean for term in terms]).sum().backward()  # type: ignore[no-untyped-call]
+    assert not transfers
+    task.model.eval()
+    assert task.calibrate().order_free >= 0
+
+
+def test_the_loss_of_a_tagger_is_computed_on_the_device(
+    tmp_path: Path, tiny_text: str, transfers: Any
+) -> None:
+    lines = [f"Ann\tB-PER\nsees\tO\nRome\tB-LOC\n{i}\tO\n" for i in range(20)]
+    (tmp_path / "train.txt").write_text("\n".join(lines))
+    data = {"task": "tagger", "train": [{"path": tmp_path / "train.txt"}],
+            "types": ["PER", "LOC"], "text_encoder": tiny_text}  # fmt: skip
+    task = TaggerTask(TaggerConfig.model_validate(data))
+    task.model.to(META)
+    (term,) = task.loss(task.batches(0)[0])
+    assert term.total.device == term.number.device == META and not transfers
 
 
 def hf_tagger(encoder: TextEncoder) -> HfTagger:

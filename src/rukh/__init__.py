@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from rukh.records import VisualObject as VisualObject
     from rukh.records import to_dataframe as to_dataframe
     from rukh.schema.schema import RelationSchema as RelationSchema
+    from rukh.training.trainer import Trainer as Trainer
 
 # Nothing heavy is imported until it is used: `import rukh` must stay fast.
 _HOMES = {"Extractor": "rukh.extractor", "RelationModel": "rukh.modeling.model"}
-_HOMES |= {"RelationSchema": "rukh.schema.schema"}
+_HOMES |= {"RelationSchema": "rukh.schema.schema", "Trainer": "rukh.training.trainer"}
 _HOMES |= dict.fromkeys(["Pair", "Post", "TextEntity", "Triple", "VisualObject"], "rukh.records")
 _HOMES |= {"to_dataframe": "rukh.records"}
 _HOMES |= dict.fromkeys(

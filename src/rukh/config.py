@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -48,13 +48,21 @@ def load_config(
     data = data or {}
     _apply_overrides(data, overrides)
     try:
-        data = _expand(data, "", unset)
+        return parse_config(data, model_class, unset)
+    except InputError as error:
+        raise error.at(where) from None
+
+
+def parse_config(
+    data: Mapping[str, Any], model_class: type[Model], unset: str | None = None
+) -> Model:
+    """Like :func:`load_config`, of the contents of a file. Raises InputError."""
+    data = _expand(dict(data), "", unset)
+    try:
         # Validate as JSON: strict mode then accepts a list as a tuple and a string as a path.
         return model_class.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
-        raise _explain(error, data, model_class).at(where) from None
-    except InputError as error:
-        raise error.at(where) from None
+        raise _explain(error, data, model_class) from None
 
 
 def _apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> None:

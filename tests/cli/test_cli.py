@@ -177,7 +177,8 @@ def test_training_checks_its_input_and_replaces_no_other_files(
     rukh: Callable[..., Any], tmp_path: Path, problem: str
 ) -> None:
     config, out = tmp_path / "config.yaml", tmp_path / "out"
-    config.write_text("task: relation\n" if problem == "task" else "task: relations\n")
+    task = "relation" if problem == "task" else "relations"
+    config.write_text(f"task: {task}\ndata: {{train: posts.jsonl}}\n")
     if problem == "other files":
         out.mkdir()
         (out / "thesis.tex").touch()

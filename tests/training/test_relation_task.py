@@ -23,13 +23,14 @@ from rukh.extractor import Extractor
 from rukh.modeling.memory import MemoryConfig
 from rukh.modeling.model import RelationModel
 from rukh.records import Pair, Post
+from rukh.training.loop import fit
+from rukh.training.losses import LossTerm
 from rukh.training.relation_task import (
     RelationTask,
     RelationTrainingConfig,
     train_relations,
     training_pairs,
 )
-from rukh.training.trainer import fit
 from rukh.utils.files import sha256
 
 RUKH = [sys.executable, "-c", "from rukh.cli import main; main()"]
@@ -176,8 +177,8 @@ def test_pairs_are_scored_against_the_relations_of_their_own_corpus(
         bias = task.bias[source].tolist()
         assert {name for name, b in zip(columns, bias, strict=True) if b < 0} == excluded
     assert {task.source[item.post] for item in task.items} == {0, 1}
-    loss = task.loss(task.batches(0)[0])
-    assert loss.isfinite() and loss < 10  # an excluded gold column would cost 10,000
+    (loss,) = task.loss(task.batches(0)[0])
+    assert loss.mean.isfinite() and loss.mean < 10  # an excluded gold column would cost 10,000
     added = {*task.training_bank.descriptions} - {*task.bank.descriptions}
     assert added == {"works at", "employs", "lives in", "visits"}
 
@@ -286,7 +287,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(config: Path, tmp_pat
     class Torn(RelationTask):
         steps = 0
 
-        def loss(self, batch: Any) -> torch.Tensor:
+        def loss(self, batch: Any) -> list[LossTerm]:
             self.steps += 1
             if self.steps == 8:
                 raise Stop

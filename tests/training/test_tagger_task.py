@@ -107,7 +107,8 @@ def test_a_corpus_is_not_punished_for_what_it_does_not_label(
         logits = torch.full((1, len(item.ids) + 2, len(labels)), -50.0)
         logits[0, range(1, len(chosen) + 1), chosen] = 50.0
         task.model.forward = lambda *_: logits  # type: ignore[method-assign]
-        return float(task.loss([(0, True)]))
+        (term,) = task.loss([(0, True)])
+        return float(term.mean)
 
     gold = {label: label for label in labels}
     assert loss(gold) == pytest.approx(0, abs=1e-4)

@@ -32,9 +32,8 @@ def load_embedder(name: str | None) -> tuple[Embed, Callable[[str], int]]:
 
     import torch
 
-    from rukh.modeling.model import encoder_key
     from rukh.modeling.relation_bank import embedding_cache
-    from rukh.modeling.text_encoder import TextEncoder
+    from rukh.modeling.text_encoder import TextEncoder, encoder_key
     from rukh.utils.embedding import embed_texts
 
     name = name or ENCODER

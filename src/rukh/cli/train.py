@@ -10,7 +10,7 @@ import typer
 
 from rukh.cli import options
 from rukh.cli.logs import print_status
-from rukh.errors import InputError, suggestion
+from rukh.errors import InputError
 
 
 def train(
@@ -31,6 +31,7 @@ def train(
     format: options.Format = "jsonl",
     schema: options.Schema = None,
     images: options.Images = None,
+    device: options.Device = "auto",
     json: options.Json = None,
 ) -> None:
     """Train a model from a YAML configuration, or adapt a model to new relations.
@@ -43,6 +44,7 @@ def train(
     are not added.
     """
     from rukh.evaluation.report import training_summary
+    from rukh.training.processes import is_main_process
     from rukh.utils.files import check_outputs, write_json
 
     check_outputs([json], config, few_shot)
@@ -51,7 +53,7 @@ def train(
         if config is None:
             raise InputError("no configuration", fix="name a YAML file, such as configs/mnre.yaml")
         out = (out or Path("runs") / config.stem).absolute()
-        result = _train(config, overrides or [], out)
+        result = _train(config, overrides or [], out, device)
         print_status(training_summary(result))
     elif config is not None:
         raise InputError(f"{config} and --few-shot cannot be combined", fix="give one of them")
@@ -61,44 +63,23 @@ def train(
         from rukh.data.readers import read_posts
         from rukh.schema.schema import RelationSchema
         from rukh.training.few_shot import adapt
+        from rukh.training.trainer import check_empty
 
-        _check_empty(out)
+        check_empty(out)
         posts = read_posts(few_shot, format, images=images)
-        counts = adapt(source, RelationSchema.load(schema), posts, out.absolute())
+        counts = adapt(source, RelationSchema.load(schema), posts, out.absolute(), device=device)
         result = {"examples": counts}
         print_status("examples: " + ", ".join(f"{name} ({n})" for name, n in counts.items()))
-    if json is not None:
+    if json is not None and is_main_process():
         write_json(result, json)
     print_status(f"model written to {out}")
 
 
-def _train(config: Path, changes: list[str], out: Path) -> Any:
+def _train(config: Path, changes: list[str], out: Path, device: str) -> Any:
     """Train the configured task, and return its metrics."""
-    from pydantic import BaseModel
-
     if logging.getLogger("rukh").isEnabledFor(logging.WARNING):  # not with --quiet
         logging.getLogger("rukh.training").setLevel(logging.INFO)  # the dev set's scores
 
-    from rukh.config import load_config
+    from rukh.training.trainer import Trainer, read_training_config
 
-    class Task(BaseModel):
-        task: str
-
-    task = load_config(config, Task, changes).task
-    if not (out / "config.json").is_file():  # only an existing model is replaced
-        _check_empty(out)
-    if task == "relations":
-        from rukh.training.relation_task import RelationTrainingConfig, train_relations
-
-        return train_relations(load_config(config, RelationTrainingConfig, changes), out)
-    if task == "tagger":
-        from rukh.training.tagger_task import TaggerConfig, train_tagger
-
-        return train_tagger(load_config(config, TaggerConfig, changes), out)
-    fix = suggestion(task, ["relations", "tagger"])
-    raise InputError(f"no task {task!r}", where=str(config), field="task", fix=fix)
-
-
-def _check_empty(out: Path) -> None:
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError("is not an empty folder", where=str(out), fix="give --out a new folder")
+    return Trainer(read_training_config(config, changes), out, device=device).train()

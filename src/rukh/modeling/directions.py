@@ -48,8 +48,9 @@ def merge_directions(forward: Tensor, backward: Tensor, bank: RelationBank) -> T
     """
     nota = (forward[:, :1] + backward[:, :1]) / 2
     relations = forward[:, 1:]
-    total = torch.logaddexp(relations, backward[:, 1 + bank.reverse.clamp_min(0)])
-    relations = torch.where(bank.reverse >= 0, total, relations)
+    if len(bank.one_way) < len(bank.names):
+        total = torch.logaddexp(relations, backward[:, 1 + bank.reverse.clamp_min(0)])
+        relations = torch.where(bank.reverse >= 0, total, relations)
     return torch.cat([nota, relations, backward[:, 1 + bank.one_way]], 1)
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from rukh.errors import InputError, RukhError, WeightsError
-from rukh.hub import find_package, find_weights, model_folder
+from rukh.hub import model_folder
 from rukh.modeling.adapters import load_trained_state, read_state, trained_state
 from rukh.modeling.batch import PairBatch
 from rukh.modeling.device import choose_device
@@ -29,7 +29,7 @@ from rukh.modeling.memory import Memory, memory_to_bytes, read_memory
 from rukh.modeling.pair_encoder import PairConfig, PairEncoder, configured_vision
 from rukh.modeling.relation_bank import RelationBank
 from rukh.modeling.scorers import PairScores, RelationConfig, Scorer, select_descriptions
-from rukh.modeling.text_encoder import TextEncoder
+from rukh.modeling.text_encoder import TextEncoder, encoder_key
 from rukh.modeling.vision_encoder import VisionEncoder
 from rukh.records import Post, Record, as_input_error
 from rukh.registry import resolve
@@ -431,11 +431,3 @@ def _read_config(folder: Path) -> ModelConfig | None:
             "from them; restore them, or train the model again"
         )
     return config
-
-
-def encoder_key(name: str) -> str:
-    """Return an identifier of a text encoder's weights: a known name, else hashes of its files."""
-    if find_package(name) is not None:
-        return name
-    files = sorted(find_weights(name, kind="text").iterdir())
-    return " ".join(sha256(file) for file in files if file.suffix in {".json", ".safetensors"})

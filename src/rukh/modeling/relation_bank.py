@@ -68,12 +68,13 @@ class RelationBank:
         if self.vectors.device == device:
             return self
         if device not in self._copies:
-            tensors = {one.name: getattr(self, one.name) for one in fields(self)}
-            moved: dict[str, Any] = {
-                name: value.to(device)
-                for name, value in tensors.items()
-                if isinstance(value, Tensor)
-            }
+            values = {one.name: getattr(self, one.name) for one in fields(self)}
+            with torch.inference_mode(False):  # a later training step may use the copy
+                moved: dict[str, Any] = {
+                    name: value.to(device)
+                    for name, value in values.items()
+                    if isinstance(value, Tensor)
+                }
             self._copies[device] = replace(self, **moved)
         return self._copies[device]
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rukh.hub import find_weights
+from rukh.hub import find_package, find_weights
+from rukh.utils.files import sha256
 
 
 class TokenizedText(NamedTuple):
@@ -128,3 +129,11 @@ class TextEncoder(nn.Module):
             mean = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
             out[torch.tensor(chosen)] = nn.functional.normalize(mean, dim=-1).cpu()
         return out
+
+
+def encoder_key(name: str) -> str:
+    """Return an identifier of a text encoder's weights: a known name, else hashes of its files."""
+    if find_package(name) is not None:
+        return name
+    files = sorted(find_weights(name, kind="text").iterdir())
+    return " ".join(sha256(file) for file in files if file.suffix in {".json", ".safetensors"})

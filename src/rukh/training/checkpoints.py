@@ -1,7 +1,7 @@
 """Training checkpoints, stored as safetensors and JSON.
 
-A checkpoint holds the trained weights, their moving average, the states of the optimizer and of the
-random generator, and the history. A resumed run gives exactly the result of an uninterrupted one.
+A checkpoint holds the trained weights, their moving average, the state of the optimizer, and the
+history. A resumed run gives exactly the result of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ def save_checkpoint(
     """Write ``<run>/checkpoint``, so that a killed process leaves the old or the new version."""
     from safetensors.torch import save_file
 
-    tensors: dict[str, Tensor] = {"rng": torch.get_rng_state()}
-    tensors |= {f"model.{name}": value for name, value in trained_state(model).items()}
+    tensors = {f"model.{name}": value for name, value in trained_state(model).items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
     if averages is not None:
@@ -78,5 +77,4 @@ def load_checkpoint(
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
     if averages is not None:
         averages.load_state_dict(stored("averages."))
-    torch.set_rng_state(tensors["rng"])
     return state

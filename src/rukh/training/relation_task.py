@@ -26,6 +26,7 @@ from rukh.evaluation.evaluate import evaluate_posts
 from rukh.extractor import Extractor
 from rukh.hub import cache_folder, check_weights
 from rukh.modeling.adapters import trained_state
+from rukh.modeling.device import to_device
 from rukh.modeling.directions import DirectionMode, column_mask, target_columns
 from rukh.modeling.image_features import FeatureCache, features_of
 from rukh.modeling.inference import batch_inputs, encode_memory, score_posts, tokenize_pairs
@@ -46,9 +47,11 @@ from rukh.records import Post, Record, both_orders, labelled_pairs
 from rukh.schema.schema import RelationSchema
 from rukh.training.augmentation import AugmentedView, augment
 from rukh.training.calibration import Calibration, calibrate
-from rukh.training.losses import gate_loss, info_nce
+from rukh.training.loop import fit
+from rukh.training.losses import LossTerm, gate_loss, info_nce
 from rukh.training.model_card import relation_card
-from rukh.training.trainer import TrainingConfig, fit
+from rukh.training.processes import on_main_process, start_processes
+from rukh.training.training_config import TrainingConfig, check_options
 from rukh.utils.batching import batches_by_length
 
 logger = logging.getLogger(__name__)
@@ -118,7 +121,11 @@ class TrainingItem(NamedTuple):
 
 
 class RelationTask:
-    """Training of a relation model with InfoNCE; see :class:`rukh.training.trainer.TrainingTask`.
+    """Training of a relation model with InfoNCE; see :class:`rukh.training.loop.TrainingTask`.
+
+    Args:
+        config: The configuration.
+        device: Device of the model, the tagger and the vision encoder.
 
     Raises:
         InputError: The data cannot be read, or there are too few labelled pairs.
@@ -127,8 +134,8 @@ class RelationTask:
 
     pretrained_prefix = "pair_encoder.text_encoder."
 
-    def __init__(self, config: RelationTrainingConfig) -> None:
-        self.config = config
+    def __init__(self, config: RelationTrainingConfig, device: str | torch.device = "cpu") -> None:
+        self.config, device = config, torch.device(device)
         torch.manual_seed(config.training.seed)
         schema = RelationSchema.load(config.relation_schema)
         # Check the weights before reading the data, so that missing ones are reported at once.
@@ -150,7 +157,7 @@ class RelationTask:
         warn_undescribed(schema, config.relation)
         types = frozenset().union(*(own.argument_types for own in schemas))
         if config.tagger is not None:
-            self.posts = load_tagger(config.tagger).assign_types(self.posts)
+            self.posts = load_tagger(config.tagger, device=device).assign_types(self.posts)
         self.posts = [normalize_types(post, types) for post in self.posts]
         vision = configured_vision(config.pair)
         self.model = RelationModel(
@@ -169,9 +176,10 @@ class RelationTask:
         copy_initial_weights(self.model)
         if config.start_from is not None:
             copy_all_weights(self.model, config.start_from)
+        self.model.to(device)
         self.features: FeatureCache | None = None
         if vision is not None:
-            self.features = FeatureCache(cache_folder() / "features", vision)
+            self.features = FeatureCache(cache_folder() / "features", vision.to(device))
             self.features.fill([post.image for post in self.posts if post.image is not None])
         self.bank = self.model.bank()
         self.training_bank = self.model.bank(training=True)
@@ -207,8 +215,8 @@ class RelationTask:
         batches = batches_by_length(lengths, self.config.training.batch_size, seed=seed)
         return [[(i, views[i]) for i in batch] for batch in batches]
 
-    def loss(self, batch: Sequence[tuple[int, AugmentedView]]) -> Tensor:
-        """Compute the InfoNCE loss of the pairs of a batch, plus the loss of the image gate."""
+    def loss(self, batch: Sequence[tuple[int, AugmentedView]]) -> list[LossTerm]:
+        """Compute the InfoNCE loss of the pairs of a batch, and the loss of the image gate."""
         items = [self.items[i] for i, _ in batch]
         views = [view for _, view in batch]
         sequences = []
@@ -218,18 +226,19 @@ class RelationTask:
         shown = [None if view.image is None else self.posts[view.image] for view in views]
         posts = [self.posts[item.post] for item in items]
         inputs = batch_inputs(self.model, sequences, posts, features_of(shown, self.features))
-        bank = self.training_bank
+        device = self.model.device
+        bank = self.training_bank.to(device)
         if count := self.config.relation.descriptions_per_step:
             bank = bank.sample(count)
         scores = self.model(inputs, bank)
         source = [self.source[item.post] for item in items for _ in item.columns]
-        target = torch.cat([item.columns for item in items])
-        config = self.config.loss
-        loss = info_nce(scores.logits + self.bias[source], target)
-        if config.gate_weight:
-            fits = torch.tensor([float(view.image_fits is not False) for view in views])
-            loss = loss + config.gate_weight * gate_loss(scores.gate, fits)
-        return loss
+        target = to_device(torch.cat([item.columns for item in items]), device)
+        terms = [info_nce(scores.logits + to_device(self.bias[source], device), target)]
+        if weight := self.config.loss.gate_weight:
+            fits = torch.tensor([view.image_fits is not False for view in views])
+            term = gate_loss(scores.gate, to_device(fits, device))
+            terms.append(term._replace(total=weight * term.total))
+        return terms
 
     def validate(self) -> dict[str, float]:
         """Calibrate on the dev set; ``score`` is the order-free micro-F1 on the dev set."""
@@ -309,29 +318,42 @@ def training_pairs(
     return pairs, columns
 
 
-def train_relations(config: RelationTrainingConfig, out: Path) -> dict[str, Any]:
+def train_relations(
+    config: RelationTrainingConfig, out: Path, device: str | torch.device = "auto"
+) -> dict[str, Any]:
     """Train a relation model, or resume the run in ``<out>.run``, and write it to ``out``.
 
     Returns:
         The metrics: ``dev``, ``step`` of the best validation, and ``val`` if there is a val file.
 
-    Raises: See :class:`RelationTask` and :func:`rukh.training.trainer.fit`.
+    Raises: See :func:`rukh.training.processes.start_processes`, :class:`RelationTask` and
+        :func:`rukh.training.loop.fit`.
     """
-    task = RelationTask(config)
-    model = task.model
+    state, device = start_processes(device)
+    check_options(config.training, device)
+    with state.main_process_first():  # the others find the images and descriptions in the caches
+        task = RelationTask(config, device)
     # Read the val file before training, so that errors in it are reported at once.
-    val = None if config.data.val is None else load_val(config.data, model.schema)
+    val = None if config.data.val is None else load_val(config.data, task.model.schema)
     logger.info("%d training sequences, %d dev posts", len(task.items), len(task.dev))
     later = {"training", "card_notes", "memory"}
     later |= {"unseen_calibration", "threshold", "default_schema"}
     identity = config.model_dump(mode="json", by_alias=True, exclude=later)
     best = fit(task, config.training, out.with_name(f"{out.name}.run"), identity)
+    return on_main_process(lambda: _finish(task, val, best["step"], out))
+
+
+def _finish(
+    task: RelationTask, val: Sequence[Post] | None, step: float, out: Path
+) -> dict[str, Any]:
+    """Calibrate and evaluate a trained model, write it to ``out``, and return the metrics."""
+    config, model = task.config, task.model
     with torch.no_grad():
         # The weights are saved in half precision, so calibrate and evaluate them in it as well.
         for parameter in trained_state(model).values():
             parameter.copy_(parameter.half())
     calibration = task.calibrate()._asdict()
-    metrics: dict[str, Any] = {"dev": calibration, "step": best["step"]}
+    metrics: dict[str, Any] = {"dev": calibration, "step": step}
     update = {name: calibration[name] for name in ("temperature", "type_penalty", "threshold")}
     if config.threshold is not None:
         update["threshold"] = config.threshold

@@ -20,10 +20,14 @@ from rukh.data.readers import read_posts
 from rukh.errors import InputError, suggestion
 from rukh.evaluation.tagger import Example, span_f1
 from rukh.modeling.adapters import add_lora, trained_state, tune_top_layers
+from rukh.modeling.device import to_device
 from rukh.modeling.text_encoder import TextEncoder
 from rukh.records import Record, TextEntity
+from rukh.training.loop import fit
+from rukh.training.losses import LossTerm
 from rukh.training.model_card import tagger_card
-from rukh.training.trainer import TrainingConfig, fit
+from rukh.training.processes import on_main_process, start_processes
+from rukh.training.training_config import TrainingConfig, check_options
 from rukh.utils.batching import batches_by_length
 from rukh.utils.files import atomic_folder, write_json
 
@@ -113,7 +117,7 @@ class TaggerItem(NamedTuple):
 
 
 class TaggerTask:
-    """Training of a token classifier; see :class:`rukh.training.trainer.TrainingTask`.
+    """Training of a token classifier; see :class:`rukh.training.loop.TrainingTask`.
 
     The corpora may label different types. A token's loss is the negative logarithm of the total
     probability of all labels that agree with its gold label: outside of the entities of a corpus
@@ -126,7 +130,7 @@ class TaggerTask:
 
     pretrained_prefix = "encoder."
 
-    def __init__(self, config: TaggerConfig) -> None:
+    def __init__(self, config: TaggerConfig, device: str | torch.device = "cpu") -> None:
         torch.manual_seed(config.training.seed)
         self.config = config
         encoder = TextEncoder.load(config.text_encoder)
@@ -137,6 +141,7 @@ class TaggerTask:
         self.model = TokenTagger(encoder, config.types)
         if config.start_from is not None:
             self.model.copy_weights(config.start_from)
+        self.model.to(device)
         self.test = [self._read(corpus) for corpus in config.test]
         test_texts = {text for examples in self.test for text, _ in examples}
         train = {
@@ -209,7 +214,7 @@ class TaggerTask:
         batches = batches_by_length(lengths, config.batch_size, seed=seed)
         return [[(i, draws[i] >= self.config.case_dropout) for i in batch] for batch in batches]
 
-    def loss(self, batch: list[tuple[int, bool]]) -> Tensor:
+    def loss(self, batch: Sequence[tuple[int, bool]]) -> list[LossTerm]:
         """Compute the mean over all tokens of the loss that the class describes."""
         items = [self.items[i] for i, _ in batch]
         ids, mask = pad(self.model.encoder, [item.ids for item in items])
@@ -217,13 +222,15 @@ class TaggerTask:
             item.cases if capitals else [min(case, 1) for case in item.cases]
             for item, (_, capitals) in zip(items, batch, strict=True)
         ]
-        logits = self.model(ids, mask, pad_cases(shown))
+        logits = self.model(ids, mask, to_device(pad_cases(shown), ids.device))
         tokens = torch.cat(
             [row[1 : 1 + len(item.ids)] for row, item in zip(logits, items, strict=True)]
         )
         agreeing = torch.cat([self.agreeing[item.corpus][item.labels] for item in items])
+        agreeing = to_device(agreeing, ids.device)
         agreed = tokens.masked_fill(~agreeing, -math.inf).logsumexp(-1)
-        return (tokens.logsumexp(-1) - agreed).mean()
+        total = (tokens.logsumexp(-1) - agreed).float().sum()
+        return [LossTerm(total, torch.full_like(total, len(tokens)))]
 
     def validate(self) -> dict[str, float]:
         """Compute the span F1 on the dev set as ``score``."""
@@ -242,20 +249,31 @@ class TaggerTask:
         return span_f1(gold, predicted)
 
 
-def train_tagger(config: TaggerConfig, out: Path) -> dict[str, Any]:
+def train_tagger(
+    config: TaggerConfig, out: Path, device: str | torch.device = "auto"
+) -> dict[str, Any]:
     """Train a tagger, or resume the run in ``<out>.run``, and write it to ``out``.
 
     Returns:
         The metrics: ``dev_span_f1``, and if there are test files also ``test_span_f1``.
 
-    Raises: See :class:`TaggerTask` and :func:`rukh.training.trainer.fit`.
+    Raises: See :func:`rukh.training.processes.start_processes`, :class:`TaggerTask` and
+        :func:`rukh.training.loop.fit`.
     """
-    from safetensors.torch import save
-
-    task = TaggerTask(config)
+    _, device = start_processes(device)
+    check_options(config.training, device)
+    task = TaggerTask(config, device)
     identity = config.model_dump(mode="json", exclude={"training", "card_notes"})
     best = fit(task, config.training, out.with_name(f"{out.name}.run"), identity)
-    metrics = {"dev_span_f1": best["score"]}
+    return on_main_process(lambda: _finish(task, best["score"], out))
+
+
+def _finish(task: TaggerTask, score: float, out: Path) -> dict[str, Any]:
+    """Evaluate a trained tagger, write it to ``out``, and return the metrics."""
+    from safetensors.torch import save
+
+    config = task.config
+    metrics = {"dev_span_f1": score}
     if task.test:
         metrics["test_span_f1"] = task.span_f1(task.test, config.test)
     description = config.model_dump(mode="json", include={"task", "text_encoder", "types"})

@@ -12,10 +12,12 @@ from rukh.data.corpus import (
     CorpusConfig,
     DataConfig,
     check_labels,
+    check_training_labels,
     list_all_pairs,
     load_val,
     merge_labels,
     read_corpus,
+    warn_unseen_relations,
 )
 from rukh.data.readers import write
 from rukh.errors import InputError

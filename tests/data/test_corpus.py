@@ -12,10 +12,12 @@ from rukh.data.corpus import (
     CorpusConfig,
     DataConfig,
     check_labels,
+    check_training_labels,
     list_all_pairs,
     load_val,
     merge_labels,
     read_corpus,
+    warn_unseen_relations,
 )
 from rukh.data.readers import write
 from rukh.errors import InputError
@@ -159,4 +161,46 @@ def test_val_has_to_be_labelled_with_the_schema(
     assert len(load_val(config, tiny_schema)) == 2
     write(make_posts(2, "paints"), tmp_path / "val.jsonl")
     with pytest.raises(InputError, match=r"val\.jsonl"):
+        load_val(config, tiny_schema)
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "named"),
+    [
+        ((None,), ("near",), "training set"),  # null means unlabelled
+        (("near",), ("none", None), "dev set"),
+        ((), ("near",), "training set"),
+    ],
+)
+def test_a_set_without_relations_is_an_error(
+    tiny_schema: RelationSchema, train: tuple[str, ...], dev: tuple[str, ...], named: str
+) -> None:
+    posts = make_posts(3, *train), make_posts(3, *dev)
+    with pytest.raises(InputError, match=f"^x: the {named} .*data.dev_fraction"):
+        check_training_labels(*posts, tiny_schema, "x")
+
+
+def test_data_that_teaches_little_is_warned_of(
+    tiny_schema: RelationSchema, caplog: pytest.LogCaptureFixture
+) -> None:
+    enough = make_posts(10, "works_at", "none")
+    check_training_labels(enough, enough, tiny_schema, "x")
+    assert not caplog.text
+    check_training_labels(make_posts(10, "near"), make_posts(4, "near"), tiny_schema, "x")
+    few, no_nota = caplog.messages
+    assert "4" in few and "'none'" in no_nota
+    caplog.clear()
+    warn_unseen_relations(enough, tiny_schema, "x")  # `employs` is seen in the other direction
+    assert caplog.messages[0].endswith(": near, lives_in")
+
+
+def test_missing_captions_say_how_to_go_without(
+    tmp_path: Path, tiny_schema: RelationSchema
+) -> None:
+    write(make_posts(2, "near"), tmp_path / "val.jsonl")
+    missing = {"captions": Path("no"), "val": tmp_path / "val.jsonl", "val_captions": Path("no")}
+    config = data(tmp_path / "posts.jsonl", make_posts(4, "near"), **missing)
+    with pytest.raises(InputError, match=r"data\.captions=null"):
+        read_corpus(config, tiny_schema)
+    with pytest.raises(InputError, match=r"data\.val_captions=null"):
         load_val(config, tiny_schema)

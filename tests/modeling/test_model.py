@@ -119,7 +119,7 @@ def test_a_model_is_trained_further_from_all_its_weights(
     assert second.config.pair.init_from is None  # it does not depend on the first
     expected = {name: value.half().float() for name, value in trained_state(first).items()}
     torch.testing.assert_close(dict(trained_state(second)), expected)
-    with pytest.raises(InputError, match="dropout"):
+    with pytest.raises(InputError, match=r"dropout is 0\.3; set pair\.dropout=0\.1"):
         copy_all_weights(tiny_model(dropout=0.3, **options), tmp_path / "first")
     save_tagger = tmp_path / "tagger"
     save_tagger.mkdir()
@@ -134,7 +134,7 @@ def test_init_from_needs_a_model_with_the_same_text_encoder(
     tiny_model().save(tmp_path / "m", "")
     with pytest.raises(InputError) as error:
         tiny_model(init_from=str(tmp_path / "m"), text_encoder=tiny_mpnet)
-    assert error.value.field == "pair.init_from"
+    assert error.value.field == "pair.init_from" and "pair.text_encoder=" in str(error.value.fix)
     (tmp_path / "m/config.json").write_text("{}")
     with pytest.raises(WeightsError):
         tiny_model(init_from=str(tmp_path / "m"))

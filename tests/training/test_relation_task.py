@@ -253,6 +253,13 @@ def test_missing_weights_are_reported_before_the_data_is_read(config: Path) -> N
         RelationTask(changed)
 
 
+def test_other_encoder_options_than_those_of_start_from_are_an_error(config: Path) -> None:
+    changed = load(config, start_from="open", data={"train": "nowhere.jsonl"})
+    with pytest.raises(InputError, match="all-MiniLM-L6-v2") as error:
+        RelationTask(changed)
+    assert error.value.field == "start_from"
+
+
 def test_captions_and_types_are_dropped(config: Path, tmp_path: Path) -> None:
     posts = [post.model_copy(update={"caption": "a hat of a dog"}) for post in labelled_posts()]
     write(posts, tmp_path / "posts.jsonl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -18,7 +19,12 @@ from rukh.errors import InputError, listed, suggestion
 from rukh.records import Pair, Post, Record, check_pair_count, labelled_pairs
 from rukh.schema.schema import RelationSchema
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+FEW_RELATED_PAIRS = 10
+"""With fewer related pairs in the dev set, chance decides which epoch and threshold look best."""
 
 
 class DataConfig(Record):
@@ -165,6 +171,7 @@ def read_corpus(
     Raises:
         InputError: There are no posts, a file is unreadable, or a label is not in its schema.
     """
+    _check_captions(data.captions, "data.captions")
     posts = read_posts(data.train, data.format, images=data.images, captions=data.captions)
     if not posts:
         raise InputError("no posts to train on", where=str(data.train))
@@ -219,9 +226,64 @@ def check_labels(posts: Sequence[Post], schema: RelationSchema, where: str) -> N
         raise InputError(problem, where=where, fix=suggestion(unknown[0], schema.labels))
 
 
+def check_training_labels(
+    train: Sequence[Post], dev: Sequence[Post], schema: RelationSchema, where: str
+) -> None:
+    """Check that the training set and the dev set have pairs to learn from; warn of few.
+
+    Raises:
+        InputError: A set has no labelled pair, or, if the schema has NOTA, none with a relation.
+    """
+    nota = schema.nota
+    counts = []
+    for name, posts in (("training set", train), ("dev set", dev)):
+        labels = Counter(pair.relation for post in posts for pair in labelled_pairs(post))
+        related = labels.total() - labels[nota]
+        if not related:
+            kind = "pair with a relation" if labels else "labelled pair"
+            raise InputError(
+                f"the {name} has no {kind} in its {len(posts):,} posts",
+                where=where,
+                fix="label more posts (a pair labelled null is unlabelled; posts with the same "
+                "text or image stay in one set), or change data.dev_fraction",
+            )
+        counts.append((labels, related))
+    (labels, _), (_, related) = counts
+    if related < FEW_RELATED_PAIRS:
+        logger.warning(
+            "%s: only %d pairs of the dev set have a relation, too few to choose the epoch and the "
+            "threshold well; label more posts, or raise data.dev_fraction",
+            where,
+            related,
+        )
+    if nota is not None and not labels[nota]:
+        logger.warning(
+            "%s: no pair of the training set is labelled %r, so that the model does not learn when "
+            "no relation holds",
+            where,
+            nota,
+        )
+
+
+def warn_unseen_relations(posts: Sequence[Post], schema: RelationSchema, where: str) -> None:
+    """Warn of relations that no pair of the posts is labelled with, in either direction."""
+    seen = {pair.relation for post in posts for pair in labelled_pairs(post)}
+    seen |= {*map(schema.inverse_of, seen)}
+    unseen = [name for name in schema.names if name not in seen]
+    if unseen:
+        logger.warning("%s: relations without a training pair: %s", where, listed(unseen))
+
+
+def _check_captions(path: Path | None, field: str) -> None:
+    if path is not None and not path.exists():
+        fix = f"name the file, or set {field}=null to go without captions"
+        raise InputError("there is no such caption file", where=str(path), field=field, fix=fix)
+
+
 def load_val(data: DataConfig, schema: RelationSchema) -> list[Post]:
     """Read ``data.val``, which must be set, and check its labels with :func:`check_labels`."""
     assert data.val is not None
+    _check_captions(data.val_captions, "data.val_captions")
     posts = read_posts(data.val, data.format, images=data.val_images, captions=data.val_captions)
     check_labels(posts, schema, str(data.val))
     return posts

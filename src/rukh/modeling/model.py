@@ -7,6 +7,7 @@ that are equal to the weights of the pretrained encoders.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, cached_property
@@ -326,6 +327,7 @@ def load_text_encoder(config: PairConfig) -> TextEncoder:
         raise InputError(
             f"{config.init_from!r} has the text encoder {name!r}, not {config.text_encoder!r}",
             field="pair.init_from",
+            fix=f"set pair.text_encoder={name}, or pair.init_from=null to start from the encoder",
         )
     encoder = (
         TextEncoder.load(name) if model_config is None else load_text_encoder(model_config.pair)
@@ -369,15 +371,30 @@ def copy_all_weights(model: RelationModel, source: str | Path) -> None:
         WeightsError: There is no such model, or its weights do not fit.
         InputError: The models have different options of the pair encoder.
     """
-    folder, config = _relation_model(source)
-    if config.pair != model.config.pair:
-        own, other = model.config.pair.model_dump(), config.pair.model_dump()
-        different = ", ".join(name for name in own if own[name] != other[name])
-        problem = f"{str(source)!r} has different options of the pair encoder: {different}"
-        raise InputError(problem, field="start_from", fix="use the same options")
+    check_pair_options(model.config.pair, source)
+    folder, _ = _relation_model(source)
     state = read_state(folder / WEIGHTS)
     state.pop(ANCHORS, None)
     load_trained_state(model, state)
+
+
+def check_pair_options(pair: PairConfig, source: str | Path) -> None:
+    """Check that a model has these options of the pair encoder, so that it can be trained further.
+
+    Raises:
+        WeightsError: There is no such model.
+        InputError: Options differ; the message lists them with the values of the model.
+    """
+    _, config = _relation_model(source)
+    own, other = pair.model_dump(), config.pair.model_dump()
+    if different := [name for name in own if own[name] != other[name]]:
+        wrong = ", ".join(f"{name} is {own[name]!r}" for name in different)
+        right = " ".join(f"pair.{name}={json.dumps(other[name])}" for name in different)
+        raise InputError(
+            f"{str(source)!r} has other options of the pair encoder: in the configuration, {wrong}",
+            field="start_from",
+            fix=f"set {right}, or start_from=null to train without it",
+        )
 
 
 def init_from_sha256(config: PairConfig) -> str | None:

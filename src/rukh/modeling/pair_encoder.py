@@ -175,8 +175,9 @@ class PairEncoder(nn.Module):
         if config.residual:
             if text_dim != dim:
                 raise InputError(
-                    f"needs dim {text_dim}, the width of {text_encoder.name!r}",
+                    f"needs pair.dim {text_dim}, the width of {text_encoder.name!r}, not {dim}",
                     field="pair.residual",
+                    fix=f"set pair.dim={text_dim}, or pair.residual=false",
                 )
             nn.init.zeros_(self.output.weight)
             nn.init.zeros_(self.output.bias)

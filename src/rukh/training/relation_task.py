@@ -17,11 +17,12 @@ from rukh.arguments.tagger import load_tagger
 from rukh.data.corpus import (
     CorpusConfig,
     DataConfig,
+    check_training_labels,
     load_val,
     merge_labels,
     read_corpus,
+    warn_unseen_relations,
 )
-from rukh.errors import InputError
 from rukh.evaluation.evaluate import evaluate_posts
 from rukh.extractor import Extractor
 from rukh.hub import cache_folder, check_weights
@@ -35,6 +36,7 @@ from rukh.modeling.memory import Memory, MemoryConfig, sample_pairs
 from rukh.modeling.model import (
     ModelConfig,
     RelationModel,
+    check_pair_options,
     copy_all_weights,
     copy_initial_weights,
     init_from_sha256,
@@ -138,7 +140,9 @@ class RelationTask:
         self.config, device = config, torch.device(device)
         torch.manual_seed(config.training.seed)
         schema = RelationSchema.load(config.relation_schema)
-        # Check the weights before reading the data, so that missing ones are reported at once.
+        # Check the models before reading the data, so that missing ones are reported at once.
+        if config.start_from is not None:
+            check_pair_options(config.pair, config.start_from)
         check_weights((config.pair.text_encoder, "text"), (config.pair.vision_encoder, "vision"))
         corpus = read_corpus(config.data, schema, config.extra_corpora)
         self.posts, train, self.dev, schemas, self.source, numbers = corpus
@@ -154,6 +158,10 @@ class RelationTask:
                 merge_labels(post, schemas[number], schema, config.exclude_relations)
                 for post, number in zip(self.posts, self.source, strict=True)
             ]
+        seen, where = [self.posts[i] for i in train], str(config.data.train)
+        check_training_labels(seen, [self.posts[i] for i in self.dev], schema, where)
+        if not config.extra_corpora:
+            warn_unseen_relations(seen, schema, where)
         warn_undescribed(schema, config.relation)
         types = frozenset().union(*(own.argument_types for own in schemas))
         if config.tagger is not None:
@@ -192,12 +200,6 @@ class RelationTask:
             masks.append(column_mask(names, self.bank, config.direction_mode))
         self.bias = torch.where(torch.stack(masks), 0.0, -EXCLUDED)
         self.items = [item for i in train for item in self._items(i)]
-        if not self.items or not any(labelled_pairs(self.posts[i]) for i in self.dev):
-            raise InputError(
-                "too few labelled pairs: the training set and the dev set need at least one each, "
-                "and may not have a text or an image in common",
-                where=str(config.data.train),
-            )
 
     def _items(self, index: int) -> list[TrainingItem]:
         post, schema, mode = self.posts[index], self.model.schema, self.config.direction_mode
@@ -335,6 +337,9 @@ def train_relations(
         task = RelationTask(config, device)
     # Read the val file before training, so that errors in it are reported at once.
     val = None if config.data.val is None else load_val(config.data, task.model.schema)
+    trained_on = {post.text for post in task.posts if post.text}
+    if shared := sum(post.text in trained_on for post in val or ()):
+        logger.warning("%d posts of %s are also in the training data", shared, config.data.val)
     logger.info("%d training sequences, %d dev posts", len(task.items), len(task.dev))
     later = {"training", "card_notes", "memory"}
     later |= {"unseen_calibration", "threshold", "default_schema"}

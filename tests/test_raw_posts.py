@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 
 from conftest import schema_of
+from rukh import extractor as extraction
 from rukh.arguments.candidates import MAX_ARGUMENTS_FOR_ALL_PAIRS
 from rukh.arguments.tagger import to_entities
 from rukh.arguments.token_tagger import TokenTagger
@@ -265,3 +268,30 @@ def test_types_never_come_from_labels(tiny_model: Make, tiny_text: str, tmp_path
     assert {name for types in first[0] for name in types} - {None} and None not in first[0][0]
     assert results(chance.sample(gold, len(gold)), "b.txt") == first
     assert results(["None"] * len(gold), "c.txt") == first
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_threads_can_share_an_extractor(
+    tiny_model: Make, posts: list[Post], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    stored: bool,
+) -> None:  # fmt: skip
+    loads: list[str] = []
+
+    def load(name: str, **_: Any) -> NameTagger:
+        loads.append(name)
+        time.sleep(0.05)  # so that the other threads come meanwhile
+        return NameTagger()
+
+    monkeypatch.setattr(extraction, "load_tagger", load)
+    model = tiny_model(vision=True)
+    model.config = model.config.model_copy(update={"tagger": "names"})
+    posts = [*posts, Post(id="raw", text=TEXT)]
+    alone = Extractor(model, threshold=0).extract(posts)
+    loads.clear()
+    vars(model).pop("_vision")
+    folder = tmp_path / "features" if stored else None
+    shared = Extractor(model, threshold=0, feature_folder=folder)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(shared.extract, [posts] * 8))
+    assert loads == ["names"] and alone
+    assert results == [alone] * 8

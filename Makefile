@@ -25,7 +25,7 @@ STAMP := .venv/made-from-$(PINS)
 # Where make test-llm puts the language model and what serves it.
 LLM := $(or $(RUKH_CACHE),$(HOME)/.cache/rukh)/llm
 
-.PHONY: help demo test test-slow test-research test-llm lint bench train-mnre train-mnre-base train-open \
+.PHONY: help demo test test-slow test-research test-llm lint bench train-mnre train-mnre-base train-open train-open-base \
 	train-probe train-tagger train-tweet-tagger \
 	zero-shot probe-assets clean
 
@@ -85,6 +85,10 @@ out/templates: corpora/relation-templates.yaml $(STAMP)
 train-open: $(OPEN) out/templates out/corpus ## Train the shipped model `open`
 	$(BIN)/rukh train configs/open-1.yaml
 	$(BIN)/rukh train configs/open.yaml
+
+train-open-base: $(OPEN) out/templates out/corpus ## Train the shipped model `open-base`
+	$(BIN)/rukh weights install all-mpnet-base-v2
+	$(BIN)/rukh train configs/open-base.yaml
 
 zero-shot: $(OPEN) out/templates out/corpus ## Train without some relations, and test on just these
 	$(BIN)/python -m research.zero_shot research/zero_shot/splits.yaml

@@ -17,6 +17,7 @@ MAX_MEGABYTES = {
     "mnre": 24,
     "mnre-base": 24,
     "open": 12,
+    "open-base": 24,
     "probe": 8,
     "tagger": 12,
     "tweet-tagger": 8,

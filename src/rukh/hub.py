@@ -36,7 +36,6 @@ MODEL_FILES = [
     "README.md",
 ]
 """The files of a relation model or a tagger. Nothing else of one is downloaded."""
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ def model_folder(
         if name in shipped:
             return home / name
     problem = f"no model {name!r}: neither a folder with a config.json nor a shipped model"
-    if not isinstance(source, str) or not _HUB_NAME.fullmatch(name):
+    if not isinstance(source, str) or not is_hub_name(name):
         if revision is not None:
             raise WeightsError(f"{name!r} is no name OWNER/NAME on the hub, so it has no revisions")
         raise WeightsError(f"{problem}; {suggestion(name, shipped)}")
@@ -248,6 +247,11 @@ def fetch(name: str, revision: str | None = None) -> Path:
     if folder is None:
         raise WeightsError(f"{name} has no safetensors on the hub, which are all that rukh loads")
     return folder
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a name has the form ``owner/name``."""
+    return re.fullmatch(r"[a-zA-Z0-9][\w.-]*/[a-zA-Z0-9][\w.-]*", name, re.ASCII) is not None
 
 
 def hub_error(problem: str, error: Exception) -> WeightsError:

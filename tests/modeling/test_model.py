@@ -7,6 +7,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers_modeling import all_pairs
+from rukh.arguments.token_tagger import TokenTagger
 from rukh.errors import InputError, RukhError, WeightsError
 from rukh.extractor import Extractor
 from rukh.modeling.adapters import trained_state
@@ -207,6 +209,7 @@ class Hub:
         self.created: dict[str, Any] = {}
         self.uploaded: dict[str, Any] = {}
         self.revision: str | None = None
+        self.local_only: list[bool] = []
 
     def create_repo(self, repo_id: str, *, private: bool | None, exist_ok: bool) -> Any:
         self.created = {"repo_id": repo_id, "private": private}
@@ -219,7 +222,10 @@ class Hub:
         shutil.copytree(folder_path, self.folder, dirs_exist_ok=True)
         return "the address of the commit"
 
-    def snapshot_download(self, name: str, *, revision: str | None, **_: object) -> str:
+    def snapshot_download(
+        self, name: str, *, revision: str | None, local_files_only: bool, **_: object
+    ) -> str:
+        self.local_only.append(local_files_only)
         if name != self.uploaded.get("repo_id"):
             raise OSError("not found")
         self.revision = revision
@@ -272,12 +278,23 @@ def test_a_pushed_model_is_loaded_by_its_name(
     copy_all_weights(tiny_model(lora_rank=rank, seed=4), "org/other")  # start_from: org/other
 
 
+def test_what_a_configuration_names_is_not_downloaded(tiny_model: Make, hub: Hub) -> None:
+    for load in (lambda name: tiny_model(init_from=name), TokenTagger.from_pretrained):
+        with pytest.raises(WeightsError, match="rukh weights fetch org/other"):
+            load("org/other")
+    assert hub.local_only == [True, True]
+    with pytest.raises(WeightsError, match="org/other"):
+        RelationModel.from_pretrained("org/other")
+    assert hub.local_only[-1] is False
+
+
 def test_what_cannot_be_pushed(
     tiny_model: Make, hub: Hub, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model()
-    with pytest.raises(WeightsError, match="no name"):
-        model.push_to_hub("no name")
+    for push in (model.push_to_hub, partial(model.save_pretrained, saved, push_to_hub=True)):
+        with pytest.raises(InputError, match="repo_id"):
+            push(repo_id="mine")
     with pytest.raises(InputError, match="config"):
         model.save_pretrained(saved, config={"temperature": 2})
 

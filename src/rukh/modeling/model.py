@@ -15,7 +15,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from rukh.errors import InputError, RukhError, WeightsError
-from rukh.hub import hub_error, model_folder
+from rukh.hub import hub_error, is_hub_name, model_folder
 from rukh.modeling.adapters import load_trained_state, read_state, trained_state
 from rukh.modeling.batch import PairBatch
 from rukh.modeling.card import hub_card, minimal_card, rename_card
@@ -246,7 +246,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         load_trained_state(loaded, {k.removeprefix(TEXT_ENCODER): v for k, v in adapters})
         own = dict(self.pair_encoder.text_encoder.named_parameters())
         return all(
-            torch.allclose(own[name].cpu(), value, atol=1e-6)
+            torch.allclose(own[name].cpu().float(), value, atol=1e-6)
             for name, value in loaded.named_parameters()
         )
 
@@ -265,7 +265,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         Args:
             save_directory: The folder. If it exists, it is replaced.
             config: None, because a model is saved with its own configuration.
-            repo_id: Name on the hub. None: the name of the folder.
+            repo_id: Name on the hub, ``owner/name``, if the model is uploaded.
             push_to_hub: Whether to upload the model as well.
             model_card_kwargs: ``{"name": NAME}`` makes the card that of the hub's model ``NAME``.
             push_to_hub_kwargs: Further arguments of :meth:`push_to_hub`.
@@ -274,7 +274,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
             The address of the commit, if the model was uploaded.
 
         Raises:
-            InputError: ``config`` is given.
+            InputError: ``config`` is given, or ``repo_id`` has another form.
             RukhError, WeightsError: See :meth:`save` and :meth:`push_to_hub`.
         """
         if config is not None:
@@ -285,9 +285,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         if model_card_kwargs:
             card = hub_card(self.card or minimal_card(folder.name), **model_card_kwargs)
         self.save(folder, card)
-        return (
-            self.push_to_hub(repo_id or folder.name, **push_to_hub_kwargs) if push_to_hub else None
-        )
+        return self.push_to_hub(repo_id or "", **push_to_hub_kwargs) if push_to_hub else None
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload the model to the Hugging Face hub: the files that :meth:`save` writes.
@@ -301,9 +299,13 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
             The address of the commit.
 
         Raises:
+            InputError: ``repo_id`` has another form.
             WeightsError: The hub cannot be reached or refuses the upload.
             RukhError: The model cannot be saved; see :meth:`save`.
         """
+        if not is_hub_name(repo_id):  # without the owner, nobody else finds it
+            problem = f"{repo_id!r} is no name on the hub"
+            raise InputError(problem, field="repo_id", fix="give OWNER/NAME")
         pair = self.config.pair
         names = [pair.text_encoder, pair.vision_encoder, pair.init_from]
         names += [self.config.tagger, self.config.default_schema]

@@ -19,7 +19,8 @@ from rukh.extractor import Extractor
 from rukh.modeling.directions import DirectionMode, merge_directions
 from rukh.modeling.inference import batch_inputs, score_posts, tokenize_pairs
 from rukh.modeling.markers import Markers
-from rukh.modeling.model import ModelConfig, RelationModel
+from rukh.modeling.model import RelationModel
+from rukh.modeling.model_files import ModelConfig
 from rukh.modeling.pair_encoder import PairConfig
 from rukh.modeling.relation_bank import RelationBank
 from rukh.modeling.text_encoder import TextEncoder

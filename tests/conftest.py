@@ -252,7 +252,8 @@ def tiny_model(tiny_text: str, tiny_vision: str, tiny_schema: RelationSchema) ->
     """Makes a model in which no weight is at its first value, so that nothing is the identity."""
     import torch
 
-    from rukh.modeling.model import ModelConfig, RelationModel
+    from rukh.modeling.model import RelationModel
+    from rukh.modeling.model_files import ModelConfig
     from rukh.modeling.pair_encoder import PairConfig
     from rukh.modeling.scorers import RelationConfig
 

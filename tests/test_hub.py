@@ -139,9 +139,18 @@ class Hub:
 
     def __init__(self, cached: dict[str, Path], online: dict[str, Path]) -> None:
         self.cached, self.online = cached, online
+        self.revisions: list[str | None] = []
 
-    def __call__(self, name: str, *, local_files_only: bool, allow_patterns: list[str]) -> str:
+    def __call__(
+        self,
+        name: str,
+        *,
+        revision: str | None,
+        local_files_only: bool,
+        allow_patterns: list[str],
+    ) -> str:
         assert not any(p.endswith((".bin", ".pt", ".pth", "*")) for p in allow_patterns)
+        self.revisions.append(revision)
         if not local_files_only and name in self.online:
             self.cached[name] = self.online[name]
         if name not in self.cached:
@@ -279,6 +288,44 @@ def test_model_folder(tmp_path: Path) -> None:
     for absent in ("no-such-model", tmp_path / "empty", tmp_path / "m/config.json"):
         with pytest.raises(WeightsError, match="no model"):
             model_folder(absent)
+
+
+def test_a_model_on_the_hub_is_downloaded_unless_it_is_forbidden(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hub.online["org/mine"] = folder = model(tmp_path / "snapshot")
+    with pytest.raises(WeightsError, match="rukh weights fetch org/mine --revision v1"):
+        model_folder("org/mine", revision="v1", local_files_only=True)
+    (tmp_path / "org").mkdir()  # so that org/mine is rather a path with a typing error
+    with pytest.raises(WeightsError, match="rukh weights fetch org/mine$"):
+        model_folder("org/mine")
+    assert not hub.cached
+    assert model_folder("org/mine", revision="v1") == folder and hub.revisions[-1] == "v1"
+    assert model_folder("org/mine") == model_folder("org/mine", local_files_only=True) == folder
+
+    model(tmp_path / "org/mine")
+    asked = len(hub.revisions)
+    assert model_folder("org/mine") == Path("org/mine") and len(hub.revisions) == asked
+    assert model_folder("org/mine", revision="v1") == folder
+
+
+@pytest.mark.parametrize("name", ["mine", "./org/mine", "org/mine/part", Path("org/mine"), "~/x"])
+def test_what_is_no_name_on_the_hub_is_never_looked_up(hub: Hub, name: str | Path) -> None:
+    for revision in (None, "v1"):
+        with pytest.raises(WeightsError, match=str(name)):
+            model_folder(name, revision=revision)
+    assert not hub.revisions
+
+
+def test_models_that_the_hub_does_not_give(hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="org/absent.*folder.*not found"):
+        model_folder("org/absent")
+    hub.online["org/other"] = folder = model(tmp_path / "other")
+    for file in ("config.json", "model.safetensors"):
+        (folder / file).unlink()
+        with pytest.raises(WeightsError, match=f"org/other.*{file}"):
+            model_folder("org/other")
 
 
 @pytest.mark.parametrize("package", weights.WEIGHT_PACKAGES, ids=lambda package: package.name)

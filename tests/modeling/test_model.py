@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,16 +17,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers_modeling import all_pairs
+from rukh.arguments.token_tagger import TokenTagger
 from rukh.errors import InputError, RukhError, WeightsError
 from rukh.extractor import Extractor
 from rukh.modeling.adapters import trained_state
 from rukh.modeling.inference import score_posts
-from rukh.modeling.model import (
-    RelationModel,
-    copy_all_weights,
-    copy_initial_weights,
-    init_from_sha256,
-)
+from rukh.modeling.model import RelationModel, copy_all_weights, copy_initial_weights
+from rukh.modeling.model_files import init_from_sha256
 from rukh.modeling.text_encoder import TextEncoder
 from rukh.records import Post
 
@@ -63,15 +65,23 @@ def test_a_loaded_model_is_the_saved_one(
     assert first.config == model.config and first.schema == model.schema and not first.training
     torch.testing.assert_close(score(first, posts), score(model, posts), atol=0.05, rtol=0.02)
     assert (tmp_path / "one/README.md").read_text() == "# card\n"
-    if "lora_rank" in options:  # the adapters were merged
-        with pytest.raises(RukhError):
-            first.save(tmp_path / "two", "# card\n")
-        return
-    first.save(tmp_path / "two", "# card\n")
+    first.save(tmp_path / "two")
     second = RelationModel.from_pretrained(tmp_path / "two")
     assert torch.equal(score(second, posts), score(first, posts))
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+
+
+def test_merged_adapters_are_saved_unless_their_encoder_was_trained(
+    tiny_model: Make, tmp_path: Path
+) -> None:
+    tiny_model(lora_rank=2).save(tmp_path / "one")
+    model = RelationModel.from_pretrained(tmp_path / "one")
+    with torch.no_grad():
+        next(model.pair_encoder.text_encoder.parameters()).view(-1)[0] += 1e-4
+    with pytest.raises(RukhError, match="start_from"):
+        model.save(tmp_path / "two")
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
 def test_only_trainable_weights_are_stored(tiny_model: Make, tmp_path: Path) -> None:
@@ -189,6 +199,111 @@ def test_a_damaged_folder_is_refused(
     with pytest.raises(error, match=message) as caught:
         RelationModel.from_pretrained(saved)
     assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
+
+
+class Hub:
+    """A hub that keeps the uploaded files in a folder, and records what it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.created: dict[str, Any] = {}
+        self.uploaded: dict[str, Any] = {}
+        self.revision: str | None = None
+        self.local_only: list[bool] = []
+
+    def create_repo(self, repo_id: str, *, private: bool | None, exist_ok: bool) -> Any:
+        self.created = {"repo_id": repo_id, "private": private}
+        return SimpleNamespace(repo_id=repo_id)
+
+    def upload_folder(self, *, folder_path: Path, **options: Any) -> str:
+        self.uploaded = options
+        for file in self.folder.glob(options["delete_patterns"]):
+            file.unlink()
+        shutil.copytree(folder_path, self.folder, dirs_exist_ok=True)
+        return "the address of the commit"
+
+    def snapshot_download(
+        self, name: str, *, revision: str | None, local_files_only: bool, **_: object
+    ) -> str:
+        self.local_only.append(local_files_only)
+        if name != self.uploaded.get("repo_id"):
+            raise OSError("not found")
+        self.revision = revision
+        return str(self.folder)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    import huggingface_hub
+
+    hub = Hub(tmp_path / "hub")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub.snapshot_download)
+    for name in ("create_repo", "upload_folder"):
+        monkeypatch.setattr(huggingface_hub.HfApi, name, staticmethod(getattr(hub, name)))
+    return hub
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_pushed_model_is_loaded_by_its_name(
+    tiny_model: Make,
+    posts: list[Post],
+    saved: Path,
+    hub: Hub,
+    caplog: pytest.LogCaptureFixture,
+    rank: int,
+) -> None:
+    tiny_model(lora_rank=rank).save(saved)
+    model = RelationModel.from_pretrained(saved)
+    hub.folder.mkdir()
+    (hub.folder / "memory.safetensors").write_bytes(b"of an older model")
+    options = {"private": True, "commit_message": "a message", "branch": "dev"}
+    assert model.push_to_hub("org/mine", **options) == "the address of the commit"
+    assert hub.created == {"repo_id": "org/mine", "private": True}
+    assert hub.uploaded["commit_message"] == "a message" and hub.uploaded["revision"] == "dev"
+    assert model.config.pair.text_encoder in caplog.text  # a path of this machine
+    for file in saved.iterdir():
+        same = file.read_bytes() == (hub.folder / file.name).read_bytes()
+        assert same == (file.name != "README.md")
+    assert {file.name for file in hub.folder.iterdir()} == {file.name for file in saved.iterdir()}
+    card = (hub.folder / "README.md").read_text()
+    assert "library_name: rukh" in card and 'from_pretrained("org/mine")' in card
+
+    loaded = RelationModel.from_pretrained("org/mine", revision="v1", device="cpu")
+    assert hub.revision == "v1" and torch.equal(score(loaded, posts), score(model, posts))
+    extractor = Extractor.from_pretrained("org/mine", revision="v2", device="cpu")
+    assert hub.revision == "v2" and extractor.model.config == model.config
+    assert copy.deepcopy(loaded).config == pickle.loads(pickle.dumps(loaded)).config
+    loaded.save_pretrained(saved, push_to_hub=True, repo_id="org/other")
+    assert hub.created["repo_id"] == "org/other"
+    copy_all_weights(tiny_model(lora_rank=rank, seed=4), "org/other")  # start_from: org/other
+
+
+def test_what_a_configuration_names_is_not_downloaded(tiny_model: Make, hub: Hub) -> None:
+    for load in (lambda name: tiny_model(init_from=name), TokenTagger.from_pretrained):
+        with pytest.raises(WeightsError, match="rukh weights fetch org/other"):
+            load("org/other")
+    assert hub.local_only == [True, True]
+    with pytest.raises(WeightsError, match="org/other"):
+        RelationModel.from_pretrained("org/other")
+    assert hub.local_only[-1] is False
+
+
+def test_what_cannot_be_pushed(
+    tiny_model: Make, hub: Hub, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model()
+    for push in (model.push_to_hub, partial(model.save_pretrained, saved, push_to_hub=True)):
+        with pytest.raises(InputError, match="repo_id"):
+            push(repo_id="mine")
+    with pytest.raises(InputError, match="config"):
+        model.save_pretrained(saved, config={"temperature": 2})
+
+    def refuse(**_: object) -> None:
+        raise OSError("no\nroute")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", staticmethod(refuse))
+    with pytest.raises(WeightsError, match="org/mine.*no route"):
+        model.push_to_hub("org/mine")
 
 
 def test_a_missing_text_encoder_is_named(saved: Path) -> None:

@@ -49,12 +49,12 @@ class TokenTagger(nn.Module, TokenClassifier):
 
     @classmethod
     def locate(cls, source: str | Path) -> Path:
-        """Find the folder of a tagger by its path or shipped name. Raises WeightsError."""
-        return model_folder(source)
+        """Find a tagger by path, shipped name or name in the hub's cache. Raises WeightsError."""
+        return model_folder(source, local_files_only=True)
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> TokenTagger:
-        """Load a tagger from a folder or by its shipped name. Raises WeightsError."""
+        """Load a tagger that :meth:`locate` finds. Raises WeightsError."""
         folder, config = cls._read_config(source)
         tagger = cls(TextEncoder.load(config["text_encoder"]), config["types"])
         tagger._load(folder)

@@ -125,8 +125,9 @@ def extract(
                 raise InputError(problem, where=str(out), fix="name a file that ends in .jsonl")
     streams = [path for path in (input, captions, boxes) if path is not None and is_stream(path)]
     texts = None if captions is None else read_captions(captions)
+    folder = model_folder(model)  # once, so that the hub is asked once
     extractor = Extractor.from_pretrained(
-        model,
+        folder,
         tagger=tagger,
         schema=schema,
         threshold=threshold,
@@ -182,7 +183,7 @@ def extract(
             if to_parquet:
                 parquet = stack.enter_context(closing(ParquetTriples(stream)))
         else:
-            folder, tagger = model_folder(model), tagger or extractor.model.config.tagger
+            tagger = tagger or extractor.model.config.tagger
             weights = [folder / "config.json", folder / "model.safetensors"]
             decision = [extractor.threshold, type_constraints, directed, across_windows, top_k]
             identity = {

@@ -41,7 +41,9 @@ def warn_repeated_ids(num_posts: int, num_ids: int) -> None:
         logger.warning(problem, repeated, num_posts)
 
 
-Model: TypeAlias = Annotated[str, typer.Option(help="A shipped model or a folder.")]
+Model: TypeAlias = Annotated[
+    str, typer.Option(help="A shipped model, a folder, or OWNER/NAME on the hub.")
+]
 Tagger: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -23,7 +23,11 @@ def train(
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option("--from", metavar="MODEL", help="The model that --few-shot adapts."),
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="The model that --few-shot adapts, as in --model of `rukh extract`.",
+        ),
     ] = None,
     few_shot: Annotated[
         Path | None, typer.Option(help="File of labelled posts, about five per new relation.")

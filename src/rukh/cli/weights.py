@@ -48,8 +48,15 @@ def install(name: Annotated[str, typer.Argument(help="A name from `rukh weights 
 
 
 @app.command()
-def fetch(name: Annotated[str, typer.Argument(help="A name on the Hugging Face hub.")]) -> None:
-    """Download a model from the Hugging Face hub. No other command contacts it."""
+def fetch(
+    name: Annotated[str, typer.Argument(help="A name on the Hugging Face hub.")],
+    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit.")] = None,
+) -> None:
+    """Download a model from the Hugging Face hub.
+
+    Other commands contact the hub only for a relation model OWNER/NAME, which --model, --from or
+    start_from names.
+    """
     from rukh import hub
 
-    typer.echo(hub.fetch(name))
+    typer.echo(hub.fetch(name, revision))

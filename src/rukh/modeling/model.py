@@ -1,99 +1,54 @@
-"""The relation model, and the folder in which it is saved.
-
-A model folder contains ``config.json``, ``model.safetensors``, ``schema.yaml``, the model card
-``README.md``, and optionally ``memory.safetensors``. The weights are stored in fp16, without those
-that are equal to the weights of the pretrained encoders.
-"""
+"""The relation model: a pair encoder and a scorer, loaded from a folder or from the hub."""
 
 from __future__ import annotations
 
-import json
+import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, ValidationError
-from safetensors.torch import save
+from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from rukh.errors import InputError, RukhError, WeightsError
-from rukh.hub import model_folder
+from rukh.hub import hub_error, is_hub_name, model_folder
 from rukh.modeling.adapters import load_trained_state, read_state, trained_state
 from rukh.modeling.batch import PairBatch
+from rukh.modeling.card import hub_card, minimal_card, rename_card
 from rukh.modeling.device import choose_device
-from rukh.modeling.directions import DirectionMode, column_mask, merge_directions, to_probabilities
+from rukh.modeling.directions import column_mask, merge_directions, to_probabilities
 from rukh.modeling.image_features import FeatureCache, features_of
-from rukh.modeling.memory import Memory, memory_to_bytes, read_memory
-from rukh.modeling.pair_encoder import PairConfig, PairEncoder, configured_vision
+from rukh.modeling.memory import Memory, read_memory
+from rukh.modeling.model_files import (
+    ANCHORS,
+    CARD,
+    MEMORY,
+    TEXT_ENCODER,
+    WEIGHTS,
+    ModelConfig,
+    check_pair_options,
+    load_text_encoder,
+    read_config,
+    relation_model,
+    write_model,
+)
+from rukh.modeling.pair_encoder import PairEncoder, configured_vision
 from rukh.modeling.relation_bank import RelationBank
-from rukh.modeling.scorers import PairScores, RelationConfig, Scorer, select_descriptions
+from rukh.modeling.scorers import PairScores, Scorer, select_descriptions
 from rukh.modeling.text_encoder import TextEncoder, encoder_key
 from rukh.modeling.vision_encoder import VisionEncoder
-from rukh.records import Post, Record, as_input_error
+from rukh.records import Post
 from rukh.registry import resolve
 from rukh.schema.schema import RelationSchema
-from rukh.utils.files import atomic_folder, atomic_open, read_json, sha256, write_json
 
-WEIGHTS = "model.safetensors"
-MEMORY = "memory.safetensors"
-ANCHORS = "anchors"
-"""Name of the tensor in :data:`WEIGHTS` that contains the anchors."""
-_TEXT_ENCODER = "pair_encoder.text_encoder."
+logger = logging.getLogger(__name__)
 
 
-class ModelConfig(Record):
-    """The contents of ``config.json``.
-
-    Attributes:
-        task: Task of the model, which distinguishes relation models from taggers.
-        pair: Options of the pair encoder.
-        relation: Options for the descriptions and the scores of relations.
-        tagger: Name or path of the tagger that detects entities and assigns types, or None.
-        default_schema: Name or path of the schema to predict if none is given. None: the schema
-            that the model was trained on.
-        caption_source: Name of the source of the captions in training, or None.
-        init_from_sha256: Hash of the weights of ``pair.init_from``. Weights that are not stored in
-            the model folder are loaded from there.
-        visual_dim: Width of the vision encoder's patch states.
-        direction_mode: Directions in which the model was trained, which determine the columns of
-            its logits; see :mod:`rukh.modeling.directions`.
-        temperature: Divisor of the logits, fitted on the dev set.
-        unseen_temperature: Temperature for schemas with relations that the model was not trained
-            on. None: the same temperature as for other schemas.
-        unseen_shift: Number added to the logits of relations that the model was not trained on,
-            because their descriptions are less similar to their pairs than those of trained ones.
-        type_penalty: Number subtracted from a relation's logit for each argument type that the
-            relation does not allow; see :mod:`rukh.modeling.type_constraints`.
-        threshold: Minimum probability of a prediction.
-        anchored_relations: Relations with few-shot anchors, in the order of the stored anchors; see
-            :mod:`rukh.training.few_shot`.
-        memory_size: Number of training pairs in ``memory.safetensors``.
-        metrics: Metrics on the dev set and on the validation data at the end of training.
-    """
-
-    task: Literal["relations"] = "relations"
-    pair: PairConfig = PairConfig()
-    relation: RelationConfig = RelationConfig()
-    tagger: str | None = "tagger"
-    default_schema: str | None = None
-    caption_source: str | None = None
-    init_from_sha256: str | None = None
-    visual_dim: int = Field(default=1, ge=1)
-    direction_mode: DirectionMode = "both"
-    temperature: float = Field(default=1.0, gt=0)
-    unseen_temperature: float | None = Field(default=None, gt=0)
-    unseen_shift: float = 0.0
-    type_penalty: float = Field(default=0.0, ge=0)
-    threshold: float = Field(default=0.5, ge=0, le=1)
-    anchored_relations: tuple[str, ...] = ()
-    memory_size: int = Field(default=0, ge=0)
-    metrics: dict[str, Any] = {}
-
-
-class RelationModel(nn.Module):
+class RelationModel(nn.Module, PyTorchModelHubMixin):
     """A pair encoder, and a scorer that compares encoded pairs with the relations of a bank.
 
     Args:
@@ -104,6 +59,7 @@ class RelationModel(nn.Module):
     Attributes:
         anchors: ``(A, dim + 1)`` anchors of ``config.anchored_relations``.
         memory: Stored training pairs, or None. They stay in the CPU's memory.
+        card: The model card, in Markdown. None if the model was not loaded with one.
 
     Example:
         >>> model = RelationModel.from_pretrained("mnre")
@@ -128,6 +84,8 @@ class RelationModel(nn.Module):
         anchors = torch.zeros(len(config.anchored_relations), config.pair.dim + 1)
         self.register_buffer("anchors", anchors, persistent=False)
         self.memory: Memory | None = None
+        self.card: str | None = None
+        self._adapters: dict[str, Tensor] = {}  # that loading merged into the text encoder
 
     @property
     def device(self) -> torch.device:
@@ -253,35 +211,145 @@ class RelationModel(nn.Module):
             temperature = config.unseen_temperature or temperature
         return to_probabilities(logits / temperature, len(bank.names), directed)
 
-    def save(self, folder: Path, card: str) -> None:
+    def save(self, folder: Path, card: str | None = None) -> None:
         """Write the model and its card to a folder, which appears only when it is complete.
 
+        Args:
+            folder: The folder. If it exists, it is replaced.
+            card: The model card, in Markdown. None: that of the model, with the name of the folder,
+                or a minimal one.
+
         Raises:
-            RukhError: The low-rank adapters were merged because the model was loaded from a folder.
+            RukhError: The model was loaded, which merged its low-rank adapters into the text
+                encoder, and the text encoder has been trained further.
         """
-        state = {name: value.half().contiguous() for name, value in trained_state(self).items()}
-        if self.config.pair.lora_rank and not any(".lora_" in name for name in state):
-            raise RukhError("cannot save a model whose low-rank adapters were merged on loading")
+        state = trained_state(self)
+        if self._adapters:
+            if not self._text_encoder_is_as_loaded():
+                raise RukhError(
+                    "cannot save a model whose text encoder was trained after its low-rank "
+                    "adapters were merged on loading; to train it further, use start_from"
+                )
+            state = {name: v for name, v in state.items() if not name.startswith(TEXT_ENCODER)}
+            state |= self._adapters
+        if self.config.anchored_relations:
+            state[ANCHORS] = self.anchors
+        state = {name: value.half().contiguous() for name, value in state.items()}
+        if card is None:
+            card = rename_card(self.card or minimal_card(folder.name), folder.name)
         write_model(folder, state, self.config, self.schema, card, self.memory)
 
-    @classmethod
-    def from_pretrained(
-        cls, source: str | Path, *, device: str | torch.device = "auto"
-    ) -> RelationModel:
-        """Load a shipped model by name, or a model from a folder.
+    def _text_encoder_is_as_loaded(self) -> bool:
+        """Whether the text encoder is still the initial one with the merged adapters."""
+        loaded = load_text_encoder(self.config.pair)
+        adapters = self._adapters.items()
+        load_trained_state(loaded, {k.removeprefix(TEXT_ENCODER): v for k, v in adapters})
+        own = dict(self.pair_encoder.text_encoder.named_parameters())
+        return all(
+            torch.allclose(own[name].cpu().float(), value, atol=1e-6)
+            for name, value in loaded.named_parameters()
+        )
+
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        config: object = None,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        model_card_kwargs: dict[str, str] | None = None,
+        **push_to_hub_kwargs: Any,
+    ) -> str | None:
+        """Do what :meth:`save` does, and then on request :meth:`push_to_hub`, as the mixin does.
 
         Args:
-            source: The model's name or folder.
+            save_directory: The folder. If it exists, it is replaced.
+            config: None, because a model is saved with its own configuration.
+            repo_id: Name on the hub, ``owner/name``, if the model is uploaded.
+            push_to_hub: Whether to upload the model as well.
+            model_card_kwargs: ``{"name": NAME}`` makes the card that of the hub's model ``NAME``.
+            push_to_hub_kwargs: Further arguments of :meth:`push_to_hub`.
+
+        Returns:
+            The address of the commit, if the model was uploaded.
+
+        Raises:
+            InputError: ``config`` is given, or ``repo_id`` has another form.
+            RukhError, WeightsError: See :meth:`save` and :meth:`push_to_hub`.
+        """
+        if config is not None:
+            problem = "a model is saved with its own configuration"
+            raise InputError(problem, field="config", fix="change model.config")
+        # The mixin's own version is not atomic, and leaves the memory of an older model in place.
+        folder, card = Path(save_directory), None
+        if model_card_kwargs:
+            card = hub_card(self.card or minimal_card(folder.name), **model_card_kwargs)
+        self.save(folder, card)
+        return self.push_to_hub(repo_id or "", **push_to_hub_kwargs) if push_to_hub else None
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the model to the Hugging Face hub: the files that :meth:`save` writes.
+
+        Args:
+            repo_id: Name on the hub, ``owner/name``. The repository is created if it is missing.
+            options: ``private``, ``commit_message``, ``branch``, ``create_pr`` and ``token``, as in
+                ``huggingface_hub.PyTorchModelHubMixin.push_to_hub``.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            InputError: ``repo_id`` has another form.
+            WeightsError: The hub cannot be reached or refuses the upload.
+            RukhError: The model cannot be saved; see :meth:`save`.
+        """
+        if not is_hub_name(repo_id):  # without the owner, nobody else finds it
+            problem = f"{repo_id!r} is no name on the hub"
+            raise InputError(problem, field="repo_id", fix="give OWNER/NAME")
+        pair = self.config.pair
+        names = [pair.text_encoder, pair.vision_encoder, pair.init_from]
+        names += [self.config.tagger, self.config.default_schema]
+        if paths := [name for name in names if name and os.path.exists(name)]:
+            problem = "the model needs files of this machine, which are not uploaded: %s"
+            logger.warning(problem, ", ".join(paths))
+        options = {"delete_patterns": MEMORY} | options  # of an older model that had a memory
+        try:
+            return super().push_to_hub(repo_id, model_card_kwargs={"name": repo_id}, **options)
+        except RukhError:
+            raise
+        except Exception as error:  # a network can fail in many ways
+            raise hub_error(f"cannot push {repo_id!r} to the hub", error) from error
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        source: str | Path,
+        *,
+        device: str | torch.device = "auto",
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> RelationModel:
+        """Load a shipped model by name, or a model from a folder or from the Hugging Face hub.
+
+        Only the files of the model are downloaded. Encoders and the tagger that its configuration
+        names must be on this machine.
+
+        Args:
+            source: The model's name or folder, or its name on the hub, ``owner/name``.
             device: Name of a device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. ``auto``: the first
                 of CUDA, MPS and CPU that this machine has.
+            revision, local_files_only: See :func:`rukh.hub.model_folder`.
 
         Raises:
             WeightsError: There is no such model; it is not a relation model; its weights are
                 missing, are damaged or do not fit its configuration; or an encoder is missing.
             InputError: The configuration or the schema is invalid, or there is no such device.
         """
+        # The mixin's own version would ask the hub for a shipped model, and load pickles.
         device = choose_device(device)
-        folder, config = _relation_model(source)
+        folder, config = relation_model(
+            source, revision=revision, local_files_only=local_files_only
+        )
         schema = RelationSchema.load(folder / "schema.yaml")
         # Low-rank adapters are merged on loading, so the module is created without adapters.
         pair = config.pair.model_copy(update={"lora_rank": 0})
@@ -298,46 +366,13 @@ class RelationModel(nn.Module):
         load_trained_state(model, state)
         expected = set(trained_state(model))
         if config.pair.lora_rank:
-            expected = {name for name in expected if not name.startswith(_TEXT_ENCODER)}
+            expected = {name for name in expected if not name.startswith(TEXT_ENCODER)}
+            model._adapters = {k: v for k, v in state.items() if k.startswith(TEXT_ENCODER)}
         if missing := sorted(expected - state.keys()):
             raise WeightsError(f"{folder} is damaged: the weights {missing[0]!r} are missing")
+        if (folder / CARD).exists():
+            model.card = (folder / CARD).read_text(encoding="utf-8", errors="replace")
         return model.eval().to(device)
-
-
-def load_text_encoder(config: PairConfig) -> TextEncoder:
-    """Load the initial text encoder of a pair encoder: the pretrained one or that of ``init_from``.
-
-    Raises:
-        WeightsError: ``init_from`` is not a model, or a pretrained encoder is missing.
-        InputError: The text encoder of ``init_from`` differs from that of the configuration.
-    """
-    if config.init_from is None:
-        return TextEncoder.load(config.text_encoder)
-    folder = model_folder(config.init_from)
-    model_config = _read_config(folder)
-    if model_config is None:
-        prefix = "encoder."
-        name = (read_json(folder / "config.json") or {}).get("text_encoder")
-        if name is None:
-            raise WeightsError(f"{folder} contains neither a tagger nor a relation model")
-    else:
-        prefix = _TEXT_ENCODER
-        name = model_config.pair.text_encoder
-    if name != config.text_encoder:
-        raise InputError(
-            f"{config.init_from!r} has the text encoder {name!r}, not {config.text_encoder!r}",
-            field="pair.init_from",
-            fix=f"set pair.text_encoder={name}, or pair.init_from=null to start from the encoder",
-        )
-    encoder = (
-        TextEncoder.load(name) if model_config is None else load_text_encoder(model_config.pair)
-    )
-    state = read_state(folder / WEIGHTS)
-    load_trained_state(
-        encoder,
-        {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)},
-    )
-    return encoder
 
 
 def copy_initial_weights(model: RelationModel) -> list[str]:
@@ -350,13 +385,16 @@ def copy_initial_weights(model: RelationModel) -> list[str]:
         is empty if ``init_from`` is None or a tagger.
     """
     source = model.config.pair.init_from
-    if source is None or _read_config(folder := model_folder(source)) is None:
+    if source is None:
+        return []
+    folder = model_folder(source, local_files_only=True)
+    if read_config(folder) is None:
         return []
     state, own = read_state(folder / WEIGHTS), dict(model.named_parameters())
     fitting = {
         name: value
         for name, value in state.items()
-        if name in own and own[name].shape == value.shape and not name.startswith(_TEXT_ENCODER)
+        if name in own and own[name].shape == value.shape and not name.startswith(TEXT_ENCODER)
     }
     load_trained_state(model, fitting)
     return list(fitting)
@@ -371,80 +409,7 @@ def copy_all_weights(model: RelationModel, source: str | Path) -> None:
         WeightsError: There is no such model, or its weights do not fit.
         InputError: The models have different options of the pair encoder.
     """
-    check_pair_options(model.config.pair, source)
-    folder, _ = _relation_model(source)
+    folder = check_pair_options(model.config.pair, source)
     state = read_state(folder / WEIGHTS)
     state.pop(ANCHORS, None)
     load_trained_state(model, state)
-
-
-def check_pair_options(pair: PairConfig, source: str | Path) -> None:
-    """Check that a model has these options of the pair encoder, so that it can be trained further.
-
-    Raises:
-        WeightsError: There is no such model.
-        InputError: Options differ; the message lists them with the values of the model.
-    """
-    _, config = _relation_model(source)
-    own, other = pair.model_dump(), config.pair.model_dump()
-    if different := [name for name in own if own[name] != other[name]]:
-        wrong = ", ".join(f"{name} is {own[name]!r}" for name in different)
-        right = " ".join(f"pair.{name}={json.dumps(other[name])}" for name in different)
-        raise InputError(
-            f"{str(source)!r} has other options of the pair encoder: in the configuration, {wrong}",
-            field="start_from",
-            fix=f"set {right}, or start_from=null to train without it",
-        )
-
-
-def init_from_sha256(config: PairConfig) -> str | None:
-    """Return the hash of the weights of ``config.init_from``, or None if it is None."""
-    return None if config.init_from is None else sha256(model_folder(config.init_from) / WEIGHTS)
-
-
-def write_model(
-    folder: Path,
-    state: dict[str, Tensor],
-    config: ModelConfig,
-    schema: RelationSchema,
-    card: str,
-    memory: Memory | None = None,
-) -> None:
-    """Write the files of a model folder, which appears only when it is complete."""
-    config = config.model_copy(update={"memory_size": 0 if memory is None else len(memory)})
-    with atomic_folder(folder) as part:
-        with atomic_open(part / WEIGHTS, "wb") as stream:
-            stream.write(save(state))
-        if memory is not None:
-            with atomic_open(part / MEMORY, "wb") as stream:
-                stream.write(memory_to_bytes(memory))
-        write_json(config.model_dump(mode="json"), part / "config.json")
-        (part / "schema.yaml").write_text(schema.to_yaml(), encoding="utf-8")
-        (part / "README.md").write_text(card, encoding="utf-8")
-
-
-def _relation_model(source: str | Path) -> tuple[Path, ModelConfig]:
-    """Return the folder and the configuration of a relation model, given by path or name."""
-    folder = model_folder(source)
-    config = _read_config(folder)
-    if config is None:
-        raise WeightsError(f"{folder} does not contain a relation model")
-    return folder, config
-
-
-def _read_config(folder: Path) -> ModelConfig | None:
-    """Read ``config.json``; return None if it does not belong to a relation model."""
-    file = folder / "config.json"
-    data = read_json(file)
-    if not isinstance(data, dict) or data.get("task") != "relations":
-        return None
-    try:
-        config = ModelConfig.model_validate(data)
-    except ValidationError as error:
-        raise as_input_error(error, str(file)) from None
-    if config.init_from_sha256 not in (None, init_from_sha256(config.pair)):
-        raise WeightsError(
-            f"the weights of {config.pair.init_from!r} have changed since {folder} was trained "
-            "from them; restore them, or train the model again"
-        )
-    return config

@@ -19,16 +19,15 @@ from torch.nn.functional import cross_entropy
 from rukh.errors import InputError
 from rukh.extractor import Extractor
 from rukh.hub import model_folder
-from rukh.modeling.adapters import read_state
+from rukh.modeling.card import minimal_card, rename_card
 from rukh.modeling.directions import merge_directions, target_columns
 from rukh.modeling.inference import encode_memory
 from rukh.modeling.memory import Memory
-from rukh.modeling.model import ANCHORS, WEIGHTS, RelationModel, write_model
+from rukh.modeling.model import RelationModel
 from rukh.modeling.pair_encoder import PairEncoding
 from rukh.modeling.scorers import RetrievalScorer, anchor_logits
 from rukh.records import Post
 from rukh.schema.schema import RelationSchema
-from rukh.training.model_card import rename_card
 
 L2_PENALTY = 10.0
 """Weight of the anchors' squared norm, which keeps relations near their descriptions."""
@@ -69,20 +68,18 @@ def adapt(
         raise InputError(
             "the adapted model would replace its source", where=str(out), fix="choose another --out"
         )
-    model = RelationModel.from_pretrained(source, device=device)
+    model = RelationModel.from_pretrained(folder, device=device)
     known = 0 if model.memory is None else len(model.memory)
     add_relations(model, schema, examples)
     assert model.memory is not None
     counts = Counter(model.memory.labels[known:])
-    state = read_state(folder / WEIGHTS)
-    state[ANCHORS] = model.anchors.half().contiguous()
     names = ", ".join(f"`{name}`" for name in model.config.anchored_relations)
-    card = (folder / "README.md").read_text(encoding="utf-8").partition(CARD_HEADING)[0]
-    card = rename_card(card, folder.name, out.name) + (
+    card = (model.card or minimal_card(out.name)).partition(CARD_HEADING)[0]
+    card = rename_card(card, out.name) + (
         f"{CARD_HEADING}{names}. The memory holds the embeddings of these examples. The figures "
         "above are those of the model without these relations.\n"
     )
-    write_model(out, state, model.config, model.schema, card, model.memory)
+    model.save(out, card)
     return {name: counts[name] for name in schema.names}
 
 

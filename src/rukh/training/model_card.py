@@ -7,20 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from rukh.evaluation.report import training_summary
+from rukh.modeling.card import HEAD, RELATION_SUMMARY, RELATION_USAGE
 from rukh.utils.markdown import escape, markdown_table, percent
 
-TEMPLATE = """# {name}
-
-{summary}
-
-## How to use
-
-```python
-{usage}
-```
-
-`{name}` is the name of a shipped model, or the path of this folder.
-
+TEMPLATE = (
+    HEAD
+    + """
 ## Training
 
 {settings}
@@ -33,11 +25,7 @@ TEMPLATE = """# {name}
 
 {notes}
 """
-RELATION_USAGE = """from rukh import Extractor, Post
-
-extractor = Extractor.from_pretrained("{name}")
-for triple in extractor.extract([Post(id="1", text="Ann Lee was born in Rome.")]):
-    print(triple.head.text, triple.relation, triple.tail.text, triple.score)"""
+)
 _PARAMETERS = ("temperature", "type_penalty", "threshold")
 """Metrics that are not shares: what was fitted on the dev set."""
 TAGGER_USAGE = """from rukh.arguments.tagger import load_tagger
@@ -72,9 +60,7 @@ def relation_card(config: Mapping[str, Any], metrics: Mapping[str, Any], name: s
         settings[key] = config[key]
     return TEMPLATE.format(
         name=name,
-        summary="A relation extraction model for rukh. It predicts the relation between two "
-        "arguments of a post, entities of the text or objects of the image, by retrieving the "
-        "relation whose description is nearest to the pair.",
+        summary=RELATION_SUMMARY,
         usage=RELATION_USAGE.format(name=name),
         settings=markdown_table(("setting", "value"), _rows(settings)),
         metrics=_figures(metrics),
@@ -118,13 +104,6 @@ def _figures(metrics: Mapping[str, Any]) -> str:
         rows.append((key, _cell(value)))
     words = "\n".join(f"- {line}" for line in training_summary(metrics).splitlines())
     return f"{words}\n\n{markdown_table(('metric', 'value'), rows)}"
-
-
-def rename_card(card: str, old: str, new: str) -> str:
-    """Replace the name of a model in its card, at the places where :data:`TEMPLATE` has it."""
-    for form in ("# {}\n", '("{}")', "`{}` is the name"):
-        card = card.replace(form.format(old), form.format(new), 1)
-    return card
 
 
 def _rows(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

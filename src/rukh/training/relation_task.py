@@ -33,14 +33,8 @@ from rukh.modeling.image_features import FeatureCache, features_of
 from rukh.modeling.inference import batch_inputs, encode_memory, score_posts, tokenize_pairs
 from rukh.modeling.markers import MarkedSequence
 from rukh.modeling.memory import Memory, MemoryConfig, sample_pairs
-from rukh.modeling.model import (
-    ModelConfig,
-    RelationModel,
-    check_pair_options,
-    copy_all_weights,
-    copy_initial_weights,
-    init_from_sha256,
-)
+from rukh.modeling.model import RelationModel, copy_all_weights, copy_initial_weights
+from rukh.modeling.model_files import ModelConfig, check_pair_options, init_from_sha256
 from rukh.modeling.pair_encoder import PairConfig, configured_vision
 from rukh.modeling.relation_bank import RelationBank
 from rukh.modeling.scorers import RelationConfig, warn_undescribed
@@ -88,7 +82,8 @@ class RelationTrainingConfig(Record):
             as fitted by ``python -m research.development``.
         threshold: Minimum probability of a prediction. None: the one with the best expected F1 on
             the dev set.
-        start_from: Name or folder of a model with the same options in ``pair``, to train further.
+        start_from: Name, folder or hub name of a model with the same options in ``pair``, to train
+            further.
         default_schema: Schema that the model predicts if none is given; None: that of its training.
         caption_source: Name of the source of the captions, stored with the model.
         card_notes: Markdown text on limits and rights for the model card.

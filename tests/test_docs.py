@@ -28,7 +28,7 @@ from rukh.training.tagger_task import TaggedCorpusConfig, TaggerConfig
 CHECKOUT = Path(__file__).parents[1]
 PAGES = sorted(
     page
-    for pattern in ("*.md", "docs/*.md", "examples/*.md", "research/**/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "examples/*.md", "research/**/*.md")
     for page in CHECKOUT.glob(pattern)
 )
 MODULES = sorted(

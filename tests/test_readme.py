@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,12 +27,19 @@ from rukh.training.tagger_task import TaggerConfig
 CHECKOUT = Path(__file__).parents[1]
 PAGES = [
     CHECKOUT / "README.md",
-    *sorted(CHECKOUT.glob("docs/*.md")),
+    *sorted(CHECKOUT.glob("docs/**/*.md")),
     *sorted(CHECKOUT.glob("research/*/README.md")),
 ]
 BLOCK = re.compile(
     r"^(<!-- not run: [^\n]+ -->\n)?```(bash|python)\n(.*?)^```\n(?:\n```\n(.*?)^```)?", re.M | re.S
 )
+
+
+SHORTER = {"configs/own.yaml": ["training.epochs=1"]}
+"""Changes to a configuration in the test of all pages; the slow test trains it as it is."""
+TOLERANCE = 10.0
+"""How far a figure may be from the shown one, as training differs between processors:
+three relations of 33, in points of per cent."""
 
 
 class Block(NamedTuple):
@@ -54,13 +62,14 @@ BLOCKS = [
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder of a reader, with the examples and an empty ``out/``."""
+    """The current folder of a reader, with what the pages name and an empty ``out/``."""
     for model in ("mnre", "open"):
         try:
             model_folder(model)
         except WeightsError as error:
             pytest.skip(f"not shipped: {error}")
-    shutil.copytree(CHECKOUT / "examples", tmp_path / "examples")
+    for name in ("examples", "configs"):
+        shutil.copytree(CHECKOUT / name, tmp_path / name)
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -78,16 +87,47 @@ def rukh(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_blocks_of_a_page_run(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for block in BLOCKS:
         if block.page == page and block.run:
-            run_block(block, monkeypatch)
+            run_block(block, monkeypatch, SHORTER)
             for name in re.findall(r"\bout/[\w.]+", block.body):
                 assert (folder / name).stat().st_size > 0, name
 
 
-def run_block(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_the_tutorial_gives_the_shown_figures(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = 0
+    for block in BLOCKS:
+        if block.page == "docs/tutorials/own-data.md" and block.run:
+            capsys.readouterr()
+            run_block(block, monkeypatch)
+            printed = [split_numbers(line) for line in capsys.readouterr().out.splitlines()]
+            for line in (block.output or "").splitlines():
+                words, numbers = split_numbers(line)
+                same = [found for text, found in printed if text == words]
+                assert same, (line, printed)
+                assert same[0] == pytest.approx(numbers, abs=TOLERANCE), line
+                shown += 1
+    assert shown > 5
+
+
+def split_numbers(line: str) -> tuple[list[str], list[float]]:
+    """The words of a line, with each number replaced by 0, and the numbers."""
+    number = r"\d+(?:\.\d+)?"
+    return re.sub(number, "0", line).split(), [*map(float, re.findall(number, line))]
+
+
+def run_block(
+    block: Block, monkeypatch: pytest.MonkeyPatch, changes: Mapping[str, list[str]] | None = None
+) -> None:
+    """Run a block; ``changes`` are added to commands that name the file of a configuration."""
     if block.language == "bash":
         for part in re.split(r"^(rukh .*\n)", block.body, flags=re.M):
             if part.startswith("rukh "):
-                rukh(shlex.split(part, comments=True)[1:], monkeypatch)
+                arguments = shlex.split(part, comments=True)[1:]
+                for name, changed in (changes or {}).items():
+                    arguments += changed if name in arguments else []
+                rukh(arguments, monkeypatch)
             elif part.strip():
                 subprocess.run(["bash", "-euo", "pipefail", "-c", part], check=True)
         return

@@ -194,9 +194,7 @@ def test_data_that_teaches_little_is_warned_of(
     assert caplog.messages[0].endswith(": near, lives_in")
 
 
-def test_missing_captions_say_how_to_go_without(
-    tmp_path: Path, tiny_schema: RelationSchema
-) -> None:
+def test_missing_files_say_how_to_go_without(tmp_path: Path, tiny_schema: RelationSchema) -> None:
     write(make_posts(2, "near"), tmp_path / "val.jsonl")
     missing = {"captions": Path("no"), "val": tmp_path / "val.jsonl", "val_captions": Path("no")}
     config = data(tmp_path / "posts.jsonl", make_posts(4, "near"), **missing)
@@ -204,3 +202,5 @@ def test_missing_captions_say_how_to_go_without(
         read_corpus(config, tiny_schema)
     with pytest.raises(InputError, match=r"data\.val_captions=null"):
         load_val(config, tiny_schema)
+    with pytest.raises(InputError, match=r"data\.val=null"):
+        load_val(config.model_copy(update={"val": Path("no")}), tiny_schema)

@@ -97,6 +97,7 @@ relations:
     same_as: 3
     descriptions: {text: 4}
   - name: ""
+    descriptions: [The head pays: the tail is paid.]
 """
     assert problems_of(text, tmp_path / "s.yaml") == [
         "1: name: must be text, not false; write it in quotes",
@@ -116,6 +117,9 @@ relations:
         "14: relations[2].same_as: must be a list, such as [P463], not 3",
         "15: relations[2].descriptions.text: must be text, not 4; write it in quotes",
         "16: relations[3].name: must not be empty",
+        "17: relations[3].descriptions[0].The head pays: YAML takes what stands before ': ' for a "
+        "field; write the text in quotes",
+        "17: relations[3].descriptions[0].text: a value is needed",
     ]
 
 

@@ -134,14 +134,17 @@ def test_models_and_examples_that_cannot_be_used(
         add_relations(model, schema, [make_post("Ann sees Oslo", label)])
 
 
-@pytest.mark.parametrize("name", ["lives_in", "none"])
-def test_a_name_with_another_meaning_in_the_model_is_an_error(tiny_model: Any, name: str) -> None:
+@pytest.mark.parametrize("names", [["near", "lives_in"], ["none"]])
+def test_names_with_another_meaning_in_the_model_are_an_error(
+    tiny_model: Any, names: list[str]
+) -> None:
     model = with_memory(tiny_model(schema=schema_of()))
-    schema = RelationSchema.parse(
-        {"name": "new", "relations": [{"name": name, "descriptions": ["the head pays the tail"]}]}
-    )
-    with pytest.raises(InputError, match=name):
-        add_relations(model, schema, [make_post("Ann pays Oslo", name)])
+    relations = [
+        {"name": name, "descriptions": [f"the head pays the tail, {name}"]} for name in names
+    ]
+    schema = RelationSchema.parse({"name": "new", "relations": relations})
+    with pytest.raises(InputError, match=", ".join(map(repr, names))):
+        add_relations(model, schema, [make_post("Ann pays Oslo", names[0])])
 
 
 def test_an_adapted_model_is_a_copy_with_more_relations(

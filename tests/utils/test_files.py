@@ -143,14 +143,20 @@ def test_an_output_is_a_file_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "where"),
-    [("a: 1\nb: 2\na: 3", "f:3"), ("a: [", "f:1"), ("a: 2024-99-99", "f")],
-    ids=["a repeated key", "an open bracket", "no date"],
+    ("text", "where", "fix"),
+    [
+        ("a: 1\nb: 2\na: 3", "f:3", ""),
+        ("a: [", "f:1", ""),
+        ("a: 2024-99-99", "f", ""),
+        ("a: 1\nb: she said: no", "f:2", "quotes"),
+    ],
+    ids=["a repeated key", "an open bracket", "no date", "a text with a colon"],
 )
-def test_malformed_yaml_is_reported_with_its_line(text: str, where: str) -> None:
+def test_malformed_yaml_is_reported_with_its_line(text: str, where: str, fix: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_yaml(text, "f")
     assert caught.value.where == where
+    assert fix in (caught.value.fix or "")
 
 
 def test_merged_keys_are_not_repeated_keys() -> None:

@@ -171,7 +171,7 @@ def read_corpus(
     Raises:
         InputError: There are no posts, a file is unreadable, or a label is not in its schema.
     """
-    _check_captions(data.captions, "data.captions")
+    _check_exists(data.captions, "data.captions", "go without captions")
     posts = read_posts(data.train, data.format, images=data.images, captions=data.captions)
     if not posts:
         raise InputError("no posts to train on", where=str(data.train))
@@ -274,16 +274,17 @@ def warn_unseen_relations(posts: Sequence[Post], schema: RelationSchema, where: 
         logger.warning("%s: relations without a training pair: %s", where, listed(unseen))
 
 
-def _check_captions(path: Path | None, field: str) -> None:
+def _check_exists(path: Path | None, field: str, without: str) -> None:
     if path is not None and not path.exists():
-        fix = f"name the file, or set {field}=null to go without captions"
-        raise InputError("there is no such caption file", where=str(path), field=field, fix=fix)
+        fix = f"name the file, or set {field}=null to {without}"
+        raise InputError("there is no such file", where=str(path), field=field, fix=fix)
 
 
 def load_val(data: DataConfig, schema: RelationSchema) -> list[Post]:
     """Read ``data.val``, which must be set, and check its labels with :func:`check_labels`."""
     assert data.val is not None
-    _check_captions(data.val_captions, "data.val_captions")
+    _check_exists(data.val, "data.val", "train without measuring the model")
+    _check_exists(data.val_captions, "data.val_captions", "go without captions")
     posts = read_posts(data.val, data.format, images=data.val_images, captions=data.val_captions)
     check_labels(posts, schema, str(data.val))
     return posts

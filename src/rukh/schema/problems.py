@@ -117,6 +117,8 @@ def _words(error: ErrorDetails) -> str:
     kind, field = error["type"], error["loc"][-1] if error["loc"] else ""
     if kind == "extra_forbidden":
         within = [part for part in error["loc"][:-1] if isinstance(part, str)]
+        if within[-1:] == ["descriptions"] and " " in str(field):
+            return "YAML takes what stands before ': ' for a field; write the text in quotes"
         return f"no such field; {suggestion(str(field), FIELDS[within[-1] if within else ''])}"
     if kind in FIXED:
         return FIXED[kind]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from rukh.errors import InputError
+from rukh.errors import InputError, listed
 from rukh.extractor import Extractor
 from rukh.hub import model_folder
 from rukh.modeling.card import minimal_card, rename_card
@@ -110,11 +110,17 @@ def add_relations(model: RelationModel, schema: RelationSchema, examples: Sequen
             f"the new relation {model.schema.nota!r} has the name of the model's NOTA label",
             fix="rename the relation, or declare it as the schema's nota",
         )
-    for name in {*schema.names} & {*model.schema.names}:
-        own, other = model.schema.relation(name), schema.relation(name)
-        if not {*own.descriptions} & {*other.descriptions}:
-            problem = f"the model has another relation {name!r}, with other descriptions"
-            raise InputError(problem, fix="rename the relation")
+    other = [
+        name
+        for name in schema.names
+        if name in model.schema.names
+        and not {*model.schema.relation(name).descriptions} & {*schema.relation(name).descriptions}
+    ]
+    if other:
+        raise InputError(
+            f"the model has other relations of these names: {listed([*map(repr, other)])}",
+            fix="rename them, in the schema and in the examples",
+        )
     added = _encode(model, schema, examples)
     anchors = dict(zip(model.config.anchored_relations, model.anchors.cpu(), strict=True))
     anchors = {name: anchor for name, anchor in anchors.items() if name not in added.names}

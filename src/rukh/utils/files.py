@@ -238,7 +238,9 @@ def parse_yaml(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark  # for libyaml it may be one line past the end
         line = f":{min(mark.line, text.count(chr(10))) + 1}" if mark else ""
-        raise InputError(f"not YAML: {error.problem}", where=where + line) from None
+        colon = "mapping values" in str(error.problem)
+        fix = "write a text that has ': ' in it in quotes" if colon else None
+        raise InputError(f"not YAML: {error.problem}", where=where + line, fix=fix) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"not YAML: {' '.join(str(error).split())}", where=where) from None
 

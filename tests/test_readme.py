@@ -31,7 +31,8 @@ PAGES = [
     *sorted(CHECKOUT.glob("research/*/README.md")),
 ]
 BLOCK = re.compile(
-    r"^(<!-- not run: [^\n]+ -->\n)?```(bash|python)\n(.*?)^```\n(?:\n```\n(.*?)^```)?", re.M | re.S
+    r"^(?:<!-- (not run|slow): [^\n]+ -->\n)?```(bash|python)\n(.*?)^```\n(?:\n```\n(.*?)^```)?",
+    re.M | re.S,
 )
 
 
@@ -43,18 +44,22 @@ three relations of 33, in points of per cent."""
 
 
 class Block(NamedTuple):
-    """A block of code; ``output`` is the block without a language that follows it, if any."""
+    """A block of code.
+
+    ``mark`` is None, ``not run`` (never), or ``slow`` (only by ``make test-slow``); ``output`` is
+    the block without a language that follows it, if any.
+    """
 
     page: str
     number: int
-    run: bool
+    mark: str | None
     language: str
     body: str
     output: str | None
 
 
 BLOCKS = [
-    Block(page.relative_to(CHECKOUT).as_posix(), number, not match[1], *match.groups()[1:])
+    Block(page.relative_to(CHECKOUT).as_posix(), number, *match.groups())
     for page in PAGES
     for number, match in enumerate(BLOCK.finditer(page.read_text(encoding="utf-8")), 1)
 ]
@@ -83,10 +88,10 @@ def rukh(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert not stop.value.code, arguments
 
 
-@pytest.mark.parametrize("page", list(dict.fromkeys(b.page for b in BLOCKS if b.run)))
+@pytest.mark.parametrize("page", list(dict.fromkeys(b.page for b in BLOCKS if not b.mark)))
 def test_the_blocks_of_a_page_run(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for block in BLOCKS:
-        if block.page == page and block.run:
+        if block.page == page and not block.mark:
             run_block(block, monkeypatch, SHORTER)
             for name in re.findall(r"\bout/[\w.]+", block.body):
                 assert (folder / name).stat().st_size > 0, name
@@ -98,7 +103,7 @@ def test_the_tutorial_gives_the_shown_figures(
 ) -> None:
     shown = 0
     for block in BLOCKS:
-        if block.page == "docs/tutorials/own-data.md" and block.run:
+        if block.page == "docs/tutorials/own-data.md" and block.mark != "not run":
             capsys.readouterr()
             run_block(block, monkeypatch)
             printed = [split_numbers(line) for line in capsys.readouterr().out.splitlines()]
@@ -141,7 +146,7 @@ def run_block(
 
 
 @pytest.mark.parametrize(
-    "block", [b for b in BLOCKS if not b.run], ids=lambda b: f"{b.page}-{b.number}"
+    "block", [b for b in BLOCKS if b.mark], ids=lambda b: f"{b.page}-{b.number}"
 )
 def test_the_options_of_a_command_are_valid(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands are parsed and configurations loaded, but nothing is run."""

@@ -127,6 +127,7 @@ def test_unknown_keys_get_a_suggestion(tmp_path: Path, text: str, field: str, kn
     ("text", "field", "value"),
     [
         ("data: [{format: mnre}]", "data[0].path", ""),
+        ("training: {betas: [1]}", "training.betas[1]", ""),
         ("training: {epochs: many}", "training.epochs", "'many'"),
         ('training: {epochs: "3"}', "training.epochs", "'3'"),
         ("training: {epochs: 0}", "training.epochs", "not 0"),

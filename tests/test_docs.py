@@ -38,7 +38,14 @@ MODULES = sorted(
     if "    >>> " in path.read_text(encoding="utf-8")
 )
 SESSIONS = [page for page in PAGES if "```pycon" in page.read_text(encoding="utf-8")]
-DEFAULTS = {"None": "none", "True": "true", "False": "false", "": "nothing", "{}": "nothing"}
+DEFAULTS = {
+    "None": "none",
+    "True": "true",
+    "False": "false",
+    "": "nothing",
+    "{}": "nothing",
+    "[]": "nothing",
+}
 """How a table shows a default value; others are shown as they are."""
 
 
@@ -106,7 +113,7 @@ def fields_of(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
             fields[key] = "required"
         else:
             default = field.default
-            text = ", ".join(default) if isinstance(default, tuple) else str(default)
+            text = f"[{', '.join(default)}]" if isinstance(default, tuple) else str(default)
             fields[key] = DEFAULTS.get(text, text)
     return fields
 

@@ -128,6 +128,17 @@ def test_the_threshold(tiny_model: Make, posts: list[Post], nota: str | None) ->
     assert Extractor(model).threshold == model.config.threshold
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("threshold", 2), ("threshold", float("nan")), ("threshold", "0.2"),
+     ("type_constraints", "sfot")],
+)  # fmt: skip
+def test_invalid_options_are_errors(tiny_model: Make, option: str, value: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        Extractor(tiny_model(), **{option: value})
+    assert caught.value.field == option
+
+
 def test_rankings(extractor: Extractor, posts: list[Post]) -> None:
     post = with_pairs(posts[0], ("a", "r"))
     (plain,) = extractor.extract([post])

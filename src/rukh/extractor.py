@@ -27,7 +27,7 @@ from rukh.modeling.inference import score_posts
 from rukh.modeling.markers import caption_ids
 from rukh.modeling.model import RelationModel
 from rukh.modeling.scorers import PairScores, warn_undescribed
-from rukh.modeling.type_constraints import TypeConstraints, type_penalties
+from rukh.modeling.type_constraints import TypeConstraints, check_decision, type_penalties
 from rukh.modeling.vision_encoder import PatchMap
 from rukh.records import Mention, Post, RankedRelation, Triple, to_mention
 from rukh.schema.schema import RelationSchema
@@ -88,6 +88,9 @@ class Extractor:
         max_objects: Maximum number of objects per image; the most confident ones are kept.
         feature_folder: Folder that caches image features. None: they are cached in memory.
 
+    Raises:
+        InputError: ``threshold`` or ``type_constraints`` is not valid.
+
     Attributes:
         features: The cache of image features. Its attributes ``missing`` and ``broken`` contain
             the images that could not be read. None until a post has an image.
@@ -129,11 +132,10 @@ class Extractor:
         self.bank = model.bank(self.schema)
         model.scorer.check_bank(self.bank)
         self.threshold = model.config.threshold if threshold is None else threshold
+        check_decision(self.threshold, type_constraints)
         self.type_constraints = type_constraints
-        self.directed = directed
-        self.across_windows = across_windows
-        self.detector = detector
-        self.max_objects = max_objects
+        self.directed, self.across_windows = directed, across_windows
+        self.detector, self.max_objects = detector, max_objects
         self.features: FeatureCache | None = None
         self._tagger = tagger
         self._feature_folder = feature_folder
@@ -269,9 +271,7 @@ class Extractor:
             message = "posts without triples, as they have no given or detected arguments: %d"
             logger.warning(message, without_arguments)
         if unseen_objects:
-            message = (
-                "the model reads no images; posts of whose objects it knows only the types: %d"
-            )
+            message = "the model reads no images; posts with objects, known by their types: %d"
             logger.warning(message, unseen_objects)
         self.warn_unknown_types(given_types)
 

@@ -422,7 +422,8 @@ def path_in_data(error: ErrorDetails, data: object) -> tuple[int | str, ...]:
     value: Any = data
     for part in error["loc"]:
         is_key = isinstance(value, dict) and part in value
-        if is_key or (isinstance(value, list) and isinstance(part, int)):
+        is_item = isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if is_key or is_item:
             value = value[part]
             path.append(part)
     return (*path, error["loc"][-1]) if error["type"] == "missing" else tuple(path)

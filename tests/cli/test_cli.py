@@ -122,7 +122,8 @@ def test_sigterm_cleans_up_and_is_143(extract: Callable[..., Any], tmp_path: Pat
         finally:
             (tmp_path / "cleaned up").touch()
 
-    assert extract(body).code == 143
+    done = extract(body)
+    assert done.code == 143 and "Run the same command again" in done.err
     assert (tmp_path / "cleaned up").exists()
 
 

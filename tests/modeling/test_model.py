@@ -72,6 +72,18 @@ def test_a_loaded_model_is_the_saved_one(
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
 
 
+@pytest.mark.parametrize("name", ["mine", "mine/thesis.txt"])
+def test_what_is_no_model_is_never_replaced(tiny_model: Make, tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("mine")
+    for save in (tiny_model().save, tiny_model().save_pretrained):
+        with pytest.raises(InputError) as caught:
+            save(str(tmp_path / "mine"))
+        assert caught.value.where == str(tmp_path / "mine")
+    assert file.read_text() == "mine"
+
+
 def test_merged_adapters_are_saved_unless_their_encoder_was_trained(
     tiny_model: Make, tmp_path: Path
 ) -> None:

@@ -82,6 +82,10 @@ CASES: dict[str, tuple[list[dict[str, Any]], str, str, tuple[str, ...]]] = {
         [LIVES | {"name": "/per/loc/place_of_residence"}],
         "label-words", "warning", ("/per/loc/place_of_residence",),
     ),
+    "sentence split by YAML": (
+        [relation("lives", "The head", "a person", "lives in the tail.")],
+        "split", "warning", ("lives",),
+    ),
     "truncated": (
         [relation("lives", "lives " + "on and on " * 5)], "truncated", "error", ("lives",),
     ),

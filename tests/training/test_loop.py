@@ -174,7 +174,7 @@ def test_training_stops_when_the_score_stops_improving(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("config", "identity", "key"),
-    [(changed(seed=99), {"toy": 1}, "training"), (CONFIG, {"toy": 2}, "toy")],
+    [(changed(seed=99), {"toy": 1}, r"training\.seed"), (CONFIG, {"toy": 2}, "toy")],
 )
 def test_a_folder_with_another_run_is_an_error(
     undisturbed: Path, config: TrainingConfig, identity: dict[str, int], key: str

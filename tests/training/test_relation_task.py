@@ -129,6 +129,11 @@ def test_relations_that_only_have_a_name_are_named_before_training(
     RelationTask(load(config))
     assert caplog.text.count("without a description except their name: 'near'; ") == 1
 
+    schema["relations"][1]["descriptions"] = ["The head", "a person", "is near the tail."]
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(schema))
+    RelationTask(load(config))
+    assert "at commas within [ ]: 'near'; " in caplog.text
+
 
 @pytest.mark.parametrize(
     ("mode", "expected"),

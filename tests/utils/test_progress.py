@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from rukh.modeling.text_encoder import TextEncoder
 from rukh.utils.progress import progress_bar
 
 
@@ -28,3 +29,14 @@ def test_when_a_bar_is_shown(
     logger.manager._clear_cache()  # type: ignore[attr-defined]
     assert list(progress_bar(range(3), desc="posts")) == [0, 1, 2]
     assert ("posts" in stream.getvalue()) is visible
+
+
+def test_bars_of_libraries_are_hidden(
+    tiny_text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers.utils import logging as settings
+
+    monkeypatch.setattr(settings, "_tqdm_active", True)
+    TextEncoder.load(tiny_text)
+    assert not capsys.readouterr().err
+    assert settings.is_progress_bar_enabled()  # the setting is the user's

@@ -20,6 +20,7 @@ from rukh.errors import WeightsError
 from rukh.hub import find_weights
 from rukh.modeling.text_encoder import TextEncoder
 from rukh.records import VisualObject
+from rukh.utils.progress import hidden_bars
 
 MIN_SCORE = 0.5
 """Minimum score of a detected object."""
@@ -127,13 +128,14 @@ def _load(folder: Path, model_class: str, processor_class: str, **options: Any) 
     from safetensors import SafetensorError
 
     try:
-        model, info = getattr(transformers, model_class).from_pretrained(
-            str(folder),
-            local_files_only=True,
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        with hidden_bars():
+            model, info = getattr(transformers, model_class).from_pretrained(
+                str(folder),
+                local_files_only=True,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
         processor = getattr(transformers, processor_class).from_pretrained(
             str(folder), local_files_only=True, **options
         )

@@ -97,7 +97,7 @@ def main() -> None:
             typer.main.get_command(app)(prog_name="rukh")
         except SystemExit as stop:
             _flush_output()
-            if stop.code == INTERRUPTED:
+            if stop.code in (INTERRUPTED, TERMINATED):
                 advice = "Run the same command again: with --out, it continues where it stopped"
                 print(f"Interrupted. {advice}, unless it reads a pipe.", file=sys.stderr)
             raise

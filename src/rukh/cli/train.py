@@ -49,7 +49,7 @@ def train(
     """
     from rukh.evaluation.report import training_summary
     from rukh.training.processes import is_main_process
-    from rukh.utils.files import check_outputs, write_json
+    from rukh.utils.files import check_empty, check_outputs, write_json
 
     check_outputs([json], config, few_shot)
     result: Any
@@ -67,7 +67,6 @@ def train(
         from rukh.data.readers import read_posts
         from rukh.schema.schema import RelationSchema
         from rukh.training.few_shot import adapt
-        from rukh.training.trainer import check_empty
 
         check_empty(out)
         posts = read_posts(few_shot, format, images=images)

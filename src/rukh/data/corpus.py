@@ -251,7 +251,7 @@ def check_training_labels(
     (labels, _), (_, related) = counts
     if related < FEW_RELATED_PAIRS:
         logger.warning(
-            "%s: only %d pairs of the dev set have a relation, too few to choose the epoch and the "
+            "%s: pairs with a relation in the dev set: %d, too few to choose the epoch and the "
             "threshold well; label more posts, or raise data.dev_fraction",
             where,
             related,

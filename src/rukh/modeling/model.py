@@ -211,19 +211,20 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
             temperature = config.unseen_temperature or temperature
         return to_probabilities(logits / temperature, len(bank.names), directed)
 
-    def save(self, folder: Path, card: str | None = None) -> None:
+    def save(self, folder: str | Path, card: str | None = None) -> None:
         """Write the model and its card to a folder, which appears only when it is complete.
 
         Args:
-            folder: The folder. If it exists, it is replaced.
+            folder: The folder. If it is empty or a model, it is replaced.
             card: The model card, in Markdown. None: that of the model, with the name of the folder,
                 or a minimal one.
 
         Raises:
+            InputError: ``folder`` is a file, or a folder with files that are no model.
             RukhError: The model was loaded, which merged its low-rank adapters into the text
                 encoder, and the text encoder has been trained further.
         """
-        state = trained_state(self)
+        folder, state = Path(folder), trained_state(self)
         if self._adapters:
             if not self._text_encoder_is_as_loaded():
                 raise RukhError(
@@ -263,7 +264,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         """Do what :meth:`save` does, and then on request :meth:`push_to_hub`, as the mixin does.
 
         Args:
-            save_directory: The folder. If it exists, it is replaced.
+            save_directory: The folder. If it is empty or a model, it is replaced.
             config: None, because a model is saved with its own configuration.
             repo_id: Name on the hub, ``owner/name``, if the model is uploaded.
             push_to_hub: Whether to upload the model as well.
@@ -281,10 +282,11 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
             problem = "a model is saved with its own configuration"
             raise InputError(problem, field="config", fix="change model.config")
         # The mixin's own version is not atomic, and leaves the memory of an older model in place.
-        folder, card = Path(save_directory), None
+        card = None
         if model_card_kwargs:
-            card = hub_card(self.card or minimal_card(folder.name), **model_card_kwargs)
-        self.save(folder, card)
+            name = Path(save_directory).name
+            card = hub_card(self.card or minimal_card(name), **model_card_kwargs)
+        self.save(save_directory, card)
         return self.push_to_hub(repo_id or "", **push_to_hub_kwargs) if push_to_hub else None
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:

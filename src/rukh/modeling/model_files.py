@@ -25,7 +25,14 @@ from rukh.modeling.scorers import RelationConfig
 from rukh.modeling.text_encoder import TextEncoder
 from rukh.records import Record, as_input_error
 from rukh.schema.schema import RelationSchema
-from rukh.utils.files import atomic_folder, atomic_open, read_json, sha256, write_json
+from rukh.utils.files import (
+    atomic_folder,
+    atomic_open,
+    check_replaceable,
+    read_json,
+    sha256,
+    write_json,
+)
 
 WEIGHTS = "model.safetensors"
 MEMORY = "memory.safetensors"
@@ -159,7 +166,12 @@ def write_model(
     card: str,
     memory: Memory | None = None,
 ) -> None:
-    """Write the files of a model folder, which appears only when it is complete."""
+    """Write the files of a model folder, which appears only when it is complete.
+
+    Raises:
+        InputError: ``folder`` is a file, or a folder with files that are no model.
+    """
+    check_replaceable(folder)
     config = config.model_copy(update={"memory_size": 0 if memory is None else len(memory)})
     with atomic_folder(folder) as part:
         with atomic_open(part / WEIGHTS, "wb") as stream:

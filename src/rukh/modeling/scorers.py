@@ -22,7 +22,7 @@ from rukh.errors import InputError, listed
 from rukh.modeling.pair_encoder import PairEncoding
 from rukh.modeling.relation_bank import RelationBank
 from rukh.records import Record
-from rukh.schema.descriptions import Description, normalize_text
+from rukh.schema.descriptions import Description, is_split, normalize_text
 from rukh.schema.schema import RelationSchema
 
 logger = logging.getLogger(__name__)
@@ -295,14 +295,16 @@ def select_descriptions(
 
 
 def warn_undescribed(schema: RelationSchema, config: RelationConfig) -> None:
-    """Log a warning that names the relations without any description except their name.
+    """Warn of relations without a description except their name, and of split ones.
 
     Scorers that read no descriptions, or names in their place, need no warning.
     """
     if config.scorer != "retrieval" or config.label_names is True:
         return
-    names = []
+    names, split = [], []
     for relation in schema.relations:
+        if is_split(relation.descriptions):
+            split.append(repr(relation.name))
         bare = {normalize_text(relation.name), normalize_text(relation.label_words)}
         texts = {normalize_text(text) for text in relation.descriptions}
         if relation.name != schema.nota and texts <= bare:
@@ -313,6 +315,13 @@ def warn_undescribed(schema: RelationSchema, config: RelationConfig) -> None:
             "sentence what each means for the head and the tail",
             schema.name,
             listed(names),
+        )
+    if split:
+        logger.warning(
+            "relations of schema %r whose descriptions look like one sentence, which YAML splits "
+            "at commas within [ ]: %s; quote the sentence",
+            schema.name,
+            listed(split),
         )
 
 

@@ -9,11 +9,12 @@ and weighted by the tagger's confidence. A type that the user gave can exclude t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
+from rukh.errors import InputError, suggestion
 from rukh.modeling.directions import DirectionMode
 from rukh.modeling.relation_bank import RelationBank
 from rukh.records import Argument, Post, TextEntity
@@ -25,6 +26,15 @@ a disallowed type was given by the user, not predicted. ``off``: Ignore types, a
 of candidate pairs."""
 EXCLUDED = 1e4
 """Penalty that excludes a relation, as it is larger than any logit."""
+
+
+def check_decision(threshold: float, constraints: TypeConstraints) -> None:
+    """Raise InputError if a threshold or the treatment of types is not a valid option."""
+    if not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
+        raise InputError(f"must be from 0 to 1, not {threshold!r}", field="threshold")
+    if constraints not in (known := get_args(TypeConstraints)):
+        fix = suggestion(str(constraints), known)
+        raise InputError(f"no option {constraints!r}", field="type_constraints", fix=fix)
 
 
 def type_penalties(

@@ -23,6 +23,7 @@ from rukh.modeling.efficientnet import EfficientNetLite
 from rukh.modeling.image_io import preprocess
 from rukh.records import Box
 from rukh.utils.files import read_json
+from rukh.utils.progress import hidden_bars
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of each channel, as used by most vision models."""
@@ -208,13 +209,14 @@ def load_vision_encoder(
     import transformers
 
     try:
-        model, report = transformers.AutoModel.from_pretrained(
-            str(path),
-            local_files_only=True,
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        with hidden_bars():
+            model, report = transformers.AutoModel.from_pretrained(
+                str(path),
+                local_files_only=True,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"cannot load {name} from {path}: {reason}") from None

@@ -7,6 +7,7 @@ a description that nobody has verified yet.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import date as Date
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -15,6 +16,26 @@ from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 from rukh.records import Name, Record, Text
 
 Status: TypeAlias = Literal["draft", "verified"]
+
+
+def is_split(descriptions: Sequence[str]) -> bool:
+    """Whether descriptions look like one sentence, split at its commas by YAML's ``[a, b]``.
+
+    Example:
+        >>> is_split(["The tail", "a person", "belongs to the head."])
+        True
+        >>> is_split(["The tail, a person, belongs to the head.", "a member of the head"])
+        False
+    """
+    *others, last = descriptions or [""]
+    later = [*others[1:], last] if others else []
+    stops = (".", "!", "?")
+    return (
+        bool(later)
+        and last.endswith(stops)
+        and not any(text.endswith(stops) for text in others)
+        and all(text[:1].islower() for text in later)
+    )
 
 
 class Description(str):

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from rukh.records import Record
-from rukh.schema.descriptions import normalize_text
+from rukh.schema.descriptions import is_split, normalize_text
 from rukh.schema.schema import Relation, RelationSchema
 from rukh.schema.similarity import Embed, embed_schema
 
@@ -129,6 +129,9 @@ def _check_words(schema: RelationSchema, relations: Sequence[Relation]) -> Itera
         words = [word for text in relation.descriptions for word in normalize_text(text).split()]
         if words and stems and not any(word.startswith(stems) for word in words):
             unused.append(relation.name)
+        if is_split(relation.descriptions):
+            message = "look like one sentence, which YAML splits at commas within [ ]; quote it"
+            yield _finding("split", [relation.name], message, relation.descriptions)
     if unused:
         yield _finding("label-words", unused, "no description uses a word of the label")
     for type_, names in wordless.items():

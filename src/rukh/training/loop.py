@@ -126,6 +126,8 @@ def _train(
     state = load_checkpoint(run, task.model, optimizer, averages) or {"step": 0, "history": []}
     step: int = state["step"]
     history: list[dict[str, float]] = state["history"]
+    if step:
+        logger.info("resuming after step %d of %d", step, total)
     if "scaler" in state:
         scaler.load_state_dict(state["scaler"])
     # The schedule starts at its second value, because its first one is a learning rate of zero.
@@ -258,9 +260,19 @@ def _check_identity(run: Path, identity: dict[str, Any]) -> None:
     if not path.exists():
         write_json(identity, path)
     elif (other := read_json(path)) != identity:
-        changed = sorted(k for k in {*other, *identity} if other.get(k) != identity.get(k))
+        changed = sorted(_changed(other, identity))
         raise InputError(
             f"the folder holds a run with a different configuration: {', '.join(changed)}",
             where=str(run),
             fix="choose another --out, or delete the folder to start again",
         )
+
+
+def _changed(old: dict[str, Any], new: dict[str, Any], section: str = "") -> Iterator[str]:
+    """Yield the dotted keys whose values differ."""
+    for key in {*old, *new}:
+        one, other = old.get(key), new.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from _changed(one, other, f"{section}{key}.")
+        elif one != other:
+            yield f"{section}{key}"

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from rukh.config import load_config, parse_config
 from rukh.errors import InputError, suggestion
+from rukh.utils.files import check_replaceable
 
 if TYPE_CHECKING:
     import torch
@@ -52,8 +53,7 @@ class Trainer:
     ) -> None:
         self.config = config if isinstance(config, BaseModel) else read_training_config(config)
         self._out, self._device = Path(out).absolute(), device
-        if not (self._out / "config.json").is_file():  # only an existing model is replaced
-            check_empty(self._out)
+        check_replaceable(self._out)
 
     def train(self) -> dict[str, Any]:
         """Train the model, or resume the interrupted run, and write it to its folder.
@@ -118,9 +118,3 @@ def _task(
         return train_tagger, TaggerConfig
     fix = suggestion(name, ["relations", "tagger"])
     raise InputError(f"no task {name!r}", where=where, field="task", fix=fix)
-
-
-def check_empty(out: Path) -> None:
-    """Raise InputError if a folder to write exists and is not empty."""
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError("is not an empty folder", where=str(out), fix="choose a new folder")

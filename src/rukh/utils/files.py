@@ -147,6 +147,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def check_empty(folder: Path) -> None:
+    """Raise InputError if a folder to write exists and is not empty."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError("is not an empty folder", where=str(folder), fix="choose a new folder")
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raise InputError if a folder to write exists, unless it is empty or a model."""
+    if not (folder / "config.json").is_file():
+        check_empty(folder)
+
+
 def try_lock(stream: IO[Any]) -> bool:
     """Lock an open file until the process ends. Return False if another process has locked it."""
     try:

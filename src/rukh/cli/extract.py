@@ -199,6 +199,8 @@ def extract(
             output = ResumableOutput(out, identity, to_lines.header)
             stack.enter_context(closing(output))
             done, relations = output.done, output.count
+            if done:
+                print_status(f"continuing after {done:,} posts; warnings count the others only")
         if streams:
             posts = check.watch(records(), stack.enter_context(_refusals(on_error, errors)))
         else:

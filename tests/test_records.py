@@ -64,14 +64,14 @@ def message_of(**fields: Any) -> str:
         ({"pairs": [{"head": "a", "tail": "a"}], "entities": [ANN]}, ["pairs[0]", "'a'"]),
         ({"tokens": [[0, 3], [7, 12]]}, ["tokens[1]", "[7, 12)", "11"]),
         ({"tokens": [[4, 3]]}, ["tokens[0]", "[4, 3)"]),
-        ({"text": None}, ["text", "None"]),
+        ({"text": None}, ["text", "null"]),
         ({"text": "x" * (MAX_TEXT + 1)}, ["text", f"at most {MAX_TEXT}", "xxx"]),
         ({"text": "Ann \ud83d"}, ["text", "surrogate", "character 4", r"\ud83d"]),
         ({"image": Path("\ud83d.png")}, ["image", "surrogate", "character 0"]),
         ({"meta": {"k": ["\ud83d"]}}, ["meta", "surrogate"]),
         ({"meta": {"k": float("nan")}}, ["meta", "nan"]),
         ({"id": ""}, ["id", "not ''"]),
-        ({"id": True}, ["id", "not True"]),
+        ({"id": True}, ["id", "not true"]),
     ],
 )
 def test_a_violated_constraint_names_field_and_value(

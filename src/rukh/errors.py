@@ -11,6 +11,17 @@ from typing import Any
 
 MAX_LISTED = 30
 """Maximum number of known names that an error lists."""
+EXPECTED = {
+    "bool": "true or false",
+    "dict": "a mapping",
+    "float": "a number",
+    "int": "a whole number",
+    "list": "a list",
+    "model": "a mapping",
+    "string": "text",
+    "tuple": "a list",
+}
+"""What a field must be, by the first word of pydantic's type of error."""
 
 
 class RukhError(Exception):

@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from rukh.errors import InputError, MissingDependency, shorten
+from rukh.errors import EXPECTED, InputError, MissingDependency, shorten
 
 if TYPE_CHECKING:
     import pandas
@@ -405,9 +405,13 @@ def first_problem(error: ValidationError) -> tuple[ErrorDetails, str]:
     elif first["type"] == "missing":
         problem = "a value is needed"
     else:
+        kind, _, rest = first["type"].partition("_")
         problem = str(first["msg"]).removeprefix("Value error, ")
+        if rest in ("type", "parsing", "from_float") and kind in EXPECTED:
+            problem = f"must be {EXPECTED[kind]}"
         if first["type"] != "value_error" and isinstance(value, str | int | float | None):
-            problem += f", not {shorten(repr(value))}"
+            is_word = value is None or isinstance(value, bool)  # as in JSON and YAML
+            problem += f", not {shorten(json.dumps(value) if is_word else repr(value))}"
     if more := len({one["loc"] for one in errors}) - 1:
         problem += f" (and {more} more)"
     return first, problem

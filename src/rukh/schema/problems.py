@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from rukh import errors
 from rukh.errors import MAX_LISTED, InputError, shorten, suggestion
 from rukh.records import field_path, path_in_data
 
@@ -25,14 +26,11 @@ class Problem(NamedTuple):
     text: str
 
 
-EXPECTED = {
-    "bool": "true or false",
+EXPECTED = errors.EXPECTED | {
     "date": "a date, such as 2026-11-25",
     "dict": "a mapping, such as {PER: person}",
     "literal": "draft or verified",
     "model": "a mapping with `name`",
-    "string": "text",
-    "tuple": "a list",
 }
 """What a field must be, by the first word of pydantic's type of error."""
 FIELDS = {

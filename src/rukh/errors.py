@@ -101,6 +101,19 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_LISTED]) + more
 
 
+def shown(value: object) -> str:
+    """Show a wrong value as in YAML and JSON, in one line, or name its kind."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    return shorten(repr(value) if isinstance(value, str) else str(value))
+
+
 def shorten(text: str, limit: int = 80) -> str:
     """Shorten a long text, for a one-line message."""
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rukh.errors import WeightsError, suggestion
 from rukh.utils.files import atomic_folder, sha256
+from rukh.utils.progress import hidden_bars
 
 Kind = Literal["text", "vision", "detector", "tagger"]
 
@@ -199,6 +200,24 @@ def model_folder(
     if folder is None or not _is_model(folder):
         raise WeightsError(f"{name!r} on the hub has no config.json and model.safetensors of rukh")
     return folder
+
+
+def load_transformer(model_class: str, folder: str | Path, **options: Any) -> Any:
+    """Load a model of ``transformers`` from a folder, in float32 and without a progress bar.
+
+    Only safetensors are read, as pickles can run code.
+    """
+    import torch
+    import transformers
+
+    with hidden_bars():
+        return getattr(transformers, model_class).from_pretrained(
+            str(folder),
+            local_files_only=True,
+            dtype=torch.float32,
+            use_safetensors=True,
+            **options,
+        )
 
 
 def installed(package: WeightPackage) -> Path | None:

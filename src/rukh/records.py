@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from rukh.errors import EXPECTED, InputError, MissingDependency, shorten
+from rukh.errors import EXPECTED, InputError, MissingDependency, shorten, shown
 
 if TYPE_CHECKING:
     import pandas
@@ -410,8 +410,7 @@ def first_problem(error: ValidationError) -> tuple[ErrorDetails, str]:
         if rest in ("type", "parsing", "from_float") and kind in EXPECTED:
             problem = f"must be {EXPECTED[kind]}"
         if first["type"] != "value_error" and isinstance(value, str | int | float | None):
-            is_word = value is None or isinstance(value, bool)  # as in JSON and YAML
-            problem += f", not {shorten(json.dumps(value) if is_word else repr(value))}"
+            problem += f", not {shown(value)}"
     if more := len({one["loc"] for one in errors}) - 1:
         problem += f" (and {more} more)"
     return first, problem

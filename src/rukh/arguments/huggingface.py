@@ -17,10 +17,9 @@ from torch import Tensor
 from rukh.arguments.detection import to_objects
 from rukh.arguments.sliding_window import Label, TokenClassifier
 from rukh.errors import WeightsError
-from rukh.hub import find_weights
+from rukh.hub import find_weights, load_transformer
 from rukh.modeling.text_encoder import TextEncoder
 from rukh.records import VisualObject
-from rukh.utils.progress import hidden_bars
 
 MIN_SCORE = 0.5
 """Minimum score of a detected object."""
@@ -128,14 +127,7 @@ def _load(folder: Path, model_class: str, processor_class: str, **options: Any) 
     from safetensors import SafetensorError
 
     try:
-        with hidden_bars():
-            model, info = getattr(transformers, model_class).from_pretrained(
-                str(folder),
-                local_files_only=True,
-                dtype=torch.float32,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
+        model, info = load_transformer(model_class, folder, output_loading_info=True)
         processor = getattr(transformers, processor_class).from_pretrained(
             str(folder), local_files_only=True, **options
         )

@@ -59,7 +59,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
     Attributes:
         anchors: ``(A, dim + 1)`` anchors of ``config.anchored_relations``.
         memory: Stored training pairs, or None. They stay in the CPU's memory.
-        card: The model card, in Markdown. None if the model was not loaded with one.
+        card: The model card, in Markdown; a minimal one if the model was not loaded with one.
 
     Example:
         >>> model = RelationModel.from_pretrained("mnre")
@@ -84,7 +84,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         anchors = torch.zeros(len(config.anchored_relations), config.pair.dim + 1)
         self.register_buffer("anchors", anchors, persistent=False)
         self.memory: Memory | None = None
-        self.card: str | None = None
+        self.card = minimal_card("model")
         self._adapters: dict[str, Tensor] = {}  # that loading merged into the text encoder
 
     @property
@@ -216,8 +216,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
 
         Args:
             folder: The folder. If it is empty or a model, it is replaced.
-            card: The model card, in Markdown. None: that of the model, with the name of the folder,
-                or a minimal one.
+            card: The model card, in Markdown. None: that of the model, with the name of the folder.
 
         Raises:
             InputError: ``folder`` is a file, or a folder with files that are no model.
@@ -237,7 +236,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
             state[ANCHORS] = self.anchors
         state = {name: value.half().contiguous() for name, value in state.items()}
         if card is None:
-            card = rename_card(self.card or minimal_card(folder.name), folder.name)
+            card = rename_card(self.card, folder.name)
         write_model(folder, state, self.config, self.schema, card, self.memory)
 
     def _text_encoder_is_as_loaded(self) -> bool:
@@ -282,10 +281,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
             problem = "a model is saved with its own configuration"
             raise InputError(problem, field="config", fix="change model.config")
         # The mixin's own version is not atomic, and leaves the memory of an older model in place.
-        card = None
-        if model_card_kwargs:
-            name = Path(save_directory).name
-            card = hub_card(self.card or minimal_card(name), **model_card_kwargs)
+        card = hub_card(self.card, **model_card_kwargs) if model_card_kwargs else None
         self.save(save_directory, card)
         return self.push_to_hub(repo_id or "", **push_to_hub_kwargs) if push_to_hub else None
 
@@ -373,7 +369,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         if missing := sorted(expected - state.keys()):
             raise WeightsError(f"{folder} is damaged: the weights {missing[0]!r} are missing")
         if (folder / CARD).exists():
-            model.card = (folder / CARD).read_text(encoding="utf-8", errors="replace")
+            model.card = (folder / CARD).read_text(encoding="utf-8", errors="replace") or model.card
         return model.eval().to(device)
 
 

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rukh.hub import find_package, find_weights
+from rukh.hub import find_package, find_weights, load_transformer
 from rukh.utils.files import sha256
-from rukh.utils.progress import hidden_bars
 
 
 class TokenizedText(NamedTuple):
@@ -73,10 +72,7 @@ class TextEncoder(nn.Module):
 
         path = str(find_weights(name, kind="text"))
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
-        with hidden_bars():
-            model = transformers.AutoModel.from_pretrained(
-                path, local_files_only=True, dtype=torch.float32, use_safetensors=True
-            )
+        model = load_transformer("AutoModel", path)
         if hasattr(model, "pooler"):
             model.pooler = None  # not used, and its weights need not be stored or trained
         return cls(model, tokenizer, name)

@@ -18,12 +18,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from rukh.errors import WeightsError
-from rukh.hub import find_weights
+from rukh.hub import find_weights, load_transformer
 from rukh.modeling.efficientnet import EfficientNetLite
 from rukh.modeling.image_io import preprocess
 from rukh.records import Box
 from rukh.utils.files import read_json
-from rukh.utils.progress import hidden_bars
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of each channel, as used by most vision models."""
@@ -206,17 +205,9 @@ def load_vision_encoder(
         return EfficientNetEncoder(network, name, size).eval()
     if intermediate_features:
         raise WeightsError(f"intermediate features need EfficientNet-Lite0, not {name}")
-    import transformers
 
     try:
-        with hidden_bars():
-            model, report = transformers.AutoModel.from_pretrained(
-                str(path),
-                local_files_only=True,
-                dtype=torch.float32,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
+        model, report = load_transformer("AutoModel", path, output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"cannot load {name} from {path}: {reason}") from None

@@ -27,15 +27,10 @@ def is_split(descriptions: Sequence[str]) -> bool:
         >>> is_split(["The tail, a person, belongs to the head.", "a member of the head"])
         False
     """
-    *others, last = descriptions or [""]
-    later = [*others[1:], last] if others else []
-    stops = (".", "!", "?")
-    return (
-        bool(later)
-        and last.endswith(stops)
-        and not any(text.endswith(stops) for text in others)
-        and all(text[:1].islower() for text in later)
-    )
+    if len(descriptions) < 2:
+        return False
+    *others, last = (text.endswith((".", "!", "?")) for text in descriptions)
+    return last and not any(others) and all(text[:1].islower() for text in descriptions[1:])
 
 
 class Description(str):

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from rukh import errors
-from rukh.errors import MAX_LISTED, InputError, shorten, suggestion
+from rukh.errors import MAX_LISTED, InputError, shown, suggestion
 from rukh.records import field_path, path_in_data
 
 if TYPE_CHECKING:
@@ -135,21 +135,10 @@ def _words(error: ErrorDetails) -> str:
         expected = "a mapping with `name` and `relations`"
     if error["input"] is None:
         return f"must be {expected}, but has no value"
-    problem = f"must be {expected}, not {_show(error['input'])}"
+    problem = f"must be {expected}, not {shown(error['input'])}"
     if kind.startswith("string") and isinstance(error["input"], bool | int | float):
         problem += "; write it in quotes"
     return problem
-
-
-def _show(value: object) -> str:
-    """Show a value as in YAML, or name its kind."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    return shorten(repr(value) if isinstance(value, str) else str(value))
 
 
 def _compose(text: str) -> yaml.Node | None:

@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from rukh.errors import InputError, listed
 from rukh.extractor import Extractor
 from rukh.hub import model_folder
-from rukh.modeling.card import minimal_card, rename_card
+from rukh.modeling.card import rename_card
 from rukh.modeling.directions import merge_directions, target_columns
 from rukh.modeling.inference import encode_memory
 from rukh.modeling.memory import Memory
@@ -74,7 +74,7 @@ def adapt(
     assert model.memory is not None
     counts = Counter(model.memory.labels[known:])
     names = ", ".join(f"`{name}`" for name in model.config.anchored_relations)
-    card = (model.card or minimal_card(out.name)).partition(CARD_HEADING)[0]
+    card = model.card.partition(CARD_HEADING)[0]
     card = rename_card(card, out.name) + (
         f"{CARD_HEADING}{names}. The memory holds the embeddings of these examples. The figures "
         "above are those of the model without these relations.\n"

@@ -136,8 +136,9 @@ class RelationTask:
         torch.manual_seed(config.training.seed)
         schema = RelationSchema.load(config.relation_schema)
         # Check the models before reading the data, so that missing ones are reported at once.
+        start = None
         if config.start_from is not None:
-            check_pair_options(config.pair, config.start_from)
+            start = check_pair_options(config.pair, config.start_from)
         check_weights((config.pair.text_encoder, "text"), (config.pair.vision_encoder, "vision"))
         corpus = read_corpus(config.data, schema, config.extra_corpora)
         self.posts, train, self.dev, schemas, self.source, numbers = corpus
@@ -177,8 +178,8 @@ class RelationTask:
             schema,
         )
         copy_initial_weights(self.model)
-        if config.start_from is not None:
-            copy_all_weights(self.model, config.start_from)
+        if start is not None:
+            copy_all_weights(self.model, start)  # of the folder, so that the hub is asked once
         self.model.to(device)
         self.features: FeatureCache | None = None
         if vision is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from rukh.data.triples import to_dataframe as to_dataframe
     from rukh.errors import InputError as InputError
     from rukh.errors import MissingDependency as MissingDependency
     from rukh.errors import RukhError as RukhError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from rukh.records import TextEntity as TextEntity
     from rukh.records import Triple as Triple
     from rukh.records import VisualObject as VisualObject
-    from rukh.records import to_dataframe as to_dataframe
     from rukh.schema.schema import RelationSchema as RelationSchema
     from rukh.training.trainer import Trainer as Trainer
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _HOMES = {"Extractor": "rukh.extractor", "RelationModel": "rukh.modeling.model"}
 _HOMES |= {"RelationSchema": "rukh.schema.schema", "Trainer": "rukh.training.trainer"}
 _HOMES |= dict.fromkeys(["Pair", "Post", "TextEntity", "Triple", "VisualObject"], "rukh.records")
-_HOMES |= {"to_dataframe": "rukh.records"}
+_HOMES |= {"to_dataframe": "rukh.data.triples"}
 _HOMES |= dict.fromkeys(
     ["RukhError", "InputError", "MissingDependency", "WeightsError"], "rukh.errors"
 )

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -25,10 +26,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from rukh.errors import EXPECTED, InputError, MissingDependency, shorten, shown
-
-if TYPE_CHECKING:
-    import pandas
+from rukh.errors import EXPECTED, InputError, shorten, shown
 
 MAX_TEXT = 100_000
 """Maximum length of a post's text, in characters."""
@@ -68,11 +66,20 @@ def _check_meta(meta: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return meta
 
 
+def _check_time(value: str) -> str:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("must be a date or time such as 2026-11-29T08:30:00Z") from None
+    return value
+
+
 Text: TypeAlias = Annotated[str, BeforeValidator(_check_encodable)]
 Name: TypeAlias = Annotated[
     str, Field(min_length=1, max_length=1000), BeforeValidator(_check_encodable)
 ]
 Box: TypeAlias = tuple[float, float, float, float]
+Time: TypeAlias = Annotated[str, AfterValidator(_check_time)]
 Meta: TypeAlias = Annotated[dict[str, JsonValue], AfterValidator(_check_meta)]
 
 
@@ -171,6 +178,7 @@ class Post(Record):
         pairs: Pairs to classify, in order; duplicates are kept. None: all ordered pairs that the
             schema's types allow, of the given arguments or, if there are none, the detected ones.
         tokens: Character offsets of the tokens in the source file, or None.
+        time: When the post was written, as a date or time in ISO 8601, or None.
 
     Example:
         >>> Post(id="1", text="Ann left", entities=[{"id": "a", "start": 0, "end": 3}]).surface("a")
@@ -187,6 +195,7 @@ class Post(Record):
     objects: tuple[VisualObject, ...] = Field(default=(), max_length=MAX_ARGUMENTS)
     pairs: tuple[Pair, ...] | None = Field(default=None, max_length=MAX_PAIRS)
     tokens: tuple[tuple[int, int], ...] | None = None
+    time: Time | None = None
     meta: Meta = {}
 
     @model_validator(mode="after")
@@ -314,7 +323,11 @@ class Triple(Record):
         score: Probability of ``relation``, in [0, 1].
         description: Best-matching description of the relation, or None.
         gate: Weight of the image in the encoding, in [0, 1]. None for a post without an image.
-        ranking: Most probable relations, best first. None by default, and then not written.
+        ranking: Most probable relations, best first.
+        time: Time of the post.
+        model_id, schema_id: Name and content of the model and of the schema, as ``name@hash``.
+
+    Of the last four, those that are None are not written.
     """
 
     post_id: str
@@ -325,57 +338,21 @@ class Triple(Record):
     description: str | None = None
     gate: float | None = None
     ranking: tuple[RankedRelation, ...] | None = None
+    time: str | None = None
+    model_id: str | None = None
+    schema_id: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row that ``rukh extract`` writes for this triple, with JSON's types only."""
         return self.model_dump(mode="json")
 
     @model_serializer(mode="wrap")
-    def _omit_missing_ranking(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _omit_missing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = write(self)
-        if data.get("ranking", ()) is None:
-            del data["ranking"]
+        for name in ("ranking", "time", "model_id", "schema_id"):
+            if data.get(name, ()) is None:
+                del data[name]
         return data
-
-
-def to_dataframe(triples: Iterable[Triple]) -> pandas.DataFrame:
-    """Return a table of pandas with one row per triple, and the same columns for any triples.
-
-    ``head`` is the text of an entity, or the label, type or id of an object, and ``head_start`` and
-    ``head_end``, or ``head_box``, tell where it is; likewise for the tail. Rankings are left out.
-
-    Raises:
-        MissingDependency: pandas is not installed.
-
-    Example:
-        >>> from rukh import Extractor
-        >>> triples = Extractor.from_pretrained("open").extract(["Ann Lee works at Acme"])
-        >>> to_dataframe(triples)[["head", "relation", "tail", "score"]]  # doctest: +SKIP
-    """
-    try:
-        import pandas
-    except ImportError:
-        raise MissingDependency("pandas", "pandas") from None
-    # An offset may be missing, as for an object, which Int64 allows.
-    numbers = {"score": "float64", "gate": "float64"}
-    numbers |= {name: "Int64" for name in TABLE_COLUMNS if name.endswith(("_start", "_end"))}
-    rows = map(table_row, triples)
-    return pandas.DataFrame(list(rows), columns=TABLE_COLUMNS).astype(numbers)
-
-
-TABLE_COLUMNS = ["post_id", "head", "head_type", "relation", "tail", "tail_type", "score"]
-TABLE_COLUMNS += ["description", "gate", "head_id", "head_start", "head_end", "head_box"]
-TABLE_COLUMNS += ["tail_id", "tail_start", "tail_end", "tail_box"]
-"""The columns of a table of triples."""
-
-
-def table_row(triple: Triple) -> dict[str, Any]:
-    """Return the row of a triple in a table with the columns :data:`TABLE_COLUMNS`."""
-    row = triple.to_dict()
-    for role, mention in (("head", triple.head), ("tail", triple.tail)):
-        row |= {f"{role}_{name}": value for name, value in row[role].items()}
-        row[role] = mention.surface
-    return {name: row.get(name) for name in TABLE_COLUMNS}
 
 
 def free_ids(prefix: str, taken: Iterable[str] = ()) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 
@@ -32,6 +33,31 @@ TYPE_WORDS = {
     "MISC": "miscellaneous",
 }
 """Words for each type, for models that detect entities by words."""
+WORDS: dict[str, str] = {
+    "PER": "person people human man woman child boy girl athlete player coach politician president "
+    "minister scientist researcher artist musician singer actor actress author writer journalist "
+    "director founder employee manager ceo executive leader doctor patient lawyer judge student "
+    "teacher user customer client character name",
+    "ORG": "organization organisation company corporation firm business startup employer bank club "
+    "team band party university school college institution agency ministry hospital newspaper "
+    "publisher brand manufacturer supplier vendor union association group department",
+    "LOC": "location place city town village country state nation region province district area "
+    "address street building venue facility river mountain lake island sea planet continent "
+    "airport",
+    "EVENT": "event conference match game tournament festival concert war battle election meeting "
+    "ceremony exhibition accident disaster incident",
+    "WORK": "work book novel film movie song album painting show series article paper poem play "
+    "magazine podcast",
+    "PRODUCT": "product device software app application tool drug medicine vehicle car ship weapon "
+    "model service food drink programming",
+    "TIME": "time date year day month period duration",
+    "NUM": "number quantity amount money price percentage percent age count score",
+    "MISC": "miscellaneous award prize law language nationality religion disease species animal "
+    "plant title role position topic concept method",
+}
+"""Words for the entities of each type, by which a schema's own types are mapped."""
+TYPE_OF_WORD = {word: type_ for type_, words in WORDS.items() for word in words.split()}
+"""The type of each of these words."""
 _TYPE_OF_LABEL = {label: type_ for type_, labels in LABELS.items() for label in labels}
 
 
@@ -55,6 +81,21 @@ def normalize_label(label: str) -> str:
         ['LOC', 'PER', 'NUM', 'Drug']
     """
     return _TYPE_OF_LABEL.get(label.upper(), label)
+
+
+def type_of_words(phrase: str) -> str | None:
+    """Return the type that the last word of a phrase, or of a name such as FootballClub, means.
+
+    Example:
+        >>> [type_of_words(phrase) for phrase in ("record company", "FootballClub", "zorb")]
+        ['ORG', 'ORG', None]
+    """
+    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", phrase)
+    for last in (part.lower() for part in parts[-1:]):
+        for word in (last, last.removesuffix("s"), re.sub("ies$", "y", last)):
+            if word in TYPE_OF_WORD:
+                return TYPE_OF_WORD[word]
+    return None
 
 
 def fit_type(type_: str, known_types: Collection[str]) -> str | None:

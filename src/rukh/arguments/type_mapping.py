@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from functools import cache
 
 import torch
 
-from rukh.arguments.label_map import LABELS, normalize_label
+from rukh.arguments.label_map import LABELS, TYPE_OF_WORD, normalize_label, type_of_words
 from rukh.errors import MAX_LISTED
 from rukh.modeling.text_encoder import TextEncoder
 from rukh.schema.schema import RelationSchema
 
 logger = logging.getLogger(__name__)
 
-WORDS: dict[str, str] = {
-    "PER": "person people human man woman child boy girl athlete player coach politician president "
-    "minister scientist researcher artist musician singer actor actress author writer journalist "
-    "director founder employee manager ceo executive leader doctor patient lawyer judge student "
-    "teacher user customer client character name",
-    "ORG": "organization organisation company corporation firm business startup employer bank club "
-    "team band party university school college institution agency ministry hospital newspaper "
-    "publisher brand manufacturer supplier vendor union association group department",
-    "LOC": "location place city town village country state nation region province district area "
-    "address street building venue facility river mountain lake island sea planet continent "
-    "airport",
-    "EVENT": "event conference match game tournament festival concert war battle election meeting "
-    "ceremony exhibition accident disaster incident",
-    "WORK": "work book novel film movie song album painting show series article paper poem play "
-    "magazine podcast",
-    "PRODUCT": "product device software app application tool drug medicine vehicle car ship weapon "
-    "model service food drink programming",
-    "TIME": "time date year day month period duration",
-    "NUM": "number quantity amount money price percentage percent age count score",
-    "MISC": "miscellaneous award prize law language nationality religion disease species animal "
-    "plant title role position topic concept method",
-}
-"""Words for the entities of each type, by which a schema's own types are mapped."""
-_TYPE_OF_WORD = {word: type_ for type_, words in WORDS.items() for word in words.split()}
 MIN_SIMILARITY = 0.5
-"""Minimum cosine of a type's word and a word of :data:`WORDS` that mean the same type."""
+"""Minimum cosine of a type's word and a word of :data:`label_map.WORDS` that mean the same type."""
 
 
 def detected_type(name: str, words: str, nearest: Callable[[str], str | None]) -> str | None:
@@ -50,7 +25,8 @@ def detected_type(name: str, words: str, nearest: Callable[[str], str | None]) -
     Args:
         name: The type, such as ``company``.
         words: The type in plain words.
-        nearest: Function that maps words to a word of :data:`WORDS` with the same meaning, or None.
+        nearest: Function that maps words to a word of :data:`label_map.WORDS` with the same
+            meaning, or None.
 
     Example:
         >>> detected_type("FootballClub", "FootballClub", lambda words: None)
@@ -61,13 +37,10 @@ def detected_type(name: str, words: str, nearest: Callable[[str], str | None]) -
     if (label := normalize_label(name)) in LABELS:
         return label
     for phrase in (words, name):
-        parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", phrase)
-        for last in (part.lower() for part in parts[-1:]):
-            for word in (last, last.removesuffix("s"), re.sub("ies$", "y", last)):
-                if word in _TYPE_OF_WORD:
-                    return _TYPE_OF_WORD[word]
+        if known := type_of_words(phrase):
+            return known
     word = nearest(words)
-    return None if word is None else _TYPE_OF_WORD[word]
+    return None if word is None else TYPE_OF_WORD[word]
 
 
 def add_detected_types(
@@ -100,14 +73,14 @@ def add_detected_types(
 def accept_detected_types(schema: RelationSchema, text_encoder: str) -> RelationSchema:
     """Let the relations of a schema accept the entity types that taggers detect, and log how.
 
-    A type without a known word is compared with the words of :data:`WORDS`; types that are not
-    similar to any of them are named in a warning.
+    A type without a known word is compared with the words of :data:`label_map.WORDS`; types that
+    are not similar to any of them are named in a warning.
 
     Args:
         text_encoder: Name or path of the text encoder for this comparison. It is only loaded if
             there is such a type.
     """
-    words = list(_TYPE_OF_WORD)
+    words = list(TYPE_OF_WORD)
 
     @cache
     def embed() -> TextEncoder:

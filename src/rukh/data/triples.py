@@ -1,6 +1,6 @@
-"""Output files of triples: JSON lines, or a flat table as CSV, TSV or Parquet.
+"""Files of triples: JSON lines, or a flat table as CSV, TSV or Parquet.
 
-A table has the columns of :func:`rukh.records.to_dataframe`.
+A table has the columns of :func:`to_dataframe`.
 """
 
 from __future__ import annotations
@@ -8,16 +8,62 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from rukh.data.format import suffix
-from rukh.errors import MissingDependency
-from rukh.records import TABLE_COLUMNS, Post, Triple, table_row, to_mention
+from rukh.data.lines import lines
+from rukh.errors import InputError, MissingDependency
+from rukh.records import Post, Triple, as_input_error, to_mention
+from rukh.utils.files import file_errors, open_input
+
+if TYPE_CHECKING:
+    import pandas
 
 ROW_GROUP = 10_000
 """Number of triples that are written to a Parquet file together."""
+
+TABLE_COLUMNS = ["post_id", "head", "head_type", "relation", "tail", "tail_type", "score"]
+TABLE_COLUMNS += ["description", "gate", "head_id", "head_start", "head_end", "head_box"]
+TABLE_COLUMNS += ["tail_id", "tail_start", "tail_end", "tail_box", "time", "model_id", "schema_id"]
+"""The columns of a table of triples."""
+
+
+def to_dataframe(triples: Iterable[Triple]) -> pandas.DataFrame:
+    """Return a table of pandas with one row per triple, and the same columns for any triples.
+
+    ``head`` is the text of an entity, or the label, type or id of an object, and ``head_start`` and
+    ``head_end``, or ``head_box``, tell where it is; likewise for the tail. Rankings are left out.
+
+    Raises:
+        MissingDependency: pandas is not installed.
+
+    Example:
+        >>> from rukh import Extractor
+        >>> triples = Extractor.from_pretrained("open").extract(["Ann Lee works at Acme"])
+        >>> to_dataframe(triples)[["head", "relation", "tail", "score"]]  # doctest: +SKIP
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise MissingDependency("pandas", "pandas") from None
+    # An offset may be missing, as for an object, which Int64 allows.
+    numbers = {"score": "float64", "gate": "float64"}
+    numbers |= {name: "Int64" for name in TABLE_COLUMNS if name.endswith(("_start", "_end"))}
+    rows = map(table_row, triples)
+    return pandas.DataFrame(list(rows), columns=TABLE_COLUMNS).astype(numbers)
+
+
+def table_row(triple: Triple) -> dict[str, Any]:
+    """Return the row of a triple in a table with the columns :data:`TABLE_COLUMNS`."""
+    row = triple.to_dict()
+    for role, mention in (("head", triple.head), ("tail", triple.tail)):
+        row |= {f"{role}_{name}": value for name, value in row[role].items()}
+        row[role] = mention.surface
+    return {name: row.get(name) for name in TABLE_COLUMNS}
 
 
 class TripleLines:
@@ -108,3 +154,67 @@ def arguments_row(post: Post) -> dict[str, Any]:
         for kind, arguments in (("entities", post.entities), ("objects", post.objects))
     }
     return {"post_id": post.id, **rows}
+
+
+def read_triples(path: str | Path) -> Iterator[Triple]:
+    """Yield the triples of a file that ``rukh extract`` has written, also of a table.
+
+    Rows of arguments, which ``--show-entities`` adds, are skipped.
+
+    Raises:
+        InputError: The file cannot be read, or a row is not a triple. The message has its line.
+        MissingDependency: The file is Parquet, and pyarrow is not installed.
+    """
+    with file_errors(path), open_input(path) as stream:
+        for number, row in _rows(stream, suffix(path)):
+            where = f"{path}:{number}"
+            if isinstance(row, InputError):
+                raise row.at(where)
+            try:
+                if isinstance(row, dict):
+                    yield Triple.model_validate(_nested(row))
+                elif '"relation"' in row or '"entities"' not in row:
+                    yield Triple.model_validate_json(row)
+            except ValidationError as error:
+                fix = "give the output of `rukh extract`"
+                wrong = as_input_error(error)
+                raise InputError(wrong.problem, where=where, field=wrong.field, fix=fix) from None
+
+
+def _rows(
+    stream: IO[bytes], ending: str
+) -> Iterator[tuple[int, str | InputError] | tuple[int, dict[str, Any]]]:
+    if ending == ".parquet":
+        try:
+            from pyarrow import parquet
+        except ImportError:
+            raise MissingDependency("pyarrow", "parquet") from None
+        batches = parquet.ParquetFile(stream).iter_batches()
+        yield from enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
+    elif ending in (".csv", ".tsv"):
+        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+        delimiter = "\t" if ending == ".tsv" else ","
+        yield from enumerate(csv.DictReader(text, delimiter=delimiter), start=2)
+    else:
+        yield from lines(stream)
+
+
+def _nested(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a triple, given by the columns of a table."""
+    data: dict[str, Any] = {"head": {}, "tail": {}, "relation": None}
+    for name, value in row.items():
+        if value is None or value == "" or name not in TABLE_COLUMNS:
+            continue
+        role, _, part = name.partition("_")
+        if role not in ("head", "tail"):
+            data[name] = value
+        elif part == "box":
+            data[role][part] = json.loads(value) if isinstance(value, str) else value
+        else:
+            data[role][part or "text"] = value
+    for role in ("head", "tail"):
+        if "box" in data[role]:
+            text = data[role].pop("text", None)
+            if text not in (data[role].get("type"), data[role].get("id")):
+                data[role]["label"] = text
+    return data

@@ -44,6 +44,8 @@ FIELDS = {
         "tail",
         "symmetric",
         "inverse",
+        "functional",
+        "alias",
     ),
     "descriptions": ("text", "status", "author", "date"),
 }

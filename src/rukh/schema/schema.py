@@ -46,6 +46,9 @@ class Relation(Record):
         head, tail: Allowed argument types. Empty: all types are allowed.
         symmetric: Whether ``(a, r, b)`` implies ``(b, r, a)``.
         inverse: The relation that holds for ``(b, a)`` whenever this one holds for ``(a, b)``.
+        functional: Whether a head has at most one tail, as with a date of birth. In a graph, two
+            tails are a conflict.
+        alias: Whether head and tail are names of one entity, which a graph then merges.
     """
 
     name: Name
@@ -56,6 +59,8 @@ class Relation(Record):
     tail: OneOrMore[Name] = ()
     symmetric: bool = False
     inverse: Name | None = None
+    functional: bool = False
+    alias: bool = False
 
     @property
     def label_words(self) -> str:
@@ -72,7 +77,8 @@ class Relation(Record):
     def _combine(self, other: Relation, where: str) -> Relation:
         """Combine two relations with the same name; see :meth:`RelationSchema.merge`."""
         ids, inverses = {self.id, other.id} - {None}, {self.inverse, other.inverse} - {None}
-        if self.symmetric != other.symmetric or len(ids) > 1 or len(inverses) > 1:
+        flags = [(r.symmetric, r.functional, r.alias) for r in (self, other)]
+        if flags[0] != flags[1] or len(ids) > 1 or len(inverses) > 1:
             problem = f"relation {self.name!r} means something else in another schema"
             raise InputError(problem, where=where, fix="rename one of the relations")
 
@@ -88,6 +94,8 @@ class Relation(Record):
             tail=union(self.tail, other.tail) if self.tail and other.tail else (),
             symmetric=self.symmetric,
             inverse=self.inverse or other.inverse,
+            functional=self.functional,
+            alias=self.alias,
         )
 
 

@@ -1,0 +1,160 @@
+"""What is added to a knowledge graph: triples with their posts, arguments, models and schemas.
+
+Adding a triple a second time changes nothing, and so does a less probable one of the same source.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from rukh.records import EntityMention, Mention, ObjectMention, Triple
+
+MAX_CACHED = 100_000
+"""Maximum number of ids of names, posts and arguments that are kept in memory each."""
+
+
+def utc(time: str | None) -> str | None:
+    """Return a time in UTC, so that times can be compared as texts. A date stays a date.
+
+    Example:
+        >>> utc("2026-11-29"), utc("2026-11-29T09:30:00+02:00"), utc("2026-11-29T09:30:00")
+        ('2026-11-29', '2026-11-29T07:30:00Z', '2026-11-29T09:30:00Z')
+    """
+    if time is None or len(time) <= len("2026-11-29"):
+        return time
+    moment = datetime.fromisoformat(time)
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC)
+    return moment.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+
+
+def place_of(mention: Mention) -> str:
+    """Return where a mention is in its post: its offsets, or its box as JSON."""
+    if isinstance(mention, ObjectMention):
+        return json.dumps(mention.box)
+    return f"{mention.start}:{mention.end}"
+
+
+class EvidenceWriter:
+    """Writes triples to the tables of a graph.
+
+    Args:
+        connection: The tables, with a transaction that the caller commits.
+        change: Number of this change, which marks new rows.
+
+    Attributes:
+        added: Number of triples that were new, or more probable than before.
+        posts: Ids of the posts with a new argument.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, change: int) -> None:
+        self.connection, self.change = connection, change
+        self.added = 0
+        self.posts: set[int] = set()
+        self._ids: dict[str, dict[tuple[Any, ...], int]] = {}
+
+    def write(self, triple: Triple) -> None:
+        """Write a triple that has a relation."""
+        post = self._id("posts", name=triple.post_id)
+        if triple.time is not None:
+            query = "UPDATE posts SET time = ?1 WHERE id = ?2 AND time IS NOT ?1"
+            self.connection.execute(query, (utc(triple.time), post))
+        head, tail = (self._argument(post, triple.post_id, m) for m in (triple.head, triple.tail))
+        done = self.connection.execute(
+            "INSERT INTO evidence (post, head, relation, tail, model, schema, score, description,"
+            " changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " score = excluded.score, description = excluded.description,"
+            " changed = excluded.changed WHERE excluded.score > score",
+            (post, head, triple.relation, tail, triple.model_id or "", triple.schema_id or "",
+             triple.score, triple.description, self.change),
+        )  # fmt: skip
+        self.added += done.rowcount
+
+    def _argument(self, post: int, post_name: str, mention: Mention) -> int:
+        object_ = ""
+        if isinstance(mention, ObjectMention):
+            object_ = json.dumps([post_name, mention.id])
+        name = self._id("names", text=mention.surface, type=mention.type or "", object=object_)
+        return self._id("arguments", post=post, place=place_of(mention), name=name)
+
+    def _id(self, table: str, **values: str | int) -> int:
+        """Return the id of the row with these values, which is inserted if there is none."""
+        known = self._ids.setdefault(table, {})
+        key = tuple(values.values())
+        if (found := known.get(key)) is not None:
+            return found
+        columns, marks = ", ".join(values), ", ".join("?" * len(values))
+        query = f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+        done = self.connection.execute(query, key)
+        if done.rowcount:
+            found = done.lastrowid
+            if table == "arguments":
+                self.posts.add(int(values["post"]))
+        else:
+            same = " AND ".join(f"{column} = ?" for column in values)
+            (found,) = self.connection.execute(
+                f"SELECT id FROM {table} WHERE {same}", key
+            ).fetchone()
+        if len(known) >= MAX_CACHED:
+            known.clear()
+        known[key] = int(found or 0)
+        return known[key]
+
+
+def remove_post(connection: sqlite3.Connection, name: str) -> int | None:
+    """Remove a post with its evidence. Return the number of triples, or None for no such post."""
+    row = connection.execute("SELECT id FROM posts WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        return None
+    removed = connection.execute("DELETE FROM evidence WHERE post = ?", row).rowcount
+    connection.execute("DELETE FROM arguments WHERE post = ?", row)
+    connection.execute("DELETE FROM posts WHERE id = ?", row)
+    connection.execute("DELETE FROM names WHERE id NOT IN (SELECT name FROM arguments)")
+    return removed
+
+
+QUERY = """
+SELECT p.name, h.text, h.type, h.object, a.place, e.relation, t.text, t.type, t.object, b.place,
+  e.score, e.description, e.model, e.schema, p.time
+FROM evidence e JOIN posts p ON p.id = e.post
+JOIN arguments a ON a.id = e.head JOIN names h ON h.id = a.name
+JOIN arguments b ON b.id = e.tail JOIN names t ON t.id = b.name
+WHERE {where} ORDER BY p.name, e.id
+"""
+
+
+def read_triples(
+    connection: sqlite3.Connection, where: str = "true", values: Iterable[Any] = ()
+) -> Iterator[Triple]:
+    """Yield the triples of a graph as they were added, those of ``evidence e`` with a condition."""
+    for row in connection.execute(QUERY.format(where=where), tuple(values)):
+        post, *arguments, score, description, model, schema, time = row
+        head, relation, tail = arguments[:4], arguments[4], arguments[5:]
+        yield Triple.model_construct(
+            post_id=post,
+            head=_mention(*head),
+            relation=relation,
+            tail=_mention(*tail),
+            score=score,
+            description=description,
+            model_id=model or None,
+            schema_id=schema or None,
+            time=time,
+        )
+
+
+def _mention(text: str, type_: str, object_: str, place: str) -> Mention:
+    if object_:
+        _, name = json.loads(object_)
+        label = text if text not in (type_, name) else None
+        return ObjectMention.model_construct(
+            id=name, box=tuple(json.loads(place)), type=type_ or None, label=label
+        )
+    start, _, end = place.partition(":")
+    return EntityMention.model_construct(
+        id=place, text=text, start=int(start), end=int(end), type=type_ or None
+    )

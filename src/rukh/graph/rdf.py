@@ -1,0 +1,383 @@
+"""A knowledge graph as RDF: its statements, its files, and an index that answers SPARQL.
+
+Each edge is a statement in a named graph of its own, whose IRI has the edge's support and evidence
+in the default graph. Other styles are for formats without named graphs. The index is a store of
+Oxigraph in ``rdf``, in the folder of the graph; it follows the graph and can be deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import IO, Any, Literal, TypeAlias
+
+from rukh.errors import InputError, MissingDependency
+from rukh.graph.derivation import BASE, slug
+from rukh.graph.evidence import place_of
+from rukh.graph.store import Edge, Entity, KnowledgeGraph
+from rukh.records import EntityMention, Mention, Triple
+from rukh.schema.schema import RelationSchema
+
+Style: TypeAlias = Literal["graphs", "reification", "rdf12"]
+"""How an edge is linked to its support: as a named graph, by ``rdf:subject`` and so on, or by
+``rdf:reifies`` of RDF 1.2."""
+
+PREFIXES = {
+    "entity": f"{BASE}entity:",
+    "rel": f"{BASE}relation:",
+    "edge": f"{BASE}edge:",
+    "post": f"{BASE}post:",
+    "type": f"{BASE}type:",
+    "rukh": f"{BASE}vocabulary:",
+    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+    "rdfs": "http://www.w3.org/2000/01/rdf-schema#",
+    "owl": "http://www.w3.org/2002/07/owl#",
+    "skos": "http://www.w3.org/2004/02/skos/core#",
+    "prov": "http://www.w3.org/ns/prov#",
+    "xsd": "http://www.w3.org/2001/XMLSchema#",
+    "wdt": "http://www.wikidata.org/prop/direct/",
+}
+"""The prefixes that queries may use without declaring them, and that files declare."""
+CHUNK = 2_000
+"""Number of edges that are written to the index together."""
+STAMP = f"<{BASE}graph> <{PREFIXES['rukh']}change>"
+
+
+def _iri(prefix: str, name: str) -> str:
+    return f"<{PREFIXES[prefix]}{name}>"
+
+
+def relation_iri(name: str) -> str:
+    """Return the IRI of a relation.
+
+    Example:
+        >>> relation_iri("born in"), relation_iri("/per/org/member_of")
+        ('urn:rukh:relation:born_in', 'urn:rukh:relation:per:org:member_of')
+    """
+    return PREFIXES["rel"] + ":".join(map(slug, name.strip("/").split("/")))
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)  # the escapes of JSON are those of N-Quads
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int):
+        return f'"{value}"^^{_iri("xsd", "integer")}'
+    return f'"{value!r}"^^{_iri("xsd", "double")}'
+
+
+def _time(value: str) -> str:
+    return f'"{value}"^^{_iri("xsd", "dateTime" if "T" in value else "date")}'
+
+
+_A, _LABEL, _ALIAS = _iri("rdf", "type"), _iri("rdfs", "label"), _iri("skos", "altLabel")
+
+
+def entity_lines(entity: Entity) -> Iterator[str]:
+    """Yield what is said about an entity, as lines of N-Quads."""
+    subject = f"<{entity.iri}>"
+    yield f"{subject} {_LABEL} {_text(entity.label)} ."
+    if entity.type is not None:
+        yield f"{subject} {_A} {_iri('type', slug(entity.type))} ."
+    for alias in entity.aliases:
+        yield f"{subject} {_ALIAS} {_text(alias)} ."
+
+
+def edge_lines(edge: Edge, style: Style = "graphs") -> Iterator[str]:
+    """Yield an edge and its support, as lines of N-Quads."""
+    subject, relation = f"<{edge.iri}>", f"<{relation_iri(edge.relation)}>"
+    statement = f"<{edge.head.iri}> {relation} <{edge.tail.iri}>"
+    if style == "graphs":
+        yield f"{statement} {subject} ."
+    else:
+        yield f"{statement} ."
+    if style == "reification":
+        yield f"{subject} {_A} {_iri('rdf', 'Statement')} ."
+        for name, value in zip(("subject", "predicate", "object"), statement.split(), strict=True):
+            yield f"{subject} {_iri('rdf', name)} {value} ."
+    elif style == "rdf12":
+        yield f"{subject} {_iri('rdf', 'reifies')} <<( {statement} )>> ."
+    support = {
+        "posts": _number(edge.posts),
+        "mentions": _number(edge.mentions),
+        "probability": _number(edge.combined),
+        "bestProbability": _number(edge.best),
+        "firstSeen": edge.first and _time(edge.first),
+        "lastSeen": edge.last and _time(edge.last),
+        "conflict": edge.conflict and _text(edge.conflict),
+    }
+    for name, value in support.items():
+        if value is not None:
+            yield f"{subject} {_iri('rukh', name)} {value} ."
+
+
+def evidence_lines(edge: str, triple: Triple) -> Iterator[str]:
+    """Yield a triple that states an edge, with its source, as lines of N-Quads."""
+    post = _iri("post", slug(triple.post_id))
+    places = [place_of(mention) for mention in (triple.head, triple.tail)]
+    key = ":".join([triple.post_id, *places, triple.relation or "", triple.model_id or ""])
+    subject = f"<{BASE}evidence:{slug(key)}>"
+    yield f"{subject} {_iri('rukh', 'edge')} <{edge}> ."
+    yield f"{subject} {_iri('prov', 'wasDerivedFrom')} {post} ."
+    yield f"{subject} {_iri('rukh', 'probability')} {_number(triple.score)} ."
+    for name, value in (
+        ("relation", triple.relation),
+        ("description", triple.description),
+        ("model", triple.model_id),
+        ("schema", triple.schema_id),
+    ):
+        if value is not None:
+            yield f"{subject} {_iri('rukh', name)} {_text(value)} ."
+    for role, mention in (("head", triple.head), ("tail", triple.tail)):
+        for name, literal in _mention(mention):
+            yield f"{subject} {_iri('rukh', role + name)} {literal} ."
+    yield f"{post} {_LABEL} {_text(triple.post_id)} ."
+    if triple.time is not None:
+        yield f"{post} {_iri('rukh', 'time')} {_time(triple.time)} ."
+
+
+def _mention(mention: Mention) -> Iterator[tuple[str, str]]:
+    yield "Text", _text(mention.surface)
+    if isinstance(mention, EntityMention):
+        yield "Start", _number(mention.start)
+        yield "End", _number(mention.end)
+    else:
+        yield "Box", _text(json.dumps(mention.box))
+
+
+def schema_lines(schemas: Iterable[RelationSchema]) -> Iterator[str]:
+    """Yield what schemas say about their relations, as lines of N-Quads."""
+    for schema in schemas:
+        for relation in schema.relations:
+            if relation.name == schema.nota:
+                continue
+            subject = f"<{relation_iri(relation.name)}>"
+            yield f"{subject} {_LABEL} {_text(relation.name)} ."
+            for name in dict.fromkeys((relation.id, *relation.same_as)):
+                if name is not None and re.fullmatch(r"P\d+", name):
+                    yield f"{subject} {_iri('owl', 'equivalentProperty')} {_iri('wdt', name)} ."
+            for text in relation.descriptions[:1]:
+                yield f"{subject} {_iri('rdfs', 'comment')} {_text(str(text))} ."
+
+
+def graph_lines(
+    graph: KnowledgeGraph, style: Style = "graphs", *, evidence: bool = True, **filters: Any
+) -> Iterator[str]:
+    """Yield a graph as lines of N-Quads, with the edges that ``filters`` of ``edges`` leave."""
+    yield from schema_lines(graph.schemas())
+    for entity in graph.entities():
+        yield from entity_lines(entity)
+    for edge in graph.edges(**filters):
+        yield from edge_lines(edge, style)
+        if evidence:
+            for triple in graph.evidence(edge.iri):
+                yield from evidence_lines(edge.iri, triple)
+
+
+FORMATS: dict[str, tuple[str, Style]] = {
+    ".ttl": ("TURTLE", "reification"),
+    ".nt": ("N_TRIPLES", "reification"),
+    ".nq": ("N_QUADS", "graphs"),
+    ".trig": ("TRIG", "graphs"),
+    ".jsonld": ("JSON_LD", "graphs"),
+}
+"""The format of each ending of a file's name, and how edges are linked to their support."""
+
+
+def write_rdf(
+    graph: KnowledgeGraph, stream: IO[bytes], ending: str, *, rdf12: bool = False, **filters: Any
+) -> None:
+    """Write a graph to a file in a format of :data:`FORMATS`.
+
+    Args:
+        ending: The ending of the file's name, such as ``.ttl``.
+        rdf12: Whether edges are linked to their support by ``rdf:reifies``.
+        filters: See :func:`graph_lines`.
+
+    Raises:
+        InputError: The format has no ``rdf:reifies``.
+        MissingDependency: pyoxigraph is not installed.
+    """
+    ox = oxigraph()
+    name, style = FORMATS[ending]
+    if rdf12:
+        if ending == ".jsonld":
+            raise InputError("JSON-LD has no rdf:reifies", fix="name a file that ends in .ttl")
+        style = "rdf12"
+    lines = graph_lines(graph, style, **filters)
+    if ending == ".nq" or (ending == ".nt" and style != "graphs"):
+        stream.writelines((line + "\n").encode() for line in lines)
+        return
+    quads = ox.parse(_Stream(lines), format=ox.RdfFormat.N_QUADS)
+    ox.serialize(quads, stream, format=getattr(ox.RdfFormat, name), prefixes=PREFIXES)
+
+
+class _Stream:
+    """Lines as a binary file to read."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+
+    def read(self, size: int = -1) -> bytes:
+        some = islice(self._lines, None if size < 0 else max(1, size // 1000))
+        return "".join(line + "\n" for line in some).encode()
+
+
+def oxigraph() -> Any:
+    """Return the module of Oxigraph. Raises MissingDependency."""
+    try:
+        import pyoxigraph
+    except ImportError:
+        raise MissingDependency("pyoxigraph", "graph") from None
+    return pyoxigraph
+
+
+class RdfIndex:
+    """The index of a graph, brought up to date when it is made.
+
+    Raises:
+        InputError: The index has to be updated, but another process is doing so.
+        MissingDependency: pyoxigraph is not installed.
+    """
+
+    def __init__(self, graph: KnowledgeGraph) -> None:
+        self.graph = graph
+        folder = graph.folder / "rdf"
+        ox = oxigraph()
+        try:
+            self._store = ox.Store.read_only(str(folder))
+            if self._change() == graph.change:
+                return
+        except OSError:  # there is none, or not a complete one
+            pass
+        try:
+            self._store = ox.Store(str(folder))
+        except OSError as error:
+            if "lock" in str(error).lower():
+                raise InputError(
+                    "another process is updating the index of this graph",
+                    where=str(folder),
+                    fix="wait until it ends",
+                ) from None
+            fix = "delete this folder, and run the command again"
+            problem = f"the index is damaged: {error}"
+            raise InputError(problem, where=str(folder), fix=fix) from None
+        self._update(ox)
+
+    def _stamps(self) -> list[Any]:
+        """Return the statements that say up to which change the index follows the graph."""
+        subject, predicate = (oxigraph().NamedNode(part[1:-1]) for part in STAMP.split())
+        return list(self._store.quads_for_pattern(subject, predicate, None))
+
+    def _change(self) -> int:
+        return max((int(quad.object.value) for quad in self._stamps()), default=0)
+
+    def _update(self, ox: Any) -> None:
+        graph, store, before = self.graph, self._store, self._change()
+        gone, entities, edges = graph.changes(before)
+        source = ox.NamedNode(f"{PREFIXES['rukh']}edge")
+        for name in gone:
+            node = ox.NamedNode(name)
+            store.remove_graph(node)
+            subjects = {q.subject for q in store.quads_for_pattern(None, source, node)}
+            for subject in (node, *subjects):
+                for quad in list(store.quads_for_pattern(subject, None, None)):
+                    store.remove(quad)
+        self._load(line for entity in entities for line in entity_lines(entity))
+        for first in range(0, len(edges), CHUNK):
+            self._load(self._lines(edges[first : first + CHUNK]))
+        self._load(schema_lines(graph.schemas()))
+        for quad in self._stamps():
+            store.remove(quad)
+        self._load([f"{STAMP} {_number(graph.change)} ."])
+        store.flush()
+
+    def _lines(self, edges: Iterable[Edge]) -> Iterator[str]:
+        for edge in edges:
+            yield from edge_lines(edge)
+            for triple in self.graph.evidence(edge.iri):
+                yield from evidence_lines(edge.iri, triple)
+
+    def _load(self, lines: Iterable[str]) -> None:
+        data = "".join(line + "\n" for line in lines).encode()
+        if data:
+            self._store.load(data, format=oxigraph().RdfFormat.N_QUADS)
+
+    def query(self, sparql: str) -> Any:
+        """Answer a SPARQL query over all named graphs at once; :data:`PREFIXES` are declared.
+
+        Returns:
+            The result of pyoxigraph: solutions, triples or a boolean.
+
+        Raises:
+            InputError: The query is not valid, or asks another server (``SERVICE``).
+        """
+        check_query(sparql)
+        try:
+            return self._store.query(sparql, prefixes=PREFIXES, use_default_graph_as_union=True)
+        except SyntaxError as error:
+            raise InputError(f"not a SPARQL query: {error}", fix="see docs/graph.md") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"the query cannot be answered: {error}") from None
+
+
+def result_text(result: Any, format: str) -> str:
+    """Write the result of a query as ``csv``, ``tsv`` or ``json``, or triples as N-Triples."""
+    ox = oxigraph()
+    if isinstance(result, ox.QueryTriples):
+        return bytes(ox.serialize(result, format=ox.RdfFormat.N_TRIPLES)).decode()
+    if isinstance(result, ox.QueryBoolean) and format != "json":
+        return f"{str(bool(result)).lower()}\n"
+    return bytes(result.serialize(format=getattr(ox.QueryResultsFormat, format.upper()))).decode()
+
+
+def result_table(result: Any) -> tuple[list[str], list[list[str | None]]]:
+    """Return the columns and the rows of a result, with the prefixes of :data:`PREFIXES`."""
+    ox = oxigraph()
+    if isinstance(result, ox.QueryBoolean):
+        return ["answer"], [[str(bool(result)).lower()]]
+    if isinstance(result, ox.QueryTriples):
+        rows = [[_short(part) for part in triple] for triple in result]
+        return ["subject", "predicate", "object"], rows
+    names = [variable.value for variable in result.variables]
+    return names, [[_short(solution[name]) for name in names] for solution in result]
+
+
+def _short(term: Any) -> str | None:
+    if term is None:
+        return None
+    if isinstance(term, oxigraph().NamedNode):
+        for prefix, start in PREFIXES.items():
+            if term.value.startswith(start):
+                return f"{prefix}:{term.value[len(start) :]}"
+        return f"<{term.value}>"
+    return str(getattr(term, "value", term))
+
+
+_TOKENS = re.compile(
+    r'"""(?:[^"\\]|\\.|"(?!""))*"""|\'\'\'(?:[^\'\\]|\\.|\'(?!\'\'))*\'\'\''
+    r'|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|<[^<>"{}|^`\\\s]*>|#[^\n]*'
+    r"|[?$]\w+|:[\w.%-]+",
+    re.DOTALL,
+)
+"""Strings, IRIs, comments, variables and local names, in which a keyword is only a word."""
+
+
+def check_query(sparql: str) -> None:
+    r"""Raise InputError for a query that would make a request to another server.
+
+    Example:
+        >>> check_query("SELECT ?service { ?service rdfs:label 'SERVICE' } # SERVICE")
+        >>> check_query("SELECT * { service <http://example.org/> { ?a ?b ?c } }")
+        Traceback (most recent call last):
+        ...
+        rukh.errors.InputError: the query asks another server (SERVICE), which is not allowed
+    """
+    if re.search(r"\\[uU]", sparql):
+        problem = "the query has an escaped character"
+        raise InputError(problem, fix="write the character itself in place of \\u")
+    if re.search("service", _TOKENS.sub(" ", sparql), re.IGNORECASE):
+        raise InputError("the query asks another server (SERVICE), which is not allowed")

@@ -1,0 +1,409 @@
+"""The store of a knowledge graph: triples go in, entities and edges come out, with their evidence.
+
+The evidence is kept in an SQLite file, ``graph.sqlite`` in the store's folder, and every change is
+one transaction. Entities and edges are a function of the evidence, the schemas and a person's
+rules, so neither the order of additions nor an interrupted one changes them.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from rukh.errors import InputError, suggestion
+from rukh.graph.derivation import derive, set_relations
+from rukh.graph.evidence import EvidenceWriter, read_triples, remove_post
+from rukh.graph.explanation import explain_names
+from rukh.graph.names import Name
+from rukh.graph.resolution import NO_RULES, MergeRules
+from rukh.records import Triple
+from rukh.schema.schema import RelationSchema, shipped_schemas
+
+FILE = "graph.sqlite"
+"""Name of the file in the store's folder."""
+VERSION = "1"
+"""Version of the tables."""
+
+
+@dataclass(frozen=True)
+class Entity:
+    """An entity of a graph.
+
+    Attributes:
+        iri: Its identifier, which is made from its fullest name and its type.
+        label: Its most frequent name.
+        type: Its type, or None if unknown.
+        aliases: Its other names.
+    """
+
+    iri: str
+    label: str
+    type: str | None
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A relation between two entities, with its support.
+
+    Attributes:
+        iri: Its identifier, which is made from the entities and the relation.
+        posts, mentions: Number of posts that state it, and of their pairs of arguments.
+        best: Highest probability of its triples.
+        combined: Probability that at least one post is right, if they are independent.
+        first, last: Times of the first and the last post that has a time, in UTC, or None.
+        conflict: Why it contradicts other edges, or None: ``several tails`` or ``several heads`` of
+            a functional relation, or ``both directions`` of a relation with an inverse.
+    """
+
+    iri: str
+    head: Entity
+    relation: str
+    tail: Entity
+    posts: int
+    mentions: int
+    best: float
+    combined: float
+    first: str | None = None
+    last: str | None = None
+    conflict: str | None = None
+
+
+class Added(NamedTuple):
+    """Numbers of triples: new ones, those that were there already, and those without a relation."""
+
+    new: int
+    known: int
+    without_relation: int
+
+
+class KnowledgeGraph:
+    """A knowledge graph in a folder.
+
+    Args:
+        folder: The folder of the store.
+        create: Whether to make the store if it is not there.
+        read_only: Whether the graph is only read, and not made. Several processes may read one
+            store, also while another writes to it.
+
+    Raises:
+        InputError: The folder is no store.
+
+    Example:
+        >>> import tempfile
+        >>> from rukh import Triple
+        >>> def mention(id, text, start, type):
+        ...     end = start + len(text)
+        ...     return {"id": id, "text": text, "start": start, "end": end, "type": type}
+        >>> ann, rome = mention("a", "Ann Lee", 0, "PER"), mention("r", "Rome", 20, "LOC")
+        >>> triple = Triple(post_id="1", head=ann, tail=rome, relation="born in", score=0.9)
+        >>> with tempfile.TemporaryDirectory() as folder, KnowledgeGraph(folder) as graph:
+        ...     print(graph.add([triple]), graph.add([triple]))
+        ...     print([(edge.head.label, edge.relation, edge.tail.label) for edge in graph.edges()])
+        Added(new=1, known=0, without_relation=0) Added(new=0, known=1, without_relation=0)
+        [('Ann Lee', 'born in', 'Rome')]
+    """
+
+    def __init__(self, folder: str | Path, *, create: bool = True, read_only: bool = False) -> None:
+        self.folder = Path(folder)
+        file = self.folder / FILE
+        if not file.exists():
+            problem = "there is no knowledge graph in this folder"
+            if read_only or not create:
+                raise InputError(problem, where=str(folder), fix="make one with `rukh graph add`")
+            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+                fix = "name a new or an empty folder"
+                raise InputError(problem, where=str(folder), fix=fix)
+            self.folder.mkdir(parents=True, exist_ok=True)
+        mode = "ro" if read_only else "rwc"
+        self._connection = sqlite3.connect(
+            f"{file.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=10
+        )
+        try:
+            if not read_only:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            self._set_up(read_only)
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise InputError(f"no store of a graph: {error}", where=str(file)) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _set_up(self, read_only: bool) -> None:
+        tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if not tables and not read_only:
+            with self._transaction():
+                sql = (resources.files("rukh.graph") / "tables.sql").read_text(encoding="utf-8")
+                for statement in sql.split(";\n"):
+                    self._connection.execute(statement)
+                self._write("version", VERSION)
+        if (version := self._read("version")) != VERSION:
+            problem = f"the store has version {version}, not {VERSION}"
+            raise InputError(problem, where=str(self.folder), fix="add its triples to a new store")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the store."""
+        self._connection.close()
+
+    def add(
+        self,
+        triples: Iterable[Triple],
+        *,
+        schema: RelationSchema | None = None,
+        rules: MergeRules | None = None,
+    ) -> Added:
+        """Add triples. What is there already is not added again.
+
+        Args:
+            triples: The triples. Those without a relation are left out.
+            schema: Says which relations are symmetric, inverse, functional or aliases. Shipped
+                schemas that triples name are known without it.
+            rules: Rules for the merging of names, which replace those of the store.
+
+        Raises:
+            InputError: Another process is writing to the store, or a triple cannot be read.
+        """
+        added = without = total = 0
+        with self._transaction() as change:
+            writer = EvidenceWriter(self._connection, change)
+            nota = {s.nota for s in self.schemas()} | {None, schema.nota if schema else None}
+            seen: set[str] = set()
+            for triple in triples:
+                if triple.schema_id is not None and triple.schema_id not in seen:
+                    seen.add(triple.schema_id)
+                    nota.add(self._know_shipped(triple.schema_id.partition("@")[0]))
+                if triple.relation in nota:
+                    without += 1
+                    continue
+                total += 1
+                writer.write(triple)
+            added = writer.added
+            if schema is not None:
+                self._write(f"schema {schema.name}", schema.model_dump_json())
+            if rules is not None:
+                self._write("rules", rules.model_dump_json())
+            self._derive(change, writer.posts if rules is None else self._all_posts())
+        return Added(added, total - added, without)
+
+    def _know_shipped(self, name: str) -> str | None:
+        """Let the graph know a shipped schema, unless it has one of this name; return its NOTA."""
+        if name in shipped_schemas() and self._read(f"schema {name}") is None:
+            schema = RelationSchema.load(name)
+            self._write(f"schema {name}", schema.model_dump_json())
+        known = self._read(f"schema {name}")
+        return None if known is None else RelationSchema.model_validate_json(known).nota
+
+    def remove(self, posts: Sequence[str]) -> int:
+        """Remove posts, given by their ids, with all that only they state.
+
+        Returns:
+            The number of triples removed.
+
+        Raises:
+            InputError: A post is not in the graph, or another process is writing to the store.
+        """
+        removed = 0
+        with self._transaction() as change:
+            for post in posts:
+                count = remove_post(self._connection, post)
+                if count is None:
+                    known = self._connection.execute("SELECT name FROM posts LIMIT 10000")
+                    fix = suggestion(post, [name for (name,) in known])
+                    raise InputError(f"post {post!r} is not in the graph", fix=fix)
+                removed += count
+            self._derive(change, set())
+        return removed
+
+    def resolve(
+        self, rules: MergeRules | None = None, schema: RelationSchema | None = None
+    ) -> None:
+        """Make the entities and edges anew, with other rules or another schema. None: as before."""
+        with self._transaction() as change:
+            if rules is not None:
+                self._write("rules", rules.model_dump_json())
+            if schema is not None:
+                self._write(f"schema {schema.name}", schema.model_dump_json())
+            self._derive(change, self._all_posts())
+
+    def _derive(self, change: int, posts: set[int]) -> None:
+        set_relations(self._connection, self.schemas())
+        derive(self._connection, self.rules, change, posts)
+
+    def _all_posts(self) -> set[int]:
+        return {post for (post,) in self._connection.execute("SELECT id FROM posts")}
+
+    @property
+    def rules(self) -> MergeRules:
+        """A person's rules for the merging of names."""
+        stored = self._read("rules")
+        return NO_RULES if stored is None else MergeRules.model_validate_json(stored)
+
+    @property
+    def change(self) -> int:
+        """The number of the last change."""
+        return int(self._read("change") or 0)
+
+    def schemas(self) -> list[RelationSchema]:
+        """Return the schemas that the graph knows, ordered by name."""
+        query = "SELECT value FROM meta WHERE key LIKE 'schema %' ORDER BY key"
+        rows = self._connection.execute(query).fetchall()
+        return [RelationSchema.model_validate_json(text) for (text,) in rows]
+
+    def entities(self) -> Iterator[Entity]:
+        """Yield all entities, ordered by IRI."""
+        query = "SELECT iri, label, type, aliases FROM entities ORDER BY iri"
+        return map(_entity, self._rows(query))
+
+    def edges(
+        self,
+        *,
+        relation: str | None = None,
+        min_probability: float = 0,
+        since: str | None = None,
+        until: str | None = None,
+        where: str = "true",
+        values: Sequence[Any] = (),
+    ) -> Iterator[Edge]:
+        """Yield edges, ordered by IRI.
+
+        Args:
+            relation: Only edges of this relation.
+            min_probability: Minimum combined probability.
+            since, until: Only edges with a post in this time, as a date or time in ISO 8601, both
+                included.
+            where, values: A condition of SQL on the edge ``e``, its head ``h`` and its tail ``t``.
+        """
+        conditions, given = [f"({where})", "combined >= ?"], [*values, min_probability]
+        if relation is not None:
+            conditions.append("relation = ?")
+            given.append(relation)
+        if since is not None:
+            conditions.append("last >= ?")
+            given.append(since)
+        if until is not None:
+            conditions.append("substr(first, 1, ?) <= ?")
+            given += [len(until), until]
+        query = (
+            "SELECT e.iri, relation, posts, mentions, best, combined, first, last, conflict,"
+            " h.iri, h.label, h.type, h.aliases, t.iri, t.label, t.type, t.aliases FROM edges e"
+            " JOIN entities h ON h.id = e.head JOIN entities t ON t.id = e.tail"
+            f" WHERE {' AND '.join(conditions)} ORDER BY e.iri"
+        )
+        for iri, name, *support, a, b, c, d, p, q, r, s in self._rows(query, given):
+            yield Edge(iri, _entity((a, b, c, d)), name, _entity((p, q, r, s)), *support)
+
+    def evidence(self, edge: str | None = None) -> Iterator[Triple]:
+        """Yield the triples that state an edge, given by its IRI, or all triples of the graph.
+
+        ``relation``, head and tail are as they were extracted, so that they may stand the other
+        way round than in the edge. The ids of entities are their offsets.
+        """
+        if edge is None:
+            return read_triples(self._connection)
+        return read_triples(self._connection, "e.edge = ?", [edge])
+
+    def find(self, name: str) -> list[Entity]:
+        """Return the entities with a name or an IRI, the most probable first."""
+        query = "SELECT iri, label, type, aliases FROM entities WHERE iri = ?1 OR label = ?1"
+        found = {row[0]: row for row in self._rows(query, [name])}
+        query = (
+            "SELECT DISTINCT n.text, n.type, e.iri, e.label, e.type, e.aliases FROM names n"
+            " JOIN entities e ON e.id = n.entity WHERE n.object = ''"
+        )
+        words = {type_: Name(name, type_).words for type_ in (None, "PER", "ORG")}
+        for text, type_, *row in self._rows(query):
+            own = Name(text, type_ or None)
+            if own.words == words.get(own.kind, words[None]):
+                found.setdefault(row[0], tuple(row))
+        return [_entity(row) for row in found.values()]
+
+    def why(self, one: str, two: str) -> list[str]:
+        """Say why two names are one entity, or why they are two, in one line each.
+
+        Raises:
+            InputError: The graph has no such name.
+        """
+        return explain_names(self._connection, self.rules, one, two)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of posts, triples, names, entities, edges and conflicting edges."""
+        queries = {
+            "posts": "posts",
+            "triples": "evidence",
+            "names": "names",
+            "entities": "entities",
+            "edges": "edges",
+            "edges in conflict": "edges WHERE conflict IS NOT NULL",
+            "triples within one entity": "evidence WHERE edge IS NULL",
+        }
+        return {
+            name: self._rows(f"SELECT count(*) FROM {source}")[0][0]
+            for name, source in queries.items()
+        }
+
+    def relation_counts(self) -> dict[str, int]:
+        """Return the number of edges of each relation, the most frequent first."""
+        query = "SELECT relation, count(*) FROM edges GROUP BY relation ORDER BY 2 DESC, 1"
+        return dict(self._rows(query))
+
+    def changes(self, after: int) -> tuple[list[str], list[Entity], list[Edge]]:
+        """Return the IRIs removed, and the entities and edges made or changed, after a change."""
+        gone = self._rows("SELECT iri FROM removed WHERE changed > ?", [after])
+        query = "SELECT iri, label, type, aliases FROM entities WHERE changed > ? ORDER BY iri"
+        edges = self.edges(where="e.changed > ?", values=[after])
+        return [iri for (iri,) in gone], [*map(_entity, self._rows(query, [after]))], [*edges]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[int]:
+        """Change the store: all of it or nothing. Yield the number of the change."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            problem = f"the store cannot be written: {error}"
+            fix = "wait until the other process ends" if "locked" in str(error) else None
+            raise InputError(problem, where=str(self.folder), fix=fix) from None
+        try:
+            change = 0
+            if self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                change = self.change + 1
+                self._write("change", str(change))
+            yield change
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with closing(self._connection.execute(query, tuple(values))) as cursor:
+            return cursor.fetchall()
+
+    def _read(self, key: str) -> str | None:
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", [key])
+        return rows[0][0] if rows else None
+
+    def _write(self, key: str, value: str) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def _entity(row: Sequence[Any]) -> Entity:
+    iri, label, type_, aliases = row
+    return Entity(iri, label, type_, tuple(json.loads(aliases)))

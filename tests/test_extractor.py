@@ -18,7 +18,8 @@ from conftest import schema_of
 from rukh import extractor as extraction
 from rukh.arguments.candidates import PostPart, candidate_pairs
 from rukh.errors import InputError
-from rukh.extractor import Extractor, PostQuery, best_direction_only
+from rukh.extractor import Extractor, PostQuery
+from rukh.modeling.directions import best_direction_only
 from rukh.modeling.model import RelationModel
 from rukh.modeling.scorers import PairScores
 from rukh.records import EntityMention, ObjectMention, Pair, Post, TextEntity, Triple

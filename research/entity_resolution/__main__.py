@@ -1,4 +1,4 @@
-"""Print the precision and the recall of entity resolution: ``python -m research.entity_resolution``."""
+"""Print precision and recall of entity resolution: ``python -m research.entity_resolution``."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from rukh.arguments.type_mapping import accept_detected_types
 from rukh.data.items import PostLike, to_posts
 from rukh.errors import MAX_LISTED
 from rukh.modeling.device import choose_device, move
-from rukh.modeling.directions import num_columns
+from rukh.modeling.directions import best_direction_only, num_columns
 from rukh.modeling.image_features import FeatureCache, features_of
 from rukh.modeling.inference import score_posts
 from rukh.modeling.markers import caption_ids
@@ -32,6 +32,7 @@ from rukh.modeling.vision_encoder import PatchMap
 from rukh.records import Mention, Post, RankedRelation, Triple, to_mention
 from rukh.schema.schema import RelationSchema
 from rukh.utils.batching import split_by_count
+from rukh.utils.cache import content_key
 from rukh.utils.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -123,6 +124,8 @@ class Extractor:
     ) -> None:
         self.model = model.eval()
         self.schema = schema or model.default_schema
+        digest = content_key(self.schema.model_dump_json())
+        self._schema_id = f"{self.schema.name}@{digest[:12]}"
         if self.schema is not model.schema:  # that is what training has warned of
             warn_undescribed(self.schema, model.config.relation)
         if isinstance(tagger, OpenTagger):
@@ -433,18 +436,9 @@ class Extractor:
                 description=self.bank.description(best, int(matched[best])) if accepted else None,
                 gate=None if scores.gate is None else round(scores.gate, 6),
                 ranking=tuple(ranked) if top_k else None,
+                time=query.post.time,
+                model_id=self.model.identity,
+                schema_id=self._schema_id,
             )
             triples.append(triple)
         return triples
-
-
-def best_direction_only(triples: Sequence[Triple], nota: str | None) -> list[Triple]:
-    """Keep triples with a relation, and only the more probable order of each argument pair."""
-    best: dict[frozenset[str], Triple] = {}
-    for triple in triples:
-        if triple.relation in (None, nota):
-            continue
-        arguments = frozenset((triple.head.id, triple.tail.id))
-        if arguments not in best or triple.score > best[arguments].score:
-            best[arguments] = triple
-    return [t for t in triples if best.get(frozenset((t.head.id, t.tail.id))) is t]

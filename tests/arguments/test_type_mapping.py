@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rukh.arguments.label_map import LABELS
-from rukh.arguments.label_map import WORDS
+from rukh.arguments.label_map import LABELS, WORDS
 from rukh.arguments.type_mapping import add_detected_types, detected_type
 from rukh.schema.schema import RelationSchema
 

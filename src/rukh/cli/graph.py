@@ -64,14 +64,14 @@ def add(
     from rukh.schema.schema import RelationSchema
     from rukh.utils.progress import progress_bar
 
-    own_schema = schema and RelationSchema.load(schema, require_descriptions=False)
-    own_rules = rules and MergeRules.load(rules)
+    own_schema = RelationSchema.load(schema, require_descriptions=False) if schema else None
+    own_rules = MergeRules.load(rules) if rules else None
     rows = chain.from_iterable(map(read_triples, triples))
     with KnowledgeGraph(store) as graph:
         added = graph.add(
             progress_bar(rows, unit="triple", delay=2),
-            schema=own_schema or None,
-            rules=own_rules or None,
+            schema=own_schema,
+            rules=own_rules,
         )
         RdfIndex(graph)
         counts = graph.counts()
@@ -108,8 +108,8 @@ def resolve(store: Store, rules: Rules = None, schema: GraphSchema = None) -> No
 
     with KnowledgeGraph(store, create=False) as graph:
         graph.resolve(
-            rules and MergeRules.load(rules),
-            schema and RelationSchema.load(schema, require_descriptions=False),
+            MergeRules.load(rules) if rules else None,
+            RelationSchema.load(schema, require_descriptions=False) if schema else None,
         )
         counts = graph.counts()
     print_status(f"{counts['names']:,} names are {counts['entities']:,} entities")

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from rukh.errors import InputError
 from rukh.evaluation.metrics import calibration_error, f1_from_counts
-from rukh.extractor import CHUNK_SIZE, Extractor, best_direction_only
+from rukh.extractor import CHUNK_SIZE, Extractor
+from rukh.modeling.directions import best_direction_only
 from rukh.records import EntityMention, Post, Triple
 from rukh.schema.schema import RelationSchema
 from rukh.utils.bootstrap import percentile_interval, resampled_sums

@@ -153,8 +153,9 @@ def _make_entities(connection: sqlite3.Connection, rules: MergeRules, change: in
         type_ = types[0] if types else next((t for k in group if (t := names[k].kind)), None)
         own = next((named[k][2] for k in group if names[k].kind == type_), type_)
         label = named[best][1]
-        aliases = json.dumps(sorted({named[k][1] for k in group} - {label}), ensure_ascii=False)
-        entities.append((iri, named[first][0], label, own or None, aliases))
+        others = sorted({named[k][1] for k in group} - {label})
+        told = json.dumps(others, ensure_ascii=False)
+        entities.append((iri, named[first][0], label, own or None, told))
     for id_, text, type_, object_, _ in rows:
         if object_:
             iri = f"{BASE}entity:object:{_hash(object_)}"

@@ -72,11 +72,11 @@ def _explain(
         )
         return f"one entity: {told}"
     prefix = f"two entities: {one} and {two}"
-    told = []
+    reasons: list[str] = []
     if not compatible(one.name.kind, two.name.kind):
-        told.append(f"{one.name.kind} and {two.name.kind} cannot be one")
+        reasons.append(f"{one.name.kind} and {two.name.kind} cannot be one")
     if rules.forbids(one.name, two.name):
-        told.append("a person's rule keeps them apart")
+        reasons.append("a person's rule keeps them apart")
     for a, b in ((one, two), (two, one)):
         others = connection.execute(
             "SELECT other, rule FROM ambiguous WHERE name = ?", (a.id,)
@@ -84,7 +84,7 @@ def _explain(
         fits = {rows[other].entity for other, _ in others}
         if b.entity in fits:
             names = ", ".join(str(rows[other]) for other, _ in others)
-            told.append(f"{a} could be any of {names}")
+            reasons.append(f"{a} could be any of {names}")
         posts = connection.execute(
             "SELECT DISTINCT p.name FROM arguments a JOIN posts p ON p.id = a.post"
             " JOIN names n ON n.id = a.full WHERE a.name = ? AND n.entity = ? LIMIT 3",
@@ -92,8 +92,8 @@ def _explain(
         ).fetchall()
         if posts:
             listed = ", ".join(repr(post) for (post,) in posts)
-            told.append(f"but {a} is short for {b} in the posts {listed}, where both stand")
-    return f"{prefix}: {'; '.join(told) or 'no rule says that they are one'}"
+            reasons.append(f"but {a} is short for {b} in the posts {listed}, where both stand")
+    return f"{prefix}: {'; '.join(reasons) or 'no rule says that they are one'}"
 
 
 def _path(connection: sqlite3.Connection, start: int, end: int) -> list[tuple[int, int, str]]:

@@ -109,9 +109,9 @@ def edge_lines(edge: Edge, style: Style = "graphs") -> Iterator[str]:
         "lastSeen": edge.last and _time(edge.last),
         "conflict": edge.conflict and _text(edge.conflict),
     }
-    for name, value in support.items():
-        if value is not None:
-            yield f"{subject} {_iri('rukh', name)} {value} ."
+    for name, told in support.items():
+        if told is not None:
+            yield f"{subject} {_iri('rukh', name)} {told} ."
 
 
 def evidence_lines(edge: str, triple: Triple) -> Iterator[str]:
@@ -123,14 +123,14 @@ def evidence_lines(edge: str, triple: Triple) -> Iterator[str]:
     yield f"{subject} {_iri('rukh', 'edge')} <{edge}> ."
     yield f"{subject} {_iri('prov', 'wasDerivedFrom')} {post} ."
     yield f"{subject} {_iri('rukh', 'probability')} {_number(triple.score)} ."
-    for name, value in (
+    for name, text in (
         ("relation", triple.relation),
         ("description", triple.description),
         ("model", triple.model_id),
         ("schema", triple.schema_id),
     ):
-        if value is not None:
-            yield f"{subject} {_iri('rukh', name)} {_text(value)} ."
+        if text is not None:
+            yield f"{subject} {_iri('rukh', name)} {_text(text)} ."
     for role, mention in (("head", triple.head), ("tail", triple.tail)):
         for name, literal in _mention(mention):
             yield f"{subject} {_iri('rukh', role + name)} {literal} ."

@@ -11,13 +11,14 @@ order of head and tail in the data gives no information.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from rukh.modeling.relation_bank import RelationBank
+from rukh.records import Triple
 
 DirectionMode: TypeAlias = Literal["joint", "both", "given"]
 """How a model is trained on a pair: on both directions in one decision (``joint``), on each
@@ -104,3 +105,15 @@ def to_probabilities(logits: Tensor, num_relations: int, directed: bool = False)
     forward, backward = probabilities[:, : 1 + num_relations], probabilities[:, 1 + num_relations :]
     forward[:, 0] += backward.sum(1)
     return forward
+
+
+def best_direction_only(triples: Sequence[Triple], nota: str | None) -> list[Triple]:
+    """Keep triples with a relation, and only the more probable order of each argument pair."""
+    best: dict[frozenset[str], Triple] = {}
+    for triple in triples:
+        if triple.relation in (None, nota):
+            continue
+        arguments = frozenset((triple.head.id, triple.tail.id))
+        if arguments not in best or triple.score > best[arguments].score:
+            best[arguments] = triple
+    return [t for t in triples if best.get(frozenset((t.head.id, t.tail.id))) is t]

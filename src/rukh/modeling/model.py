@@ -44,6 +44,7 @@ from rukh.modeling.vision_encoder import VisionEncoder
 from rukh.records import Post
 from rukh.registry import resolve
 from rukh.schema.schema import RelationSchema
+from rukh.utils.files import sha256
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         text_encoder: The text encoder. None: the text encoder of ``config.pair`` is loaded.
 
     Attributes:
+        identity: The name that the model was loaded by and the start of its weights' SHA-256, as
+            ``name@hash``; None for a model that was not loaded.
         anchors: ``(A, dim + 1)`` anchors of ``config.anchored_relations``.
         memory: Stored training pairs, or None. They stay in the CPU's memory.
         card: The model card, in Markdown; a minimal one if the model was not loaded with one.
@@ -84,6 +87,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         anchors = torch.zeros(len(config.anchored_relations), config.pair.dim + 1)
         self.register_buffer("anchors", anchors, persistent=False)
         self.memory: Memory | None = None
+        self.identity: str | None = None
         self.card = minimal_card("model")
         self._adapters: dict[str, Tensor] = {}  # that loading merged into the text encoder
 
@@ -353,6 +357,8 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         pair = config.pair.model_copy(update={"lora_rank": 0})
         model = cls(config.model_copy(update={"pair": pair}), schema)
         model.config = config
+        name = source if isinstance(source, str) and is_hub_name(source) else Path(source).name
+        model.identity = f"{name}@{sha256(folder / WEIGHTS)[:12]}"
         state = read_state(folder / WEIGHTS)
         if config.anchored_relations:
             anchors = state.pop(ANCHORS, torch.zeros(0)).float()

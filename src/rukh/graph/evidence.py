@@ -48,12 +48,13 @@ class EvidenceWriter:
 
     Attributes:
         added: Number of triples that were new, or more probable than before.
+        changed: Whether anything is new.
         posts: Ids of the posts with a new argument.
     """
 
     def __init__(self, connection: sqlite3.Connection, change: int) -> None:
         self.connection, self.change = connection, change
-        self.added = 0
+        self.added, self.changed = 0, False
         self.posts: set[int] = set()
         self._ids: dict[str, dict[tuple[Any, ...], int]] = {}
 
@@ -62,7 +63,8 @@ class EvidenceWriter:
         post = self._id("posts", name=triple.post_id)
         if triple.time is not None:
             query = "UPDATE posts SET time = ?1 WHERE id = ?2 AND time IS NOT ?1"
-            self.connection.execute(query, (utc(triple.time), post))
+            done = self.connection.execute(query, (utc(triple.time), post))
+            self.changed |= done.rowcount > 0
         head, tail = (self._argument(post, triple.post_id, m) for m in (triple.head, triple.tail))
         done = self.connection.execute(
             "INSERT INTO evidence (post, head, relation, tail, model, schema, score, description,"
@@ -73,6 +75,7 @@ class EvidenceWriter:
              triple.score, triple.description, self.change),
         )  # fmt: skip
         self.added += done.rowcount
+        self.changed |= done.rowcount > 0
 
     def _argument(self, post: int, post_name: str, mention: Mention) -> int:
         object_ = ""
@@ -105,11 +108,9 @@ class EvidenceWriter:
         return known[key]
 
 
-def remove_post(connection: sqlite3.Connection, name: str) -> int | None:
-    """Remove a post with its evidence. Return the number of triples, or None for no such post."""
-    row = connection.execute("SELECT id FROM posts WHERE name = ?", (name,)).fetchone()
-    if row is None:
-        return None
+def remove_post(connection: sqlite3.Connection, name: str) -> int:
+    """Remove a post with its evidence. Return the number of triples."""
+    row = connection.execute("SELECT id FROM posts WHERE name = ?", (name,)).fetchone() or (0,)
     removed = connection.execute("DELETE FROM evidence WHERE post = ?", row).rowcount
     connection.execute("DELETE FROM arguments WHERE post = ?", row)
     connection.execute("DELETE FROM posts WHERE id = ?", row)

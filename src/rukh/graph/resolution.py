@@ -277,10 +277,11 @@ class _Resolver:
                 one = first.setdefault(self.names[k].kind, k)
                 self.merge(one, k, self._by_words(one, k))
             # First what is MISC, then what has no type: each only if nothing else fits as well.
+            typed = [k for k in group if self.names[k].kind is not None]
             for vague in ("MISC", None):
                 for k in group:
                     if self.names[k].kind == vague:
-                        self.merge_if_unique(k, group, "same name")
+                        self.merge_if_unique(k, typed, "same name")
 
     def _by_words(self, one: int, two: int) -> Rule:
         return "handle" if self.names[one].handle != self.names[two].handle else "same name"

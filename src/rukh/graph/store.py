@@ -112,7 +112,7 @@ class KnowledgeGraph:
     """
 
     def __init__(self, folder: str | Path, *, create: bool = True, read_only: bool = False) -> None:
-        self.folder = Path(folder)
+        self.folder, self.read_only = Path(folder), read_only
         file = self.folder / FILE
         if not file.exists():
             problem = "there is no knowledge graph in this folder"
@@ -197,18 +197,31 @@ class KnowledgeGraph:
                 total += 1
                 writer.write(triple)
             added = writer.added
-            if schema is not None:
-                self._write(f"schema {schema.name}", schema.model_dump_json())
-            if rules is not None:
-                self._write("rules", rules.model_dump_json())
-            self._derive(change, writer.posts if rules is None else self._all_posts())
+            new_rules = self._set(schema, rules)
+            if writer.changed or new_rules or self._read("schemas changed") == str(change):
+                self._derive(change, self._all_posts() if new_rules else writer.posts)
+            else:
+                self._write("change", str(change - 1))
         return Added(added, total - added, without)
+
+    def _set(self, schema: RelationSchema | None, rules: MergeRules | None) -> bool:
+        """Store a schema and rules, if they are given; return whether the rules are new."""
+        if schema is not None:
+            self._know(schema)
+        if rules is None or rules == self.rules:
+            return False
+        self._write("rules", rules.model_dump_json())
+        return True
+
+    def _know(self, schema: RelationSchema) -> None:
+        if (text := schema.model_dump_json()) != self._read(f"schema {schema.name}"):
+            self._write(f"schema {schema.name}", text)
+            self._write("schemas changed", str(self.change))
 
     def _know_shipped(self, name: str) -> str | None:
         """Let the graph know a shipped schema, unless it has one of this name; return its NOTA."""
         if name in shipped_schemas() and self._read(f"schema {name}") is None:
-            schema = RelationSchema.load(name)
-            self._write(f"schema {name}", schema.model_dump_json())
+            self._know(RelationSchema.load(name))
         known = self._read(f"schema {name}")
         return None if known is None else RelationSchema.model_validate_json(known).nota
 
@@ -223,13 +236,12 @@ class KnowledgeGraph:
         """
         removed = 0
         with self._transaction() as change:
+            known = [name for (name,) in self._rows("SELECT name FROM posts")]
             for post in posts:
-                count = remove_post(self._connection, post)
-                if count is None:
-                    known = self._connection.execute("SELECT name FROM posts LIMIT 10000")
-                    fix = suggestion(post, [name for (name,) in known])
+                if post not in known:
+                    fix = suggestion(post, known)
                     raise InputError(f"post {post!r} is not in the graph", fix=fix)
-                removed += count
+                removed += remove_post(self._connection, post)
             self._derive(change, set())
         return removed
 
@@ -238,10 +250,7 @@ class KnowledgeGraph:
     ) -> None:
         """Make the entities and edges anew, with other rules or another schema. None: as before."""
         with self._transaction() as change:
-            if rules is not None:
-                self._write("rules", rules.model_dump_json())
-            if schema is not None:
-                self._write(f"schema {schema.name}", schema.model_dump_json())
+            self._set(schema, rules)
             self._derive(change, self._all_posts())
 
     def _derive(self, change: int, posts: set[int]) -> None:
@@ -375,6 +384,8 @@ class KnowledgeGraph:
     @contextmanager
     def _transaction(self) -> Iterator[int]:
         """Change the store: all of it or nothing. Yield the number of the change."""
+        if self.read_only:
+            raise InputError("the graph was opened to be read only", where=str(self.folder))
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:

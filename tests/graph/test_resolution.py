@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_every_merge_is_a_link_and_forbidden_ones_do_not_happen(
 ) -> None:
     different = [
         [{"name": a.text, "type": a.type}, {"name": b.text, "type": b.type}]
-        for a, b in zip(apart, apart[1:], strict=False)
+        for a, b in pairwise(apart)
     ]
     rules = MergeRules.model_validate({"different": different})
     result = resolve(names, rules=rules)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from helpers_graph import SCHEMA, married, triple, triples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers_graph import SCHEMA, married, triple, triples
 from rukh.errors import InputError
 from rukh.graph.names import broad_type, compatible
 from rukh.graph.rdf import graph_lines
@@ -21,6 +21,8 @@ from rukh.graph.store import KnowledgeGraph
 from rukh.records import ObjectMention, Triple
 
 Edges = set[tuple[str, str, str]]
+
+SHARED = [HealthCheck.function_scoped_fixture]
 
 
 @pytest.fixture
@@ -106,7 +108,9 @@ def test_adding_twice_changes_nothing(graph: KnowledgeGraph) -> None:
     assert {edge.best for edge in graph.edges(relation="born in")} == {0.95}
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(triples(), max_size=12), st.randoms(), st.integers(1, 3))
 def test_the_graph_is_a_function_of_its_triples(
     new: Callable[[], KnowledgeGraph], some: list[Triple], random: object, parts: int

@@ -12,7 +12,7 @@ from rukh.cli.logs import print_result, print_status
 from rukh.errors import InputError, suggestion
 
 if TYPE_CHECKING:
-    from rukh.graph.store import Edge
+    from rukh.graph.elements import Edge
 
 app = typer.Typer(
     no_args_is_help=True, help="Build a knowledge graph from triples, ask it, and export it."
@@ -165,8 +165,7 @@ def neighbors(
             edge
             for entity in found
             for edge in graph.edges(
-                where="h.iri = ?1 OR t.iri = ?1",
-                values=[entity.iri],
+                entity=entity.iri,
                 relation=relation,
                 min_probability=min_probability,
                 since=since,
@@ -183,7 +182,7 @@ def conflicts(store: Store, json: options.Json = None) -> None:
 
     with KnowledgeGraph(store, read_only=True) as graph:
         edges = sorted(
-            graph.edges(where="e.conflict IS NOT NULL"),
+            graph.edges(conflicting=True),
             key=lambda edge: (edge.relation, edge.head.label, edge.tail.label),
         )
     _print_edges(edges, json)

@@ -6,7 +6,6 @@ and what disappears is listed, so that other forms of the graph can follow.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from collections import defaultdict
@@ -14,42 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
-from urllib.parse import quote
 
+from rukh.graph.iris import edge_iri, entity_iri, object_iri
 from rukh.graph.names import Name
 from rukh.graph.resolution import MergeRules, full_names, resolve
 from rukh.schema.schema import RelationSchema
 
 MIN_ALIAS = 0.8
 """Minimum probability of a triple that says that two names are one entity, to be believed."""
-BASE = "urn:rukh:"
-"""Start of all IRIs."""
-
-
-def entity_iri(name: Name) -> str:
-    """Return the IRI of the entity with this name, without a number.
-
-    Example:
-        >>> entity_iri(Name("Dr. Ann Lee", "PER"))
-        'urn:rukh:entity:PER:ann_lee'
-    """
-    return f"{BASE}entity:{slug(name.kind or 'unknown')}:{slug('_'.join(name.words))}"
-
-
-def slug(text: str) -> str:
-    """Write a text as a part of an IRI that needs no escape in Turtle."""
-    return "".join(
-        c if c.isalnum() or c in "_-" else "_" if c == " " else quote(c, safe="") for c in text
-    )
-
-
-def edge_iri(head: str, relation: str, tail: str) -> str:
-    """Return the IRI of an edge between two entities, given by their IRIs."""
-    return f"{BASE}edge:{_hash(head, relation, tail)}"
-
-
-def _hash(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 
 def derive(connection: sqlite3.Connection, rules: MergeRules, change: int, posts: set[int]) -> None:
@@ -158,7 +129,7 @@ def _make_entities(connection: sqlite3.Connection, rules: MergeRules, change: in
         entities.append((iri, named[first][0], label, own or None, told))
     for id_, text, type_, object_, _ in rows:
         if object_:
-            iri = f"{BASE}entity:object:{_hash(object_)}"
+            iri = object_iri(object_)
             entities.append((iri, id_, text, type_ or None, "[]"))
     columns = ("iri", "id", "label", "type", "aliases")
     with _wanted(connection, "entities", columns) as insert:

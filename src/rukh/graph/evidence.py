@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from rukh.graph.iris import post_iri
 from rukh.records import EntityMention, Mention, ObjectMention, Triple
 
 MAX_CACHED = 100_000
@@ -61,10 +62,12 @@ class EvidenceWriter:
     def write(self, triple: Triple) -> None:
         """Write a triple that has a relation."""
         post = self._id("posts", name=triple.post_id)
-        if triple.time is not None:
-            query = "UPDATE posts SET time = ?1 WHERE id = ?2 AND time IS NOT ?1"
-            done = self.connection.execute(query, (utc(triple.time), post))
-            self.changed |= done.rowcount > 0
+        query = "UPDATE posts SET time = coalesce(?1, time), changed = ?2 WHERE id = ?3"
+        query += " AND (changed = 0 OR time IS NOT coalesce(?1, time))"
+        done = self.connection.execute(query, (utc(triple.time), self.change, post))
+        if done.rowcount:
+            self.changed = True
+            mark_removed(self.connection, triple.post_id, self.change)
         head, tail = (self._argument(post, triple.post_id, m) for m in (triple.head, triple.tail))
         done = self.connection.execute(
             "INSERT INTO evidence (post, head, relation, tail, model, schema, score, description,"
@@ -108,14 +111,20 @@ class EvidenceWriter:
         return known[key]
 
 
-def remove_post(connection: sqlite3.Connection, name: str) -> int:
+def remove_post(connection: sqlite3.Connection, name: str, change: int) -> int:
     """Remove a post with its evidence. Return the number of triples."""
     row = connection.execute("SELECT id FROM posts WHERE name = ?", (name,)).fetchone() or (0,)
     removed = connection.execute("DELETE FROM evidence WHERE post = ?", row).rowcount
     connection.execute("DELETE FROM arguments WHERE post = ?", row)
     connection.execute("DELETE FROM posts WHERE id = ?", row)
+    mark_removed(connection, name, change)
     connection.execute("DELETE FROM names WHERE id NOT IN (SELECT name FROM arguments)")
     return removed
+
+
+def mark_removed(connection: sqlite3.Connection, post: str, change: int) -> None:
+    """Note that what other forms of the graph say about a post is out of date."""
+    connection.execute("INSERT OR REPLACE INTO removed VALUES (?, ?)", (post_iri(post), change))
 
 
 QUERY = """

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from rukh.data.format import suffix
 from rukh.errors import InputError, MissingDependency
+from rukh.graph.elements import Edge, Entity
 from rukh.graph.rdf import FORMATS, write_rdf
-from rukh.graph.store import Edge, Entity, KnowledgeGraph
+from rukh.graph.store import KnowledgeGraph
 from rukh.records import EntityMention
 from rukh.utils.files import atomic_folder, atomic_open, check_empty
 
@@ -89,7 +90,7 @@ def to_networkx(graph: KnowledgeGraph, **filters: Any) -> networkx.MultiDiGraph:
     except ImportError:
         raise MissingDependency("networkx", "graph") from None
     result = networkx.MultiDiGraph()
-    for entity in graph.entities():
+    for entity in graph.entities(**filters):
         result.add_node(entity.iri, **_present(entity_row(entity)))
     for edge in graph.edges(**filters):
         result.add_edge(edge.head.iri, edge.tail.iri, edge.iri, **_present(edge_row(edge)))
@@ -188,7 +189,7 @@ def write_neo4j(graph: KnowledgeGraph, out: Path, *, parquet: bool, **filters: A
     nodes = (
         entity_row(entity)
         | {"iri": entity.iri, "labels": "Entity", "aliases": list(entity.aliases)}
-        for entity in graph.entities()
+        for entity in graph.entities(**filters)
     )
     edges = (
         edge_row(edge)
@@ -252,7 +253,7 @@ def _write_parquet(path: Path, fields: dict[str, str], rows: Iterable[dict[str, 
 def cypher(graph: KnowledgeGraph, **filters: Any) -> Iterator[str]:
     """Yield statements of Cypher, one a line, that make the graph; twice is as good as once."""
     yield ("CREATE CONSTRAINT entity_iri IF NOT EXISTS FOR (e:Entity) REQUIRE e.iri IS UNIQUE;")
-    for some in _batches(graph.entities(), BATCH):
+    for some in _batches(graph.entities(**filters), BATCH):
         rows = [{"iri": e.iri, **_present(entity_row(e))} for e in some]
         yield (
             f"UNWIND {_cypher(rows)} AS row MERGE (e:Entity {{iri: row.iri}})"

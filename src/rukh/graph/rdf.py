@@ -14,9 +14,10 @@ from itertools import islice
 from typing import IO, Any, Literal, TypeAlias
 
 from rukh.errors import InputError, MissingDependency
-from rukh.graph.derivation import BASE, slug
+from rukh.graph.elements import Edge, Entity
 from rukh.graph.evidence import place_of
-from rukh.graph.store import Edge, Entity, KnowledgeGraph
+from rukh.graph.iris import BASE, PREFIXES, post_iri, relation_iri, slug
+from rukh.graph.store import KnowledgeGraph
 from rukh.records import EntityMention, Mention, Triple
 from rukh.schema.schema import RelationSchema
 
@@ -24,22 +25,6 @@ Style: TypeAlias = Literal["graphs", "reification", "rdf12"]
 """How an edge is linked to its support: as a named graph, by ``rdf:subject`` and so on, or by
 ``rdf:reifies`` of RDF 1.2."""
 
-PREFIXES = {
-    "entity": f"{BASE}entity:",
-    "rel": f"{BASE}relation:",
-    "edge": f"{BASE}edge:",
-    "post": f"{BASE}post:",
-    "type": f"{BASE}type:",
-    "rukh": f"{BASE}vocabulary:",
-    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
-    "rdfs": "http://www.w3.org/2000/01/rdf-schema#",
-    "owl": "http://www.w3.org/2002/07/owl#",
-    "skos": "http://www.w3.org/2004/02/skos/core#",
-    "prov": "http://www.w3.org/ns/prov#",
-    "xsd": "http://www.w3.org/2001/XMLSchema#",
-    "wdt": "http://www.wikidata.org/prop/direct/",
-}
-"""The prefixes that queries may use without declaring them, and that files declare."""
 CHUNK = 2_000
 """Number of edges that are written to the index together."""
 STAMP = f"<{BASE}graph> <{PREFIXES['rukh']}change>"
@@ -47,16 +32,6 @@ STAMP = f"<{BASE}graph> <{PREFIXES['rukh']}change>"
 
 def _iri(prefix: str, name: str) -> str:
     return f"<{PREFIXES[prefix]}{name}>"
-
-
-def relation_iri(name: str) -> str:
-    """Return the IRI of a relation.
-
-    Example:
-        >>> relation_iri("born in"), relation_iri("/per/org/member_of")
-        ('urn:rukh:relation:born_in', 'urn:rukh:relation:per:org:member_of')
-    """
-    return PREFIXES["rel"] + ":".join(map(slug, name.strip("/").split("/")))
 
 
 def _text(value: str) -> str:
@@ -116,12 +91,11 @@ def edge_lines(edge: Edge, style: Style = "graphs") -> Iterator[str]:
 
 def evidence_lines(edge: str, triple: Triple) -> Iterator[str]:
     """Yield a triple that states an edge, with its source, as lines of N-Quads."""
-    post = _iri("post", slug(triple.post_id))
     places = [place_of(mention) for mention in (triple.head, triple.tail)]
     key = ":".join([triple.post_id, *places, triple.relation or "", triple.model_id or ""])
     subject = f"<{BASE}evidence:{slug(key)}>"
     yield f"{subject} {_iri('rukh', 'edge')} <{edge}> ."
-    yield f"{subject} {_iri('prov', 'wasDerivedFrom')} {post} ."
+    yield f"{subject} {_iri('prov', 'wasDerivedFrom')} <{post_iri(triple.post_id)}> ."
     yield f"{subject} {_iri('rukh', 'probability')} {_number(triple.score)} ."
     for name, text in (
         ("relation", triple.relation),
@@ -134,9 +108,14 @@ def evidence_lines(edge: str, triple: Triple) -> Iterator[str]:
     for role, mention in (("head", triple.head), ("tail", triple.tail)):
         for name, literal in _mention(mention):
             yield f"{subject} {_iri('rukh', role + name)} {literal} ."
-    yield f"{post} {_LABEL} {_text(triple.post_id)} ."
-    if triple.time is not None:
-        yield f"{post} {_iri('rukh', 'time')} {_time(triple.time)} ."
+
+
+def post_lines(post: str, time: str | None) -> Iterator[str]:
+    """Yield what is said about a post, as lines of N-Quads."""
+    subject = f"<{post_iri(post)}>"
+    yield f"{subject} {_LABEL} {_text(post)} ."
+    if time is not None:
+        yield f"{subject} {_iri('rukh', 'time')} {_time(time)} ."
 
 
 def _mention(mention: Mention) -> Iterator[tuple[str, str]]:
@@ -168,8 +147,10 @@ def graph_lines(
 ) -> Iterator[str]:
     """Yield a graph as lines of N-Quads, with the edges that ``filters`` of ``edges`` leave."""
     yield from schema_lines(graph.schemas())
-    for entity in graph.entities():
+    for entity in graph.entities(**filters):
         yield from entity_lines(entity)
+    for post, time in graph.posts(**filters):
+        yield from post_lines(post, time)
     for edge in graph.edges(**filters):
         yield from edge_lines(edge, style)
         if evidence:
@@ -277,7 +258,7 @@ class RdfIndex:
 
     def _update(self, ox: Any) -> None:
         graph, store, before = self.graph, self._store, self._change()
-        gone, entities, edges = graph.changes(before)
+        gone, entities, edges, posts = graph.changes(before)
         source = ox.NamedNode(f"{PREFIXES['rukh']}edge")
         for name in gone:
             node = ox.NamedNode(name)
@@ -287,6 +268,7 @@ class RdfIndex:
                 for quad in list(store.quads_for_pattern(subject, None, None)):
                     store.remove(quad)
         self._load(line for entity in entities for line in entity_lines(entity))
+        self._load(line for post in posts for line in post_lines(*post))
         for first in range(0, len(edges), CHUNK):
             self._load(self._lines(edges[first : first + CHUNK]))
         self._load(schema_lines(graph.schemas()))

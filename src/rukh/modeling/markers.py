@@ -70,6 +70,7 @@ class MarkedSequence:
         roles: Role of each position, from ``WORD`` to ``TAIL_END``.
         types: Type of the marked argument at each position; None at other positions.
         segments: 0 for the positions of the text, 1 for those of the caption, which follows it.
+        tokens: Index of the text's token at each position; -1 at other positions.
         pairs: The pairs to score.
     """
 
@@ -77,16 +78,23 @@ class MarkedSequence:
     roles: list[int] = field(default_factory=list)
     types: list[str | None] = field(default_factory=list)
     segments: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
     pairs: list[PairPositions] = field(default_factory=list)
 
     def append(
-        self, token_id: int = 0, role: int = WORD, type_: str | None = None, segment: int = 0
+        self,
+        token_id: int = 0,
+        role: int = WORD,
+        type_: str | None = None,
+        segment: int = 0,
+        token: int = -1,
     ) -> int:
         """Append one token or marker and return its position."""
         self.ids.append(token_id)
         self.roles.append(role)
         self.types.append(type_)
         self.segments.append(segment)
+        self.tokens.append(token)
         return len(self.ids) - 1
 
     def __len__(self) -> int:
@@ -97,7 +105,10 @@ class MarkedSequence:
         if 1 not in self.segments:
             return self
         end = self.segments.index(1)
-        lists = {name: getattr(self, name)[:end] for name in ("ids", "roles", "types", "segments")}
+        lists = {
+            name: getattr(self, name)[:end]
+            for name in ("ids", "roles", "types", "segments", "tokens")
+        }
         return replace(self, **lists)
 
     def without_types(self) -> MarkedSequence:
@@ -268,7 +279,7 @@ def _build_sequence(
                 end = sequence.append(0, roles[name][1], spans[name].type)
                 positions[name] = starts[name], end
         if index < num_tokens:
-            sequence.append(post.text.ids[index])
+            sequence.append(post.text.ids[index], token=index)
     sequence.append(encoder.end_id)
     for token_id in [*caption, encoder.end_id] if caption else []:
         sequence.append(token_id, segment=1)

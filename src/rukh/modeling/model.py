@@ -155,15 +155,20 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
             and (not own[relation.name] or own[relation.name] & {*relation.descriptions})
         }
 
-    def forward(self, inputs: PairBatch, bank: RelationBank) -> PairScores[Tensor]:
+    def forward(
+        self, inputs: PairBatch, bank: RelationBank, words: Tensor | None = None
+    ) -> PairScores[Tensor]:
         """Score all pairs of a batch against a bank.
 
         The names of types are those in the bank's schema, else those in the model's schema.
+
+        Args:
+            words: See :meth:`rukh.modeling.pair_encoder.PairEncoder.forward`.
         """
         joint = self.config.direction_mode == "joint"
         bank = bank.to(self.device)
         type_words = {**self.schema.types, **bank.types}
-        encodings = self.pair_encoder(inputs, type_words, both_directions=joint)
+        encodings = self.pair_encoder(inputs, type_words, both_directions=joint, words=words)
         scores = [self.scorer(encoding, bank) for encoding in encodings]
         if not joint:
             return scores[0]
@@ -209,11 +214,14 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         Returns:
             ``(Q, 1 + R)`` probabilities, NOTA first.
         """
-        config, temperature = self.config, self.config.temperature
-        if bank.trained is not None:
-            logits = logits + torch.where(bank.trained, 0.0, config.unseen_shift)
-            temperature = config.unseen_temperature or temperature
-        return to_probabilities(logits / temperature, len(bank.names), directed)
+        return to_probabilities(self.calibrate(logits, bank), len(bank.names), directed)
+
+    def calibrate(self, logits: Tensor, bank: RelationBank) -> Tensor:
+        """Scale and shift the logits of :meth:`forward`, so that a softmax is calibrated."""
+        if bank.trained is None:
+            return logits / self.config.temperature
+        logits = logits + torch.where(bank.trained, 0.0, self.config.unseen_shift)
+        return logits / (self.config.unseen_temperature or self.config.temperature)
 
     def save(self, folder: str | Path, card: str | None = None) -> None:
         """Write the model and its card to a folder, which appears only when it is complete.

@@ -185,7 +185,12 @@ class PairEncoder(nn.Module):
         self.register_buffer("distance_bounds", torch.tensor(DISTANCES), persistent=False)
 
     def forward(
-        self, inputs: PairBatch, type_words: Mapping[str, str], *, both_directions: bool = False
+        self,
+        inputs: PairBatch,
+        type_words: Mapping[str, str],
+        *,
+        both_directions: bool = False,
+        words: Tensor | None = None,
     ) -> list[PairEncoding]:
         """Encode all pairs of a batch.
 
@@ -193,12 +198,13 @@ class PairEncoder(nn.Module):
             inputs: ``B`` sequences with ``Q`` pairs.
             type_words: Names of types in plain words, as far as the schema defines them.
             both_directions: Whether to encode the pairs from tail to head as well.
+            words: ``(B, T, d_text)`` embeddings in place of those of the token ids.
 
         Returns:
             The encodings from head to tail, followed by those from tail to head if requested.
         """
         types = self._type_vectors(inputs.type_names, type_words)
-        text = self._encode_text(inputs, types)
+        text = self._encode_text(inputs, types, words)
         has_image = inputs.has_patch.any(1)
         location = self.box_embedding(inputs.boxes) + self.type_projection(
             types[inputs.object_types]
@@ -244,9 +250,9 @@ class PairEncoder(nn.Module):
         directions = [inputs, inputs.swap_direction()] if both_directions else [inputs]
         return [self._encode_pairs(one, states, fused, areas, gate) for one in directions]
 
-    def _encode_text(self, inputs: PairBatch, types: Tensor) -> Tensor:
+    def _encode_text(self, inputs: PairBatch, types: Tensor, words: Tensor | None) -> Tensor:
         """Compute contextual states of the text and the caption, ``(B, T, d)``."""
-        tokens = self.text_encoder.embed_tokens(inputs.ids)
+        tokens = self.text_encoder.embed_tokens(inputs.ids) if words is None else words
         markers = self.role_embedding[inputs.roles] + types[inputs.types]
         embeddings = torch.where((inputs.roles > 0)[..., None], markers, tokens)
         states: Tensor = self.text_encoder(embeddings, inputs.mask, inputs.segments)

@@ -42,7 +42,7 @@ $(STAMP):
 	touch $@
 
 demo: $(STAMP) ## Extract relations from the posts in examples/ and print them
-	$(BIN)/rukh extract examples/texts.jsonl --table --out out/texts.jsonl
+	$(BIN)/rukh extract examples/texts.jsonl --explain --table --out out/texts.jsonl
 	$(BIN)/rukh extract examples/posts.jsonl --model mnre --table --out out/demo.jsonl
 
 test: $(STAMP) ## Run the tests, with coverage

@@ -37,7 +37,7 @@ class Falls(NamedTuple):
     deleted_random: float
     left: float
     left_random: float
-    error: float
+    error: float | None
 
 
 def measure(
@@ -47,7 +47,7 @@ def measure(
     rng = random.Random(seed)
     for index, (post, triples) in enumerate(extractor.stream_posts(posts)):
         for triple in triples:
-            explanation = explain(extractor, post, triple, method=method)
+            explanation = explain(extractor, post, triple, method=method, with_changes=False)
             words = [w for w in explanation.words if any(c.isalnum() for c in w.text)]
             free = [
                 word

@@ -1,25 +1,25 @@
 """Why a triple was predicted: the words and image regions, the descriptions, what would change it.
 
-Words and image patches are attributed by integrated gradients (Sundararajan et al., 2017): their
-weights add up to the log-odds of the relation, less those without any word. ``occlusion`` removes
-one word or patch after the other instead.
+``occlusion`` hides one word or image patch after the other, and weighs it by how much the log-odds
+of the relation fall. ``integrated_gradients`` (Sundararajan et al., 2017) gives weights that add up
+to these log-odds, less those of a text without words. research/faithfulness compares the two.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from rukh.arguments.candidates import PostPart
 from rukh.errors import InputError, MissingDependency
-from rukh.extractor import Extractor, PostQuery
+from rukh.extractor import Extractor, PostQuery, PostTriples
 from rukh.modeling.batch import collate
-from rukh.modeling.inference import score_posts, tokenize_pairs
+from rukh.modeling.inference import encode_posts, score_posts, tokenize_pairs
 from rukh.modeling.markers import WORD
 from rukh.modeling.scorers import RetrievalScorer
 from rukh.records import Box, EntityMention, Post, TextEntity, Triple, WordWeight
@@ -70,7 +70,8 @@ class Explanation:
         regions: The patches of the picture, row by row; none if the model reads no picture.
         descriptions: The relation's descriptions with the cosines to the pair, the best first.
         changes: Answers for changed posts.
-        error: How far the weights are from adding up, as a share of the total.
+        error: How far the weights of integrated gradients are from adding up, as a share of the
+            total. None: occlusion, whose weights need not add up.
     """
 
     triple: Triple
@@ -78,7 +79,7 @@ class Explanation:
     regions: tuple[Region, ...]
     descriptions: tuple[tuple[str, float], ...]
     changes: tuple[Change, ...]
-    error: float
+    error: float | None
 
     @property
     def reason(self) -> tuple[WordWeight, ...]:
@@ -99,6 +100,19 @@ class Explanation:
                 break
         return tuple(_join(sorted(kept, key=lambda word: word.start)))
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row of the triple, with the explanation, with JSON's types only."""
+        row = self.triple.model_copy(update={"reason": self.reason}).to_dict()
+        return row | {
+            "words": [word.model_dump() for word in self.words],
+            "regions": [region._asdict() for region in self.regions],
+            "descriptions": [
+                {"text": text, "similarity": cosine} for text, cosine in self.descriptions
+            ],
+            "changes": [change._asdict() for change in self.changes],
+            "completeness_error": self.error,
+        }
+
 
 def _join(words: Iterable[WordWeight]) -> list[WordWeight]:
     """Join words with at most one character between them."""
@@ -114,7 +128,12 @@ def _join(words: Iterable[WordWeight]) -> list[WordWeight]:
 
 
 def explain(
-    extractor: Extractor, post: Post, triple: Triple, *, method: Method = "integrated_gradients"
+    extractor: Extractor,
+    post: Post,
+    triple: Triple,
+    *,
+    method: Method = "occlusion",
+    with_changes: bool = True,
 ) -> Explanation:
     """Explain a triple.
 
@@ -123,6 +142,7 @@ def explain(
         post: The post with its arguments, as :meth:`Extractor.stream_posts` returns it.
         triple: A triple of this post, with a relation.
         method: How words and patches are attributed.
+        with_changes: Whether to find what would change the answer.
 
     Raises:
         InputError: The triple has no relation of the extractor's schema, or is of another post.
@@ -133,20 +153,33 @@ def explain(
         >>> ((post, (triple, *_)),) = extractor.stream_posts(["Ann Lee was born in Rome."])
         >>> explanation = explain(extractor, post, triple)
         >>> [word.text for word in explanation.reason]
-        ['born in']
+        ['born']
     """
     probe = _Probe(extractor, post, triple)
-    if method == "occlusion":
-        words, patches, error = probe.occlude()
-    else:
-        words, patches, error = probe.integrate()
+    attribute = probe.occlude if method == "occlusion" else probe.integrate
+    words, patches, error = attribute()
     found = probe.words(words)
     regions = tuple(
         Region((x1, y1, x2, y2), round(weight, 4))
         for (x1, y1, x2, y2), weight in zip(probe.boxes(), patches, strict=True)
     )
     explanation = Explanation(triple, found, regions, probe.descriptions(), (), error)
-    return replace(explanation, changes=tuple(probe.changes(explanation.reason)))
+    changes = tuple(probe.changes(explanation.reason)) if with_changes else ()
+    return replace(explanation, changes=changes)
+
+
+def add_reasons(
+    extractor: Extractor, results: Iterable[PostTriples], method: Method = "occlusion"
+) -> Iterator[PostTriples]:
+    """Give the triples of ``stream_posts`` that have a relation their ``reason``."""
+    for post, triples in results:
+        explained = []
+        for triple in triples:
+            if triple.relation in extractor.bank.names:
+                why = explain(extractor, post, triple, method=method, with_changes=False)
+                triple = triple.model_copy(update={"reason": why.reason})
+            explained.append(triple)
+        yield PostTriples(post, explained)
 
 
 class _Probe:
@@ -182,12 +215,10 @@ class _Probe:
         hidden = tokenizer.mask_token_id or tokenizer.pad_token_id
         with torch.no_grad():
             self.embeddings = self.text_encoder.embed_tokens(ids)[None]
-            self.masked = self.text_encoder.embed_tokens(torch.where(self.content, hidden, ids))[
-                None
-            ]
-        states = (
-            torch.zeros(0, model.config.visual_dim) if self.image is None else self.image.states
-        )
+            without_words = torch.where(self.content, hidden, ids)
+            self.masked = self.text_encoder.embed_tokens(without_words)[None]
+        nothing = torch.zeros(0, model.config.visual_dim)
+        states = nothing if self.image is None else self.image.states
         self.patches = states.to(model.device)[None]
 
     def log_odds(self, words: Tensor, patches: Tensor) -> Tensor:
@@ -227,8 +258,8 @@ class _Probe:
                 break
         return weights[0], weights[1].tolist(), error
 
-    def occlude(self) -> tuple[Tensor, list[float], float]:
-        """Return how much the log-odds fall without each word and patch; the error is 0."""
+    def occlude(self) -> tuple[Tensor, list[float], None]:
+        """Return how much the log-odds fall without each word and patch."""
         groups = [
             [k for k, token in enumerate(self.sequence.tokens) if token in tokens]
             for _, tokens in self._tokens_of_words()
@@ -246,7 +277,7 @@ class _Probe:
             for row in range(len(without)):
                 without[row, row] = 0
             patches = self._falls(before, None, without)
-        return weights, patches, 0.0
+        return weights, patches, None
 
     def _falls(self, before: Tensor, words: Tensor | None, patches: Tensor | None) -> list[float]:
         count = len(words) if words is not None else len(patches) if patches is not None else 0
@@ -296,18 +327,12 @@ class _Probe:
             return ()
         chosen = [int(k) for k in self.bank.prototypes[self.column - 1] if k >= 0]
         with torch.no_grad():
-            pair = self.post.model_copy(update={"pairs": None})
             vectors = model.scorer.project(self.bank.to(model.device))[chosen].cpu()
-            cosines = vectors @ self._embedding(pair)
+        types = {**model.schema.types, **self.bank.types}
+        (pairs,) = encode_posts(model, types, [self.post], [[self.pair]], [self.image])
+        cosines = vectors @ pairs[0]
         ranked = sorted(zip(cosines.tolist(), chosen, strict=True), reverse=True)
         return tuple((self.bank.descriptions[k], round(cosine, 4)) for cosine, k in ranked)
-
-    def _embedding(self, post: Post) -> Tensor:
-        from rukh.modeling.inference import encode_posts
-
-        model = self.extractor.model
-        types = {**model.schema.types, **self.bank.types}
-        return encode_posts(model, types, [post], [[self.pair]], [self.image])[0][0]
 
     def changes(self, reason: Sequence[WordWeight]) -> list[Change]:
         """Return the answers without the picture, without words of the reason, and by type.

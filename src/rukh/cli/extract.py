@@ -71,6 +71,14 @@ def extract(
             "--out: report it), and go on."
         ),
     ] = "stop",
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Add to each triple its reason: the words of the post that carried the decision. "
+            "Slow.",
+        ),
+    ] = False,
     show_entities: Annotated[
         bool,
         typer.Option(
@@ -99,6 +107,7 @@ def extract(
     from rukh.data.format import suffix
     from rukh.data.readers import scan
     from rukh.data.triples import ParquetTriples, TripleLines, arguments_row
+    from rukh.explain import add_reasons
     from rukh.extractor import CHUNK_SIZE, Extractor
     from rukh.hub import model_folder
     from rukh.registry import fingerprint
@@ -119,7 +128,8 @@ def extract(
     to_lines = TripleLines(out or "-")
     to_parquet = out is not None and suffix(out) == ".parquet"
     if to_lines.table or to_parquet:
-        for option, given in (("--top-k", top_k), ("--show-entities", show_entities)):
+        extra = {"--top-k": top_k, "--show-entities": show_entities, "--explain": explain}
+        for option, given in extra.items():
             if given:
                 problem = f"a table has no place for what {option} adds"
                 raise InputError(problem, where=str(out), fix="name a file that ends in .jsonl")
@@ -186,6 +196,7 @@ def extract(
             tagger = tagger or extractor.model.config.tagger
             weights = [folder / "config.json", folder / "model.safetensors"]
             decision = [extractor.threshold, type_constraints, directed, across_windows, top_k]
+            decision.append(explain)
             identity = {
                 "files": [input, captions, boxes, *weights],
                 "tagger": tagger and [tagger, fingerprint("taggers", tagger)],
@@ -216,6 +227,8 @@ def extract(
         if stream is not None and to_lines.header is not None:
             stream.write(to_lines.header + "\n")
         results = extractor.stream_posts(posts, top_k=top_k)
+        if explain:
+            results = add_reasons(extractor, results)
         progress = stack.enter_context(progress_bar(total=total, initial=done, unit="post"))
         while chunk := list(islice(results, CHUNK_SIZE)):
             done += len(chunk)

@@ -32,9 +32,14 @@ def print_post(post: Post, triples: Iterable[Triple], *, show_entities: bool = F
         gate = "" if triple.gate is None else f"  image gate {triple.gate:.2f}"
         relation = triple.relation or "(none)"
         typer.echo(f"    {head}  --{relation}-->  {tail}   {triple.score:.2f}{gate}")
-        if triple.description:
-            reason = f"        because: {triple.description}"
-            typer.echo(textwrap.fill(reason, width, subsequent_indent=" " * 8))
+        notes: dict[str, str | None] = {"description": triple.description}
+        if triple.reason is not None:
+            words = ", ".join(repr(word.text) for word in triple.reason)
+            notes = {"because of": words or "the arguments and their types"} | notes
+        for name, note in notes.items():
+            if note:
+                line = f"        {name}: {note}"
+                typer.echo(textwrap.fill(line, width, subsequent_indent=" " * 8))
     typer.echo("")
 
 

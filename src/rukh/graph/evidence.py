@@ -12,7 +12,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rukh.graph.iris import post_iri
-from rukh.records import EntityMention, Mention, ObjectMention, Triple
+from rukh.records import (
+    EntityMention,
+    Mention,
+    ObjectMention,
+    RankedRelation,
+    Record,
+    Triple,
+    WordWeight,
+)
 
 MAX_CACHED = 100_000
 """Maximum number of ids of names, posts and arguments that are kept in memory each."""
@@ -71,11 +79,11 @@ class EvidenceWriter:
         head, tail = (self._argument(post, triple.post_id, m) for m in (triple.head, triple.tail))
         done = self.connection.execute(
             "INSERT INTO evidence (post, head, relation, tail, model, schema, score, description,"
-            " changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " details, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
             " score = excluded.score, description = excluded.description,"
-            " changed = excluded.changed WHERE excluded.score > score",
+            " details = excluded.details, changed = excluded.changed WHERE excluded.score > score",
             (post, head, triple.relation, tail, triple.model_id or "", triple.schema_id or "",
-             triple.score, triple.description, self.change),
+             triple.score, triple.description, _details(triple), self.change),
         )  # fmt: skip
         self.added += done.rowcount
         self.changed |= done.rowcount > 0
@@ -111,6 +119,18 @@ class EvidenceWriter:
         return known[key]
 
 
+class _Details(Record):
+    """The fields of a triple of which nothing is asked."""
+
+    reason: tuple[WordWeight, ...] | None = None
+    ranking: tuple[RankedRelation, ...] | None = None
+
+
+def _details(triple: Triple) -> str | None:
+    details = _Details(reason=triple.reason, ranking=triple.ranking)
+    return None if details == _Details() else details.model_dump_json(exclude_none=True)
+
+
 def remove_post(connection: sqlite3.Connection, name: str, change: int) -> int:
     """Remove a post with its evidence. Return the number of triples."""
     row = connection.execute("SELECT id FROM posts WHERE name = ?", (name,)).fetchone() or (0,)
@@ -129,7 +149,7 @@ def mark_removed(connection: sqlite3.Connection, post: str, change: int) -> None
 
 QUERY = """
 SELECT p.name, h.text, h.type, h.object, a.place, e.relation, t.text, t.type, t.object, b.place,
-  e.score, e.description, e.model, e.schema, p.time
+  e.score, e.description, e.details, e.model, e.schema, p.time
 FROM evidence e JOIN posts p ON p.id = e.post
 JOIN arguments a ON a.id = e.head JOIN names h ON h.id = a.name
 JOIN arguments b ON b.id = e.tail JOIN names t ON t.id = b.name
@@ -142,8 +162,9 @@ def read_triples(
 ) -> Iterator[Triple]:
     """Yield the triples of a graph as they were added, those of ``evidence e`` with a condition."""
     for row in connection.execute(QUERY.format(where=where), tuple(values)):
-        post, *arguments, score, description, model, schema, time = row
+        post, *arguments, score, description, details, model, schema, time = row
         head, relation, tail = arguments[:4], arguments[4], arguments[5:]
+        extra = _Details() if details is None else _Details.model_validate_json(details)
         yield Triple.model_construct(
             post_id=post,
             head=_mention(*head),
@@ -151,6 +172,8 @@ def read_triples(
             tail=_mention(*tail),
             score=score,
             description=description,
+            reason=extra.reason,
+            ranking=extra.ranking,
             model_id=model or None,
             schema_id=schema or None,
             time=time,

@@ -120,6 +120,7 @@ class Name:
         return text.casefold() if fits else None
 
 
+@lru_cache(maxsize=100_000)
 def _words(text: str, kind: str | None, handle: bool) -> tuple[str, ...]:
     text = unicodedata.normalize("NFKC", text).strip()
     if handle:

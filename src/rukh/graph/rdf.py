@@ -100,6 +100,7 @@ def evidence_lines(edge: str, triple: Triple) -> Iterator[str]:
     for name, text in (
         ("relation", triple.relation),
         ("description", triple.description),
+        ("reason", ", ".join(word.text for word in triple.reason or ()) or None),
         ("model", triple.model_id),
         ("schema", triple.schema_id),
     ):
@@ -265,7 +266,8 @@ class RdfIndex:
             store.remove_graph(node)
             subjects = {q.subject for q in store.quads_for_pattern(None, source, node)}
             for subject in (node, *subjects):
-                for quad in list(store.quads_for_pattern(subject, None, None)):
+                # Its edges are in other graphs, and may be unchanged.
+                for quad in list(store.quads_for_pattern(subject, None, None, ox.DefaultGraph())):
                     store.remove(quad)
         self._load(line for entity in entities for line in entity_lines(entity))
         self._load(line for post in posts for line in post_lines(*post))

@@ -23,6 +23,7 @@ CREATE TABLE evidence (
   id INTEGER PRIMARY KEY, post INTEGER NOT NULL,
   head INTEGER NOT NULL, relation TEXT NOT NULL, tail INTEGER NOT NULL,
   model TEXT NOT NULL, schema TEXT NOT NULL, score REAL NOT NULL, description TEXT,
+  details TEXT,                 -- reason and ranking, as JSON
   edge TEXT, changed INTEGER NOT NULL,
   UNIQUE (head, relation, tail, model, schema)
 );

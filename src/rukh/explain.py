@@ -182,6 +182,44 @@ def add_reasons(
         yield PostTriples(post, explained)
 
 
+def embedding_map(
+    extractor: Extractor, results: Iterable[PostTriples]
+) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """Place pairs and relations in a plane, in which near ones are similar.
+
+    The two axes are those along which the relations' mean descriptions differ most.
+
+    Args:
+        extractor: What predicted the triples.
+        results: Posts with their triples, as from ``stream_posts``.
+
+    Returns:
+        The place of each triple, in order, and of each relation of the bank. Both are empty if
+        the model does not compare pairs with descriptions.
+    """
+    model, bank = extractor.model, extractor.bank
+    if not isinstance(model.scorer, RetrievalScorer):
+        return [], []
+    results = [one for one in results if one.triples]
+    types = {**model.schema.types, **bank.types}
+    pairs = [[(t.head.id, t.tail.id) for t in one.triples] for one in results]
+    posts = [one.post for one in results]
+    found = encode_posts(model, types, posts, pairs, extractor.visual_features(posts))
+    with torch.no_grad():
+        vectors = model.scorer.project(bank.to(model.device)).cpu()
+    own = [[int(k) for k in row if k >= 0] for row in bank.prototypes]
+    relations = torch.stack([vectors[some].mean(0) for some in own])
+    centre = relations.mean(0)
+    _, _, axes = torch.linalg.svd(relations - centre, full_matrices=False)
+    plane = axes[:2].T
+    places = (torch.cat([torch.zeros(0, len(centre)), *found]) - centre) @ plane
+
+    def points(values: Tensor) -> list[tuple[float, float]]:
+        return [(float(x), float(y)) for x, y in values]
+
+    return points(places), points((relations - centre) @ plane)
+
+
 class _Probe:
     """The log-odds of one triple's relation, as a function of what the post contains."""
 

@@ -84,6 +84,126 @@ def add(
 
 
 @app.command()
+def build(
+    posts: Annotated[Path, typer.Argument(help="File of posts (-: standard input).")],
+    store: Store,
+    model: options.Model = "open",
+    tagger: options.Tagger = None,
+    schema: options.Schema = None,
+    threshold: options.Threshold = None,
+    rules: Rules = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Find the words that carried each triple. Slow.")
+    ] = False,
+    export: Annotated[
+        list[Path] | None,
+        typer.Option(help="Write the graph to this file as well, see `export`; may be repeated."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a report to this HTML file as well.")
+    ] = None,
+    format: options.InputFormat = None,
+    images: options.Images = None,
+    captions: options.Captions = None,
+    device: options.Device = "auto",
+) -> None:
+    """Extract triples from posts, and add them to a graph.
+
+    This is `rukh extract`, `graph add`, `graph export` and `graph report` in one. All posts are
+    kept in memory.
+    """
+    from rukh.data.readers import read_posts
+    from rukh.explain import embedding_map
+    from rukh.explain import explain as explain_triple
+    from rukh.extractor import Extractor, PostTriples
+    from rukh.graph.export import export as write
+    from rukh.graph.rdf import RdfIndex
+    from rukh.graph.report import Attribution, MapPoint, key_of, write_report
+    from rukh.graph.resolution import MergeRules
+    from rukh.graph.store import KnowledgeGraph
+    from rukh.utils.files import check_outputs
+    from rukh.utils.progress import progress_bar
+
+    check_outputs([report, *(path for path in export or () if path.suffix)], posts, captions, rules)
+    merge_rules = MergeRules.load(rules) if rules else None
+    extractor = Extractor.from_pretrained(
+        model, tagger=tagger, schema=schema, threshold=threshold, device=device
+    )
+    options.check_captions(captions, extractor)
+    read = list(read_posts(posts, format, images=images, captions=captions))
+    results, attributions = [], {}
+    with KnowledgeGraph(store) as graph:
+        found = extractor.stream_posts(read, top_k=3)
+        for post, triples in progress_bar(found, total=len(read), unit="post", delay=2):
+            kept = [triple for triple in triples if triple.relation in extractor.bank.names]
+            for place, triple in enumerate(kept if explain else ()):
+                why = explain_triple(extractor, post, triple, with_changes=False)
+                regions = [(region.box, region.weight) for region in why.regions]
+                attributions[key_of(triple)] = Attribution(why.words, regions)
+                kept[place] = triple.model_copy(update={"reason": why.reason})
+            results.append(PostTriples(post, kept))
+        triples = [triple for one in results for triple in one.triples]
+        added = graph.add(triples, schema=extractor.schema, rules=merge_rules)
+        RdfIndex(graph)
+        for path in export or ():
+            write(graph, path)
+        if report is not None:
+            places, relations = embedding_map(extractor, results)
+            points = [
+                MapPoint(x, y, f"{t.head.surface} -- {t.relation} -> {t.tail.surface}", key_of(t))
+                for (x, y), t in zip(places, triples, strict=bool(places))
+            ]
+            points += [
+                MapPoint(x, y, name)
+                for (x, y), name in zip(relations, extractor.bank.names, strict=bool(relations))
+            ]
+            write_report(
+                graph, report, title=store.name, posts=read, attributions=attributions,
+                points=points,
+            )  # fmt: skip
+        counts = graph.counts()
+    print_status(
+        f"{len(read):,} posts, {added.new:,} triples added; {counts['entities']:,} entities, "
+        f"{counts['edges']:,} edges in {store}"
+    )
+
+
+@app.command()
+def report(
+    store: Store,
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    posts: Annotated[
+        Path | None, typer.Option(help="The posts, whose texts and pictures are then shown.")
+    ] = None,
+    format: options.InputFormat = None,
+    images: options.Images = None,
+    relation: Relation = None,
+    min_probability: Probability = 0,
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    """Write an HTML file that shows a graph with its evidence and its conflicts, offline."""
+    from rukh.data.readers import read_posts
+    from rukh.graph.report import write_report
+    from rukh.graph.store import KnowledgeGraph
+    from rukh.utils.files import check_outputs
+
+    check_outputs([out], posts)
+    with KnowledgeGraph(store, read_only=True) as graph:
+        write_report(
+            graph,
+            out,
+            title=store.absolute().name,
+            posts=() if posts is None else read_posts(posts, format, images=images),
+            relation=relation,
+            min_probability=min_probability,
+            since=since,
+            until=until,
+        )
+    print_status(f"{out} written, {out.stat().st_size / 1e6:.1f} MB")
+
+
+@app.command()
 def remove(
     store: Store,
     post: Annotated[list[str], typer.Option(help="Id of a post; may be repeated.")],

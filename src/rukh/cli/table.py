@@ -32,14 +32,16 @@ def print_post(post: Post, triples: Iterable[Triple], *, show_entities: bool = F
         gate = "" if triple.gate is None else f"  image gate {triple.gate:.2f}"
         relation = triple.relation or "(none)"
         typer.echo(f"    {head}  --{relation}-->  {tail}   {triple.score:.2f}{gate}")
-        notes: dict[str, str | None] = {"description": triple.description}
+        notes = []
         if triple.reason is not None:
             words = ", ".join(repr(word.text) for word in triple.reason)
-            notes = {"because of": words or "the arguments and their types"} | notes
-        for name, note in notes.items():
-            if note:
-                line = f"        {name}: {note}"
-                typer.echo(textwrap.fill(line, width, subsequent_indent=" " * 8))
+            notes.append(f"because of {words or 'the arguments and their types'}")
+        if triple.description:
+            notes.append(f"description: {triple.description}")
+        for note in notes:
+            indent = " " * 8
+            line = textwrap.fill(note, width, initial_indent=indent, subsequent_indent=indent)
+            typer.echo(line)
     typer.echo("")
 
 

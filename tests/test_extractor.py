@@ -181,7 +181,7 @@ def test_keys_of_a_row(extractor: Extractor, posts: list[Post]) -> None:
     for top_k, more in ((0, []), (1, ["ranking"])):
         (triple,) = extractor.extract([post], top_k=top_k)
         row = triple.model_dump()
-        assert list(row) == [*keys, *more]
+        assert list(row) == [*keys, *more, "schema_id"]
         assert list(row["head"]) == ["id", "text", "start", "end", "type"]
         assert list(row["tail"]) == ["id", "box", "type", "label"]
         assert Triple.model_validate_json(triple.model_dump_json()) == triple

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from rukh.data.triples import to_dataframe
 from rukh.errors import MissingDependency
 from rukh.records import (
     MAX_TEXT,
@@ -17,7 +18,6 @@ from rukh.records import (
     Post,
     Triple,
     as_input_error,
-    to_dataframe,
 )
 
 ANN = {"id": "a", "start": 0, "end": 3, "type": "PER"}

@@ -108,6 +108,5 @@ def summarize(falls: Sequence[Falls]) -> dict[str, tuple[float, float, float]]:
         "deletion, ratio": deleted / deleted_random,
         "with the top words only": left / count,
         "with random words only": left_random / count,
-        "sufficiency, ratio": left_random / left,
     }
     return {name: (float(v[0]), *percentile_interval(v[1:])) for name, v in values.items()}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rukh.errors import RukhError as RukhError
     from rukh.errors import WeightsError as WeightsError
     from rukh.extractor import Extractor as Extractor
+    from rukh.graph.store import KnowledgeGraph as KnowledgeGraph
     from rukh.modeling.model import RelationModel as RelationModel
     from rukh.records import Pair as Pair
     from rukh.records import Post as Post
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {"Extractor": "rukh.extractor", "RelationModel": "rukh.modeling.model"}
 _HOMES |= {"RelationSchema": "rukh.schema.schema", "Trainer": "rukh.training.trainer"}
 _HOMES |= dict.fromkeys(["Pair", "Post", "TextEntity", "Triple", "VisualObject"], "rukh.records")
+_HOMES |= {"KnowledgeGraph": "rukh.graph.store"}
 _HOMES |= {"to_dataframe": "rukh.data.triples"}
 _HOMES |= dict.fromkeys(
     ["RukhError", "InputError", "MissingDependency", "WeightsError"], "rukh.errors"

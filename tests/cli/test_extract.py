@@ -62,7 +62,7 @@ def test_rankings_and_the_table(extract: Callable[..., Any]) -> None:
     assert all(len(json.loads(line)["ranking"]) == 2 for line in lines)
     table = extract("--threshold", 0, "--table").out
     assert "words Ann Lee works at Acme of Rome." in table
-    assert table.count("because: ") == len(lines) and "image gate 0." in table
+    assert table.count("description: ") == len(lines) and "image gate 0." in table
     assert "hat at 0.10, 0.10, 0.40, 0.50" in table
 
 

@@ -156,7 +156,7 @@ def test_from_posts_to_a_graph_with_files_and_a_report(rukh: Run, tmp_path: Path
     other = _data((tmp_path / "two.html").read_text())
     assert other["posts"] == [] and other["counts"] == data["counts"]
     # Without the posts, the words that carried the decision are still there.
-    assert [one["tokens"] for one in other["evidence"] if one["r"] == "born in"][0]
+    assert all(one["tokens"] for one in other["evidence"])
 
 
 def _data(page: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Tables of texts, one post per row: CSV and TSV (``csv``) and Parquet (``parquet``).
 
-The columns are ``text``, ``id``, ``image`` and ``caption``, of which only the first is required.
+The columns are ``text``, ``id``, ``image``, ``caption`` and ``time``, of which only the first is
+required.
 ``Source`` can name other columns for the first two. All other columns are ignored.
 """
 
@@ -41,6 +42,7 @@ class TableFormat(ReadOnlyFormat):
             raise InputError("two columns have this name", field=repeated[0])
         text, own_id = self.source.text_column, self.source.id_column
         columns = {"text": text, "id": own_id or "id", "image": "image", "caption": "caption"}
+        columns["time"] = "time"
         for name, option in ((text, "--text-column"), (own_id, "--id-column")):
             if name is not None and name not in names:
                 columns_there = ", ".join(map(repr, names))

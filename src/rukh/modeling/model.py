@@ -365,9 +365,9 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         pair = config.pair.model_copy(update={"lora_rank": 0})
         model = cls(config.model_copy(update={"pair": pair}), schema)
         model.config = config
+        state = read_state(folder / WEIGHTS)
         name = source if isinstance(source, str) and is_hub_name(source) else Path(source).name
         model.identity = f"{name}@{sha256(folder / WEIGHTS)[:12]}"
-        state = read_state(folder / WEIGHTS)
         if config.anchored_relations:
             anchors = state.pop(ANCHORS, torch.zeros(0)).float()
             if anchors.shape != model.anchors.shape:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rukh.graph.names import (
@@ -41,6 +41,7 @@ def test_words(text: str, type_: str | None, words: str) -> None:
     assert Name(text, type_).words == tuple(words.split())
 
 
+@settings(deadline=None)
 @given(st.text(), st.sampled_from(TYPES))
 def test_any_text_has_words_and_no_rule_fails_on_it(text: str, type_: str | None) -> None:
     name, other = Name(text, type_), Name("Ann Lee", "PER")
@@ -59,6 +60,7 @@ def test_broad_type() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(TYPES), st.sampled_from(TYPES))
 def test_compatible_is_symmetric(one: str | None, two: str | None) -> None:
     assert compatible(one, two) == compatible(two, one)
@@ -104,6 +106,7 @@ def test_misspelt(one: str, two: str, type_: str, same: bool) -> None:
 letters = st.text("abcdn", min_size=4, max_size=9)
 
 
+@settings(deadline=None)
 @given(st.lists(letters, min_size=1, max_size=2), letters, st.sampled_from(["PER", "LOC"]))
 def test_misspelt_names_share_a_key(words: list[str], other: str, type_: str) -> None:
     one = Name(" ".join(words), type_)

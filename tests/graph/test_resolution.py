@@ -4,7 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rukh.errors import InputError
@@ -36,6 +36,7 @@ def entities(names: list[Name], **options: object) -> set[frozenset[Name]]:
     return {frozenset(n for n, e in zip(names, entity, strict=True) if e == k) for k in {*entity}}
 
 
+@settings(deadline=None)
 @given(names, st.randoms())
 def test_entities_have_compatible_types_and_do_not_depend_on_the_order(
     names: list[Name], random: object
@@ -48,6 +49,7 @@ def test_entities_have_compatible_types_and_do_not_depend_on_the_order(
     assert entities(shuffled) == found
 
 
+@settings(deadline=None)
 @given(names, names)
 def test_every_merge_is_a_link_and_forbidden_ones_do_not_happen(
     names: list[Name], apart: list[Name]

@@ -58,7 +58,6 @@ def add(
     from itertools import chain
 
     from rukh.data.triples import read_triples
-    from rukh.graph.rdf import RdfIndex
     from rukh.graph.resolution import MergeRules
     from rukh.graph.store import KnowledgeGraph
     from rukh.schema.schema import RelationSchema
@@ -73,7 +72,6 @@ def add(
             schema=own_schema,
             rules=own_rules,
         )
-        RdfIndex(graph)
         counts = graph.counts()
     more = f", {added.known:,} known" if added.known else ""
     more += f", {added.without_relation:,} without a relation" if added.without_relation else ""
@@ -117,7 +115,6 @@ def build(
     from rukh.explain import explain as explain_triple
     from rukh.extractor import Extractor, PostTriples
     from rukh.graph.export import export as write
-    from rukh.graph.rdf import RdfIndex
     from rukh.graph.report import Attribution, MapPoint, key_of, write_report
     from rukh.graph.resolution import MergeRules
     from rukh.graph.store import KnowledgeGraph
@@ -144,7 +141,6 @@ def build(
             results.append(PostTriples(post, kept))
         triples = [triple for one in results for triple in one.triples]
         added = graph.add(triples, schema=extractor.schema, rules=merge_rules)
-        RdfIndex(graph)
         for path in export or ():
             write(graph, path)
         if report is not None:

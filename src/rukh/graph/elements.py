@@ -59,9 +59,8 @@ class Added(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """IRIs that are gone or out of date, and what is new or changed; a post has its time."""
+    """IRIs that are gone or out of date, and entities and posts, with times, that are new."""
 
     gone: list[str]
     entities: list[Entity]
-    edges: list[Edge]
     posts: list[tuple[str, str | None]]

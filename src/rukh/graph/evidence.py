@@ -65,17 +65,15 @@ class EvidenceWriter:
         self.connection, self.change = connection, change
         self.added, self.changed = 0, False
         self.posts: set[int] = set()
+        self._last_post: tuple[int, str | None] | None = None
         self._ids: dict[str, dict[tuple[Any, ...], int]] = {}
 
     def write(self, triple: Triple) -> None:
         """Write a triple that has a relation."""
         post = self._id("posts", name=triple.post_id)
-        query = "UPDATE posts SET time = coalesce(?1, time), changed = ?2 WHERE id = ?3"
-        query += " AND (changed = 0 OR time IS NOT coalesce(?1, time))"
-        done = self.connection.execute(query, (utc(triple.time), self.change, post))
-        if done.rowcount:
-            self.changed = True
-            mark_removed(self.connection, triple.post_id, self.change)
+        if (post, triple.time) != self._last_post:
+            self._last_post = post, triple.time
+            self._set_time(post, triple)
         head, tail = (self._argument(post, triple.post_id, m) for m in (triple.head, triple.tail))
         done = self.connection.execute(
             "INSERT INTO evidence (post, head, relation, tail, model, schema, score, description,"
@@ -87,6 +85,17 @@ class EvidenceWriter:
         )  # fmt: skip
         self.added += done.rowcount
         self.changed |= done.rowcount > 0
+
+    def _set_time(self, post: int, triple: Triple) -> None:
+        """Set the time of a post, of several the earliest, and mark a new post as changed."""
+        done = self.connection.execute(
+            "UPDATE posts SET time = CASE WHEN time < ?1 THEN time ELSE coalesce(?1, time) END,"
+            " changed = ?2 WHERE id = ?3 AND (changed = 0 OR ?1 < coalesce(time, '~'))",
+            (utc(triple.time), self.change, post),
+        )
+        if done.rowcount:
+            self.changed = True
+            mark_removed(self.connection, triple.post_id, self.change)
 
     def _argument(self, post: int, post_name: str, mention: Mention) -> int:
         object_ = ""
@@ -148,24 +157,28 @@ def mark_removed(connection: sqlite3.Connection, post: str, change: int) -> None
 
 
 QUERY = """
-SELECT p.name, h.text, h.type, h.object, a.place, e.relation, t.text, t.type, t.object, b.place,
-  e.score, e.description, e.details, e.model, e.schema, p.time
+SELECT e.edge, p.name, h.text, h.type, h.object, a.place, e.relation, t.text, t.type, t.object,
+  b.place, e.score, e.description, e.details, e.model, e.schema, p.time
 FROM evidence e JOIN posts p ON p.id = e.post
 JOIN arguments a ON a.id = e.head JOIN names h ON h.id = a.name
 JOIN arguments b ON b.id = e.tail JOIN names t ON t.id = b.name
-WHERE {where} ORDER BY p.name, e.id
+WHERE {where} ORDER BY e.edge, p.name, e.id
 """
 
 
 def read_triples(
     connection: sqlite3.Connection, where: str = "true", values: Iterable[Any] = ()
-) -> Iterator[Triple]:
-    """Yield the triples of a graph as they were added, those of ``evidence e`` with a condition."""
+) -> Iterator[tuple[str | None, Triple]]:
+    """Yield edges (None: within one entity) and their triples, as they were added, by edge.
+
+    Args:
+        where, values: A condition of SQL on ``evidence e``.
+    """
     for row in connection.execute(QUERY.format(where=where), tuple(values)):
-        post, *arguments, score, description, details, model, schema, time = row
+        edge, post, *arguments, score, description, details, model, schema, time = row
         head, relation, tail = arguments[:4], arguments[4], arguments[5:]
         extra = _Details() if details is None else _Details.model_validate_json(details)
-        yield Triple.model_construct(
+        triple = Triple.model_construct(
             post_id=post,
             head=_mention(*head),
             relation=relation,
@@ -178,6 +191,7 @@ def read_triples(
             schema_id=schema or None,
             time=time,
         )
+        yield edge, triple
 
 
 def _mention(text: str, type_: str, object_: str, place: str) -> Mention:

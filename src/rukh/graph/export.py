@@ -135,8 +135,8 @@ def _present(row: dict[str, Any]) -> dict[str, Any]:
 
 def gliner_rows(graph: KnowledgeGraph, **filters: Any) -> Iterator[dict[str, Any]]:
     """Yield the triples of text of the chosen edges in the form of GLiNER's relation models."""
-    for edge in graph.edges(**filters):
-        for triple in graph.evidence(edge.iri):
+    for _, triples in graph.edges_with_evidence(**filters):
+        for triple in triples:
             if isinstance(triple.head, EntityMention) and isinstance(triple.tail, EntityMention):
                 yield {
                     "head": _span(triple.head),

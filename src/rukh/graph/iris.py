@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from functools import lru_cache
 from urllib.parse import quote
 
 from rukh.graph.names import Name
@@ -27,8 +29,11 @@ PREFIXES = {
 """The prefixes that queries may use without declaring them, and that files declare."""
 
 
+@lru_cache(maxsize=10_000)
 def slug(text: str) -> str:
     """Write a text as a part of an IRI that needs no escape in Turtle."""
+    if re.fullmatch(r"[\w-]*", text):
+        return text
     safe = (c if c.isalnum() or c in "_-" else quote(c, safe="") for c in text.replace(" ", "_"))
     return "".join(safe)
 
@@ -48,6 +53,7 @@ def object_iri(key: str) -> str:
     return f"{BASE}entity:object:{_digest(key)}"
 
 
+@lru_cache(maxsize=10_000)
 def relation_iri(name: str) -> str:
     """Return the IRI of a relation.
 
@@ -61,6 +67,11 @@ def relation_iri(name: str) -> str:
 def edge_iri(head: str, relation: str, tail: str) -> str:
     """Return the IRI of an edge between two entities, given by their IRIs."""
     return f"{BASE}edge:{_digest(head, relation, tail)}"
+
+
+def evidence_iri(*parts: str | None) -> str:
+    """Return the IRI of a triple that states an edge, given all that tells it from others."""
+    return f"{BASE}evidence:{_digest(*map(str, parts))}"
 
 
 def post_iri(post: str) -> str:

@@ -10,26 +10,29 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import islice
 from typing import IO, Any, Literal, TypeAlias
 
 from rukh.errors import InputError, MissingDependency
 from rukh.graph.elements import Edge, Entity
 from rukh.graph.evidence import place_of
-from rukh.graph.iris import BASE, PREFIXES, post_iri, relation_iri, slug
+from rukh.graph.iris import BASE, PREFIXES, evidence_iri, post_iri, relation_iri, slug
 from rukh.graph.store import KnowledgeGraph
 from rukh.records import EntityMention, Mention, Triple
 from rukh.schema.schema import RelationSchema
+from rukh.utils.progress import progress_bar
 
 Style: TypeAlias = Literal["graphs", "reification", "rdf12"]
 """How an edge is linked to its support: as a named graph, by ``rdf:subject`` and so on, or by
 ``rdf:reifies`` of RDF 1.2."""
 
-CHUNK = 2_000
+CHUNK = 10_000
 """Number of edges that are written to the index together."""
 STAMP = f"<{BASE}graph> <{PREFIXES['rukh']}change>"
 
 
+@cache
 def _iri(prefix: str, name: str) -> str:
     return f"<{PREFIXES[prefix]}{name}>"
 
@@ -39,9 +42,8 @@ def _text(value: str) -> str:
 
 
 def _number(value: float) -> str:
-    if isinstance(value, int):
-        return f'"{value}"^^{_iri("xsd", "integer")}'
-    return f'"{value!r}"^^{_iri("xsd", "double")}'
+    kind = "integer" if isinstance(value, int) else "double"
+    return f'"{value!r}"^^{_iri("xsd", kind)}'
 
 
 def _time(value: str) -> str:
@@ -91,9 +93,8 @@ def edge_lines(edge: Edge, style: Style = "graphs") -> Iterator[str]:
 
 def evidence_lines(edge: str, triple: Triple) -> Iterator[str]:
     """Yield a triple that states an edge, with its source, as lines of N-Quads."""
-    places = [place_of(mention) for mention in (triple.head, triple.tail)]
-    key = ":".join([triple.post_id, *places, triple.relation or "", triple.model_id or ""])
-    subject = f"<{BASE}evidence:{slug(key)}>"
+    places = map(place_of, (triple.head, triple.tail))
+    subject = f"<{evidence_iri(edge, triple.post_id, *places, triple.relation, triple.model_id)}>"
     yield f"{subject} {_iri('rukh', 'edge')} <{edge}> ."
     yield f"{subject} {_iri('prov', 'wasDerivedFrom')} <{post_iri(triple.post_id)}> ."
     yield f"{subject} {_iri('rukh', 'probability')} {_number(triple.score)} ."
@@ -152,11 +153,20 @@ def graph_lines(
         yield from entity_lines(entity)
     for post, time in graph.posts(**filters):
         yield from post_lines(post, time)
-    for edge in graph.edges(**filters):
-        yield from edge_lines(edge, style)
-        if evidence:
-            for triple in graph.evidence(edge.iri):
-                yield from evidence_lines(edge.iri, triple)
+    if evidence:
+        for edge, triples in graph.edges_with_evidence(**filters):
+            yield from _edge_and_evidence(edge, triples, style)
+    else:
+        for edge in graph.edges(**filters):
+            yield from edge_lines(edge, style)
+
+
+def _edge_and_evidence(
+    edge: Edge, triples: Iterable[Triple], style: Style = "graphs"
+) -> Iterator[str]:
+    yield from edge_lines(edge, style)
+    for triple in triples:
+        yield from evidence_lines(edge.iri, triple)
 
 
 FORMATS: dict[str, tuple[str, Style]] = {
@@ -218,7 +228,7 @@ def oxigraph() -> Any:
 
 
 class RdfIndex:
-    """The index of a graph, brought up to date when it is made.
+    """The index of a graph, which is brought up to date when this is made.
 
     Raises:
         InputError: The index has to be updated, but another process is doing so.
@@ -259,7 +269,7 @@ class RdfIndex:
 
     def _update(self, ox: Any) -> None:
         graph, store, before = self.graph, self._store, self._change()
-        gone, entities, edges, posts = graph.changes(before)
+        gone, entities, posts = graph.changes(before)
         source = ox.NamedNode(f"{PREFIXES['rukh']}edge")
         for name in gone:
             node = ox.NamedNode(name)
@@ -271,24 +281,27 @@ class RdfIndex:
                     store.remove(quad)
         self._load(line for entity in entities for line in entity_lines(entity))
         self._load(line for post in posts for line in post_lines(*post))
-        for first in range(0, len(edges), CHUNK):
-            self._load(self._lines(edges[first : first + CHUNK]))
+        edges = graph.edges_with_evidence(changed_after=before)
+        total, first = graph.counts()["edges"], before == 0
+        with progress_bar(total=total, desc="indexing", unit="edge", delay=2) as progress:
+            while some := list(islice(edges, CHUNK)):
+                lines = (line for one in some for line in _edge_and_evidence(*one))
+                self._load(lines, first=first)
+                progress.update(len(some))
         self._load(schema_lines(graph.schemas()))
         for quad in self._stamps():
             store.remove(quad)
         self._load([f"{STAMP} {_number(graph.change)} ."])
         store.flush()
 
-    def _lines(self, edges: Iterable[Edge]) -> Iterator[str]:
-        for edge in edges:
-            yield from edge_lines(edge)
-            for triple in self.graph.evidence(edge.iri):
-                yield from evidence_lines(edge.iri, triple)
-
-    def _load(self, lines: Iterable[str]) -> None:
+    def _load(self, lines: Iterable[str], *, first: bool = False) -> None:
         data = "".join(line + "\n" for line in lines).encode()
         if data:
-            self._store.load(data, format=oxigraph().RdfFormat.N_QUADS)
+            n_quads = oxigraph().RdfFormat.N_QUADS
+            if first:  # faster, but not one transaction; the stamp is written at the end
+                self._store.bulk_load(data, format=n_quads)
+            else:
+                self._store.load(data, format=n_quads)
 
     def query(self, sparql: str) -> Any:
         """Answer a SPARQL query over all named graphs at once; :data:`PREFIXES` are declared.

@@ -94,7 +94,7 @@ def report_data(
     **filters: Any,
 ) -> dict[str, Any]:
     """Return what the template shows."""
-    edges, entities = list(graph.edges(**filters)), list(graph.entities(**filters))
+    entities = list(graph.entities(**filters))
     number = {entity.iri: k for k, entity in enumerate(entities)}
     wanted = {name for name, _ in graph.posts(**filters)}
     shown = {post.id: post for post in posts if post.id in wanted}
@@ -103,9 +103,9 @@ def report_data(
     edge_rows: list[dict[str, Any]] = []
     edge_of: dict[Key, int] = {}
     times: dict[str, str | None] = {}
-    for place, edge in enumerate(edges):
+    for place, (edge, triples) in enumerate(graph.edges_with_evidence(**filters)):
         first = len(evidence)
-        for triple in graph.evidence(edge.iri):
+        for triple in triples:
             edge_of[key_of(triple)] = place
             times[triple.post_id] = triple.time
             attribution = attributions.get(key_of(triple))
@@ -133,8 +133,8 @@ def report_data(
             "posts": counts["posts"],
             "triples": len(evidence),
             "entities": len(entities),
-            "edges": len(edges),
-            "conflicts": sum(edge.conflict is not None for edge in edges),
+            "edges": len(edge_rows),
+            "conflicts": sum(edge["conflict"] is not None for edge in edge_rows),
         },
         "entities": [
             {"label": e.label, "type": e.type, "aliases": e.aliases, "iri": e.iri} for e in entities

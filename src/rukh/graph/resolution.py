@@ -313,13 +313,13 @@ class _Resolver:
 
         # First names that lack a middle initial, then those with less.
         for family in families.values():
-            for k in sorted(family, key=completeness):
+            known = {k: completeness(k) for k in family}
+            for k in sorted(family, key=known.__getitem__):
                 words = self.names[k].words
                 fits = [
                     other
                     for other in family
-                    if self.names[other].words != words
-                    and completeness(other) < completeness(k)
+                    if known[other] < known[k]
                     and same_person_by_initials(words, self.names[other].words)
                 ]
                 self.merge_if_unique(k, fits, "initials")

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from importlib import resources
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -283,18 +284,38 @@ class KnowledgeGraph:
             " h.iri, h.label, h.type, h.aliases, t.iri, t.label, t.type, t.aliases"
             f" FROM {_EDGES} WHERE {condition} ORDER BY e.iri"
         )
-        for iri, name, *support, a, b, c, d, p, q, r, s in self._rows(query, values):
-            yield Edge(iri, _entity((a, b, c, d)), name, _entity((p, q, r, s)), *support)
+        known: dict[str, Entity] = {}
+        for iri, name, *support, a, b, c, d, p, q, r, s in self._connection.execute(query, values):
+            for row in ((a, b, c, d), (p, q, r, s)):
+                if row[0] not in known:
+                    known[row[0]] = _entity(row)
+            yield Edge(iri, known[a], name, known[p], *support)
 
     def evidence(self, edge: str | None = None) -> Iterator[Triple]:
-        """Yield the triples that state an edge, given by its IRI, or all triples of the graph.
+        """Yield the triples of an edge, given by its IRI, or all triples of the graph, by edge.
 
         ``relation``, head and tail are as they were extracted, so that they may stand the other
         way round than in the edge. The ids of entities are their offsets.
         """
         if edge is None:
-            return read_triples(self._connection)
-        return read_triples(self._connection, "e.edge = ?", [edge])
+            found = read_triples(self._connection)
+        else:
+            found = read_triples(self._connection, "e.edge = ?", [edge])
+        return (triple for _, triple in found)
+
+    def edges_with_evidence(self, **filters: Any) -> Iterator[tuple[Edge, list[Triple]]]:
+        """Yield edges, ordered by IRI, with the triples that state them.
+
+        Args:
+            filters: Arguments of :meth:`edges`.
+        """
+        condition, values = _condition(**filters)
+        chosen = f"e.edge IN (SELECT e.iri FROM {_EDGES} WHERE {condition})"
+        triples = read_triples(self._connection, chosen, values)
+        by_edge = groupby(triples, key=lambda pair: pair[0])
+        # Both are in the order of the edges' IRIs, and every edge has a triple.
+        for edge, (_, some) in zip(self.edges(**filters), by_edge, strict=True):
+            yield edge, [triple for _, triple in some]
 
     def find(self, name: str) -> list[Entity]:
         """Return the entities with a name or an IRI, the most probable first."""
@@ -341,13 +362,15 @@ class KnowledgeGraph:
         return dict(self._rows(query))
 
     def changes(self, after: int) -> Changes:
-        """Return what is new, changed or gone since a change of the graph, given by its number."""
+        """Return what is new, changed or gone since a change of the graph, given by its number.
+
+        :meth:`edges` with ``changed_after`` yields the edges.
+        """
         gone = self._rows("SELECT iri FROM removed WHERE changed > ?", [after])
         query = "SELECT iri, label, type, aliases FROM entities WHERE changed > ? ORDER BY iri"
         entities = [*map(_entity, self._rows(query, [after]))]
-        edges = [*self.edges(changed_after=after)]
         posts = self._rows("SELECT name, time FROM posts WHERE changed > ?", [after])
-        return Changes([iri for (iri,) in gone], entities, edges, [(a, b) for a, b in posts])
+        return Changes([iri for (iri,) in gone], entities, [(a, b) for a, b in posts])
 
     @contextmanager
     def _transaction(self) -> Iterator[int]:

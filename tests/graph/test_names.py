@@ -115,6 +115,14 @@ def test_misspelt_names_share_a_key(words: list[str], other: str, type_: str) ->
         assert not set(spelling_keys(one)).isdisjoint(spelling_keys(two))
 
 
+def test_accounts_and_words_that_name_nobody() -> None:
+    assert Name("AnnLee", "PER").handle and not Name("McKay", "LOC").handle
+    assert [Name(text, "PER").generic for text in ("Dr.", "she", "Dr. Lee", "Sister")] == [
+        True, True, False, True
+    ]  # fmt: skip
+    assert not Name("It", "WORK").generic
+
+
 def test_acronyms() -> None:
     museum = Name("Museum of Modern Art", "ORG")
     assert is_acronym(Name("MoMA", "ORG"), museum)

@@ -211,6 +211,17 @@ def test_short_names_count_for_the_person_of_their_post(graph: KnowledgeGraph) -
     assert why.startswith("two entities") and "in the posts '1'" in why
 
 
+def test_titles_and_pronouns_are_nobody_in_particular(graph: KnowledgeGraph) -> None:
+    some = [triple("Dr.", "born in", "Rome", post) for post in ("1", "2")]
+    graph.add(
+        [*some, triple("AnnLee", "born in", "Rome", "3"), triple("Ann Lee", "visited", "Rome")]
+    )
+    assert len(list(graph.edges(relation="born in"))) == 3
+    assert [entity.label for entity in graph.find("Ann Lee")] == ["Ann Lee"]
+    assert next(graph.evidence()).head.surface in ("Dr.", "AnnLee", "Ann Lee")
+    assert graph.counts()["entities"] == 4
+
+
 def test_why_names_the_rule(graph: KnowledgeGraph) -> None:
     graph.add([triple("Ann Lee", "born in", "Jordan"), triple("A. Lee", "born in", "Rome", "2"),
                triple("Jordan", "visited", "Oslo", "3")])  # fmt: skip

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rukh.graph.iris import post_iri
+from rukh.graph.names import Name
 from rukh.records import (
     EntityMention,
     Mention,
@@ -101,6 +102,8 @@ class EvidenceWriter:
         object_ = ""
         if isinstance(mention, ObjectMention):
             object_ = json.dumps([post_name, mention.id])
+        elif Name(mention.text, mention.type).generic:
+            object_ = json.dumps([post_name, place_of(mention)])
         name = self._id("names", text=mention.surface, type=mention.type or "", object=object_)
         return self._id("arguments", post=post, place=place_of(mention), name=name)
 
@@ -195,7 +198,7 @@ def read_triples(
 
 
 def _mention(text: str, type_: str, object_: str, place: str) -> Mention:
-    if object_:
+    if place.startswith("["):
         _, name = json.loads(object_)
         label = text if text not in (type_, name) else None
         return ObjectMention.model_construct(

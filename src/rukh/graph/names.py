@@ -32,6 +32,10 @@ TITLES = _word_set(
     "chairman chairwoman director secretary ambassador engineer nurse"
 )
 """Words that may stand before a person's name."""
+GENERIC = TITLES | _word_set(
+    "i me my we us our you your he him his she her it its they them their who someone everyone"
+)
+"""Words that name nobody by themselves."""
 LEGAL_FORMS = _word_set(
     "inc incorporated ltd limited llc llp corp corporation co company plc gmbh ag sa nv bv oy ab "
     "spa srl kg pty fc afc cf"
@@ -93,8 +97,15 @@ class Name:
 
     @cached_property
     def handle(self) -> bool:
-        """Whether this is a hashtag or the name of an account."""
+        """Whether this is a hashtag or the name of an account, such as @AnnLee or AnnLee."""
+        if self.kind == "PER" and re.fullmatch(r"(?:[A-Z][a-z]+){2,}", self.text):
+            return True
         return len(self.text) > 1 and self.text[0] in "@#" and not re.search(r"\s", self.text)
+
+    @cached_property
+    def generic(self) -> bool:
+        """Whether this names nobody outside of its post: a title alone, or a pronoun."""
+        return self.kind in ("PER", None) and GENERIC.issuperset(self.words)
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -123,7 +134,7 @@ class Name:
 @lru_cache(maxsize=100_000)
 def _words(text: str, kind: str | None, handle: bool) -> tuple[str, ...]:
     text = unicodedata.normalize("NFKC", text).strip()
-    if handle:
+    if handle and text[0] in "@#":
         text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text[1:])
     text = re.sub(r"'s$|'$", "", text.replace("\u2019", "'").casefold()).translate(LETTERS)
     text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))

@@ -6,7 +6,8 @@ CREATE TABLE posts (
 );
 CREATE TABLE names (
   id INTEGER PRIMARY KEY, text TEXT NOT NULL, type TEXT NOT NULL, -- '': unknown
-  object TEXT NOT NULL,         -- '': a name; else post and id of an object, which is its own entity
+  object TEXT NOT NULL,         -- '': a name; else the place of an object, or of a
+                                -- word such as `she`, which is an entity of its own
   entity INTEGER,
   UNIQUE (text, type, object)
 );

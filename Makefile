@@ -25,7 +25,8 @@ STAMP := .venv/made-from-$(PINS)
 # Where make test-llm puts the language model and what serves it.
 LLM := $(or $(RUKH_CACHE),$(HOME)/.cache/rukh)/llm
 
-.PHONY: help demo test test-slow test-research test-llm lint bench train-mnre train-mnre-base train-open train-open-base \
+.PHONY: help demo test test-slow test-research test-llm test-browser lint bench train-mnre train-mnre-base train-open train-open-base \
+	train-conll04 \
 	train-probe train-tagger train-tweet-tagger \
 	zero-shot probe-assets clean
 
@@ -58,6 +59,11 @@ test-llm: $(STAMP) ## Draft descriptions with a real language model; downloads 1
 	$(PYTHON) tests/llm/setup.py $(LLM)
 	RUKH_LLM_FOLDER=$(LLM) $(BIN)/python -m pytest -m llm -s tests/llm/test_live.py
 
+test-browser: $(STAMP) ## Test the report in Debian's Chromium, which root installs with apt if it is missing
+	command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
+	$(BIN)/python -m pip install --quiet -c constraints.txt -r requirements/browser.txt
+	$(BIN)/python -m pytest -m browser tests/browser
+
 lint: $(STAMP) ## Check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -89,6 +95,11 @@ train-open: $(OPEN) out/templates out/corpus ## Train the shipped model `open`
 train-open-base: $(OPEN) out/templates out/corpus ## Train the shipped model `open-base`
 	$(BIN)/rukh weights install all-mpnet-base-v2
 	$(BIN)/rukh train configs/open-base.yaml
+
+train-conll04: $(RUKH_DATA)/conll04/train.txt $(STAMP) ## Train and measure entities and relations on CoNLL04
+	$(BIN)/rukh train configs/conll04-tagger.yaml
+	$(BIN)/rukh train configs/conll04.yaml
+	$(BIN)/rukh evaluate --data $(RUKH_DATA)/conll04/dev.txt --format conll04 --model runs/conll04 --end-to-end
 
 zero-shot: $(OPEN) out/templates out/corpus ## Train without some relations, and test on just these
 	$(BIN)/python -m research.zero_shot research/zero_shot/splits.yaml

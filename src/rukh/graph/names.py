@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
 
-from rapidfuzz.distance import OSA
-
 from rukh.arguments.label_map import LABELS, normalize_label, type_of_words
+from rukh.errors import MissingDependency
+
+try:
+    from rapidfuzz.distance import OSA
+except ImportError:
+    raise MissingDependency("rapidfuzz", "graph") from None
 
 
 def _word_set(words: str) -> frozenset[str]:

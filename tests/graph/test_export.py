@@ -40,6 +40,7 @@ def graph(tmp_path: Path) -> Iterator[KnowledgeGraph]:
 RDFLIB = {".ttl": "turtle", ".nt": "nt", ".nq": "nquads", ".trig": "trig", ".jsonld": "json-ld"}
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of rdflib's own code
 @pytest.mark.parametrize("ending", RDFLIB)
 def test_rdf_in_rdflib(graph: KnowledgeGraph, tmp_path: Path, ending: str) -> None:
     import rdflib

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
-from benchmarks import speed
+from benchmarks import graph, speed
 from benchmarks.__main__ import main
 
 
@@ -52,3 +53,14 @@ def test_everything_on_a_tiny_model(
     printed = capsys.readouterr().out
     assert printed.count("\n| ") == 2 + len(rows)
     assert result["machine"]["torch"] in printed
+
+
+def test_a_graph_of_a_hundred_triples(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["graph", "100"])
+    graph.main()
+    out = capsys.readouterr().out
+    assert out.startswith("100 triples, ")
+    steps = [line.split("|")[1].strip() for line in out.splitlines() if "|" in line]
+    assert steps[2:] == ["add", "add the same again", "make the index", "ask"]

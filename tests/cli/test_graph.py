@@ -116,6 +116,11 @@ def test_wrong_input(rukh: Run, store: Path, tmp_path: Path) -> None:
     done = rukh("graph", "add", bad, "--store", tmp_path / "new")
     assert done.code == 2
     assert f"{bad}:1: head: a value is needed" in done.err
+    assert not (tmp_path / "new").exists()
+    done = rukh("graph", "build", bad, "--store", tmp_path / "new", "--export", tmp_path / "x.xyz")
+    assert done.code == 2 and "no format ends in '.xyz'" in done.err
+    done = rukh("graph", "neighbors", "--store", store, "Ann Lee", "--relation", "bron in")
+    assert done.code == 2 and "did you mean 'born in'" in done.err
     for command in ("stats", "conflicts"):
         done = rukh("graph", command, "--store", tmp_path / "nothing")
         assert done.code == 2 and "make one with `rukh graph add`" in done.err

@@ -93,6 +93,17 @@ def test_graphml_and_networkx(graph: KnowledgeGraph, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_graphml_without_what_xml_cannot_hold(tmp_path: Path) -> None:
+    import networkx
+
+    out = tmp_path / "graph.graphml"
+    with KnowledgeGraph(tmp_path / "kg") as graph:
+        graph.add([triple("x\x0by", "born in", "N\x00ul \ufffe")])
+        export(graph, out)
+    labels = {node["label"] for _, node in networkx.read_graphml(out).nodes(data=True)}
+    assert labels == {"x\ufffdy", "N\ufffdul \ufffd"}
+
+
 @pytest.mark.parametrize("parquet", [False, True])
 def test_files_for_neo4j_in_duckdb(graph: KnowledgeGraph, tmp_path: Path, parquet: bool) -> None:
     import duckdb
@@ -171,6 +182,8 @@ def test_gliner_rows(graph: KnowledgeGraph, tmp_path: Path) -> None:
 def test_wrong_outputs(graph: KnowledgeGraph, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no format ends in '.xyz'; known: .ttl"):
         export(graph, tmp_path / "graph.xyz")
+    with pytest.raises(InputError, match="Parquet files are written to a folder"):
+        export(graph, tmp_path / "graph.ttl", parquet=True)
     with pytest.raises(InputError, match="only RDF has rdf:reifies"):
         export(graph, tmp_path / "graph.graphml", rdf12=True)
     with pytest.raises(InputError, match="JSON-LD has no"):

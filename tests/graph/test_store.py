@@ -18,7 +18,8 @@ from rukh.graph.names import broad_type, compatible
 from rukh.graph.rdf import graph_lines
 from rukh.graph.resolution import MergeRules
 from rukh.graph.store import KnowledgeGraph
-from rukh.records import ObjectMention, Triple
+from rukh.records import ObjectMention, Post, Triple, to_mention
+from rukh.schema.schema import RelationSchema
 
 Edges = set[tuple[str, str, str]]
 
@@ -70,6 +71,13 @@ def test_edges_keep_their_support(graph: KnowledgeGraph) -> None:
     assert (edge.first, edge.last) == ("2026-11-01", "2026-11-02T07:00:00Z")
     assert [one.score for one in graph.evidence(edge.iri)] == [0.5, 0.8, 0.4]
     assert graph.counts()["posts"] == 3
+
+
+def test_both_directions_in_one_post_are_one_mention(graph: KnowledgeGraph) -> None:
+    one = married("Ann Lee", "Bo Marsh")
+    graph.add([one, one.model_copy(update={"head": one.tail, "tail": one.head})], schema=SCHEMA)
+    (edge,) = graph.edges()
+    assert (edge.posts, edge.mentions) == (1, 1)
 
 
 def test_two_statements_of_one_post_count_once_in_the_probability(graph: KnowledgeGraph) -> None:
@@ -259,6 +267,117 @@ def test_filters(graph: KnowledgeGraph) -> None:
     assert tails(until="2026-11-10") == {"Rome"}
     assert tails(since="2026-11-20", until="2026-11-20") == {"Oslo"}
     assert graph.relation_counts() == {"visited": 2, "born in": 1}
+
+
+def test_times_are_compared_post_by_post_and_in_utc(graph: KnowledgeGraph) -> None:
+    def found(**filters: str) -> int:
+        return len(list(graph.edges(**filters)))  # type: ignore[arg-type]
+
+    graph.add(
+        [
+            triple("Ann Lee", "born in", "Rome", "1", time="2026-01-05"),
+            triple("Ann Lee", "born in", "Rome", "2", time="2026-12-05T23:30:00Z"),
+        ]
+    )
+    assert found(since="2026-03-01", until="2026-06-01") == 0
+    assert found(since="2026-12-06T00:00:00+02:00") == found(since="2026-12-05") == 1
+    assert found(since="2026-12-06T02:00:00+02:00") == 0
+    assert found(until="2026-01-05T00:00:00Z") == found(since="2026-01-05T08:00:00Z") == 1
+    assert found(until="2026-01-04") == 0
+    with pytest.raises(InputError, match="'yesterday' is no date or time"):
+        found(since="yesterday")
+
+
+def test_times_at_the_ends_of_the_calendar_and_in_other_forms(graph: KnowledgeGraph) -> None:
+    times = ["0001-01-01T00:00:00+02:00", "9999-12-31T23:59:59-02:00", "20260601", "2026-W23-1"]
+    graph.add([triple("Ann Lee", "born in", "Rome", t, time=t) for t in times])
+    assert sorted(time or "" for _, time in graph.posts())[1:3] == ["2026-06-01", "2026-06-01"]
+
+
+def test_ties_are_broken_alike_and_reasons_win(new: Callable[[], KnowledgeGraph]) -> None:
+    one, two = (triple("Ann Lee", "born in", "Rome", description=text) for text in "ab")
+    first, second = new(), new()
+    first.add([one, two])
+    second.add([two, one])
+    assert content(first) == content(second)
+    reason = [{"text": "born", "start": 8, "end": 12, "weight": 1.0}]
+    ranking = [{"relation": "born in", "score": 0.9}, {"relation": None, "score": 0.1}]
+    data = one.model_dump() | {"reason": reason, "ranking": ranking}
+    assert first.add([Triple(**data)]).new == 1
+    (found,) = first.evidence()
+    assert [word.text for word in found.reason or ()] == ["born"]
+    assert [other.relation for other in found.ranking or ()] == ["born in", None]
+    assert first.add([two]).new == 0
+
+
+def test_a_given_schema_comes_before_shipped_ones(graph: KnowledgeGraph) -> None:
+    relation = {
+        "name": "lives in",
+        "descriptions": "The head lives in the tail.",
+        "functional": True,
+    }
+    own = RelationSchema.parse({"name": "zoo", "relations": [relation]})
+    some = [
+        triple("Ann Lee", "lives in", place, place).model_copy(update={"schema_id": "general@1"})
+        for place in ("Rome", "Oslo")
+    ]
+    graph.add(some)
+    assert not list(graph.edges(conflicting=True))
+    graph.resolve(schema=own)
+    assert len(list(graph.edges(conflicting=True))) == 2
+
+
+def test_a_schema_that_the_graph_does_not_know(
+    graph: KnowledgeGraph, caplog: pytest.LogCaptureFixture
+) -> None:
+    graph.add([married("Ann Lee", "Bo Marsh").model_copy(update={"schema_id": "small@1"})])
+    assert "does not know schema 'small'" in caplog.text
+
+
+def test_names_of_no_triple_tell_who_is_meant(graph: KnowledgeGraph) -> None:
+    text = "Ann Lee came. Lee was born in Rome."
+    spans = {"a": (0, 7), "l": (14, 17), "r": (30, 34)}
+    types = {"a": "PER", "l": "PER", "r": "LOC"}
+    entities = [{"id": k, "start": a, "end": b, "type": types[k]} for k, (a, b) in spans.items()]
+    post = Post(id="1", text=text, entities=entities)
+    lee, rome = (to_mention(post.argument(k), text) for k in "lr")
+    born = Triple(post_id="1", head=lee, tail=rome, relation="born in", score=0.9)
+    graph.add([born])
+    assert edges(graph) == {("Lee", "born in", "Rome")}
+    graph.add([born], posts=[post])
+    assert edges(graph) == {("Ann Lee", "born in", "Rome")}
+    graph.add([], posts=[post.model_copy(update={"id": "unknown"})])
+    assert graph.counts()["entities"] == 2
+
+
+def test_rules_that_name_nobody_or_join_what_cannot_be_one(
+    graph: KnowledgeGraph, caplog: pytest.LogCaptureFixture
+) -> None:
+    graph.add([triple("Ann Lee", "born in", "Rome")])
+    names = [["Ann Lee", "Nobody"], ["Ann Lee", "Rome"]]
+    same = [[{"name": name} for name in pair] for pair in names]
+    same[1][1]["type"] = "LOC"
+    graph.resolve(MergeRules.model_validate({"same": same}))
+    assert "no name in the graph is 'Nobody'" in caplog.text
+    assert "keep some of 'Ann Lee' and 'Rome' apart" in caplog.text
+
+
+def test_names_of_relations(graph: KnowledgeGraph) -> None:
+    graph.add([triple("Ann Lee", "visited", "Rome")], schema=SCHEMA)
+    assert graph.canonical("child of") == "parent of"
+    assert graph.canonical("visited") == "visited"
+    with pytest.raises(InputError, match="no relation 'vistied'; did you mean 'visited'"):
+        graph.canonical("vistied")
+
+
+def test_one_state_is_read_while_others_write(tmp_path: Path) -> None:
+    with KnowledgeGraph(tmp_path) as writer, KnowledgeGraph(tmp_path) as reader:
+        writer.add([triple("Ann Lee", "born in", "Rome")])
+        with reader.snapshot():
+            assert len(list(reader.edges())) == 1
+            writer.add([triple("Bo Marsh", "born in", "Oslo")])
+            assert len(list(reader.edges())) == 1
+        assert len(list(reader.edges())) == 2
 
 
 def test_find_by_any_name(graph: KnowledgeGraph) -> None:

@@ -114,6 +114,7 @@ def build(
     from rukh.explain import embedding_map
     from rukh.explain import explain as explain_triple
     from rukh.extractor import Extractor, PostTriples
+    from rukh.graph.export import check_format
     from rukh.graph.export import export as write
     from rukh.graph.report import Attribution, MapPoint, key_of, write_report
     from rukh.graph.resolution import MergeRules
@@ -122,6 +123,8 @@ def build(
     from rukh.utils.progress import progress_bar
 
     check_outputs([report, *(path for path in export or () if path.suffix)], posts, captions, rules)
+    for path in export or ():
+        check_format(path)
     merge_rules = MergeRules.load(rules) if rules else None
     extractor = Extractor.from_pretrained(
         model, tagger=tagger, schema=schema, threshold=threshold, device=device
@@ -140,7 +143,8 @@ def build(
                 kept[place] = triple.model_copy(update={"reason": why.reason})
             results.append(PostTriples(post, kept))
         triples = [triple for one in results for triple in one.triples]
-        added = graph.add(triples, schema=extractor.schema, rules=merge_rules)
+        typed = [one.post for one in results]
+        added = graph.add(triples, posts=typed, schema=extractor.schema, rules=merge_rules)
         for path in export or ():
             write(graph, path)
         if report is not None:
@@ -191,7 +195,7 @@ def report(
             out,
             title=store.absolute().name,
             posts=() if posts is None else read_posts(posts, format, images=images),
-            relation=relation,
+            relation=relation and graph.canonical(relation),
             min_probability=min_probability,
             since=since,
             until=until,
@@ -277,8 +281,9 @@ def neighbors(
         if not found:
             known = [entity.label for entity in graph.entities()]
             raise InputError(f"no entity is called {name!r}", fix=suggestion(name, known))
-        edges = [
-            edge
+        relation = relation and graph.canonical(relation)
+        edges = {
+            edge.iri: edge
             for entity in found
             for edge in graph.edges(
                 entity=entity.iri,
@@ -287,8 +292,8 @@ def neighbors(
                 since=since,
                 until=until,
             )
-        ]
-    _print_edges(edges, json)
+        }
+    _print_edges(list(edges.values()), json)
 
 
 @app.command()
@@ -360,7 +365,7 @@ def export(
             out,
             rdf12=rdf12,
             parquet=parquet,
-            relation=relation,
+            relation=relation and graph.canonical(relation),
             min_probability=min_probability,
             since=since,
             until=until,

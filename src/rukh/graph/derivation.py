@@ -112,9 +112,19 @@ def _make_entities(connection: sqlite3.Connection, rules: MergeRules, change: in
     members: dict[int, list[int]] = defaultdict(list)
     for k, first in enumerate(found.entity):
         members[first].append(k)
+    # A name of no triple helps to resolve the others, but is no entity of the graph.
+    used = {
+        name
+        for (name,) in connection.execute(
+            "SELECT coalesce(full, name) FROM arguments WHERE id IN (SELECT head FROM evidence"
+            " UNION SELECT tail FROM evidence)"
+        )
+    }
     entities = []
     taken: dict[str, int] = {}
     for first, group in members.items():
+        if used.isdisjoint(named[k][0] for k in group):
+            continue
         iri = entity_iri(max((names[k] for k in group), key=_completeness))
         taken[iri] = taken.get(iri, 0) + 1
         if taken[iri] > 1:  # kept apart by a rule, although the names are the same
@@ -152,7 +162,8 @@ def _make_edges(connection: sqlite3.Connection, change: int) -> None:
           edge_iri(CASE WHEN swap THEN ti ELSE hi END, relation, CASE WHEN swap THEN hi ELSE ti END)
             AS iri
         FROM (
-          SELECT e.id, e.post, e.head || ':' || e.tail AS pair, e.score, e.changed,
+          SELECT e.id, e.post, e.score, e.changed,
+            min(e.head, e.tail) || ':' || max(e.head, e.tail) AS pair,
             coalesce(r.canonical, e.relation) AS relation,
             h.id AS h, t.id AS t, h.iri AS hi, t.iri AS ti,
             coalesce(r.flipped, 0) OR (coalesce(r.symmetric, 0) AND h.iri > t.iri) AS swap

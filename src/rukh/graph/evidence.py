@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from typing import Any
 
 from rukh.graph.iris import post_iri
@@ -17,10 +18,12 @@ from rukh.records import (
     EntityMention,
     Mention,
     ObjectMention,
+    Post,
     RankedRelation,
     Record,
     Triple,
     WordWeight,
+    to_mention,
 )
 
 MAX_CACHED = 100_000
@@ -34,11 +37,14 @@ def utc(time: str | None) -> str | None:
         >>> utc("2026-11-29"), utc("2026-11-29T09:30:00+02:00"), utc("2026-11-29T09:30:00")
         ('2026-11-29', '2026-11-29T07:30:00Z', '2026-11-29T09:30:00Z')
     """
-    if time is None or len(time) <= len("2026-11-29"):
-        return time
+    if time is None:
+        return None
+    with suppress(ValueError):
+        return date.fromisoformat(time).isoformat()
     moment = datetime.fromisoformat(time)
     if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC)
+        with suppress(OverflowError):  # at the first and the last day of the calendar
+            moment = moment.astimezone(UTC)
     return moment.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
@@ -47,6 +53,14 @@ def place_of(mention: Mention) -> str:
     if isinstance(mention, ObjectMention):
         return json.dumps(mention.box)
     return f"{mention.start}:{mention.end}"
+
+
+BETTER = """
+(excluded.score, excluded.details IS NOT NULL, coalesce(excluded.description, ''),
+  coalesce(excluded.details, ''))
+> (score, details IS NOT NULL, coalesce(description, ''), coalesce(details, ''))
+"""
+"""Whether a triple replaces the same one: it is more probable, or as probable and has a reason."""
 
 
 class EvidenceWriter:
@@ -80,12 +94,22 @@ class EvidenceWriter:
             "INSERT INTO evidence (post, head, relation, tail, model, schema, score, description,"
             " details, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
             " score = excluded.score, description = excluded.description,"
-            " details = excluded.details, changed = excluded.changed WHERE excluded.score > score",
+            f" details = excluded.details, changed = excluded.changed WHERE {BETTER}",
             (post, head, triple.relation, tail, triple.model_id or "", triple.schema_id or "",
              triple.score, triple.description, _details(triple), self.change),
         )  # fmt: skip
         self.added += done.rowcount
         self.changed |= done.rowcount > 0
+
+    def write_arguments(self, post: Post) -> None:
+        """Write the entities of a post of which a triple has been written, also those of no triple.
+
+        They tell which names stand in one post.
+        """
+        row = self.connection.execute("SELECT id FROM posts WHERE name = ?", (post.id,)).fetchone()
+        if row is not None:
+            for entity in post.entities:
+                self._argument(row[0], post.id, to_mention(entity, post.text))
 
     def _set_time(self, post: int, triple: Triple) -> None:
         """Set the time of a post, of several the earliest, and mark a new post as changed."""
@@ -140,7 +164,7 @@ class _Details(Record):
 
 def _details(triple: Triple) -> str | None:
     details = _Details(reason=triple.reason, ranking=triple.ranking)
-    return None if details == _Details() else details.model_dump_json(exclude_none=True)
+    return None if details == _Details() else details.model_dump_json()
 
 
 def remove_post(connection: sqlite3.Connection, name: str, change: int) -> int:

@@ -41,7 +41,13 @@ def explain_names(
             "SELECT id, text, type, entity FROM names WHERE object = ''"
         )
     }
-    pairs = [(a, b) for a in _with_text(rows, one) for b in _with_text(rows, two) if a.id != b.id]
+    found = {
+        frozenset((a.id, b.id)): (a, b)
+        for a in _with_text(rows, one)
+        for b in _with_text(rows, two)
+        if a.id != b.id
+    }
+    pairs = list(found.values())
     if not pairs:
         (only,) = _with_text(rows, one)
         return [f"{only} is one name in this graph, so it is one entity"]
@@ -75,6 +81,8 @@ def _explain(
     reasons: list[str] = []
     if not compatible(one.name.kind, two.name.kind):
         reasons.append(f"{one.name.kind} and {two.name.kind} cannot be one")
+    if {one.name.gender, two.name.gender} == {"m", "f"}:
+        reasons.append("their titles contradict each other")
     if rules.forbids(one.name, two.name):
         reasons.append("a person's rule keeps them apart")
     for a, b in ((one, two), (two, one)):

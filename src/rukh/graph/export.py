@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from rukh.utils.files import atomic_folder, atomic_open, check_empty
 if TYPE_CHECKING:
     import networkx
 
+NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 BATCH = 1_000
 """Number of nodes or edges in one statement of Cypher."""
 
@@ -47,7 +49,15 @@ def export(
         InputError: No format has this ending, or the folder has other files.
         MissingDependency: A package is not installed.
     """
+    check_format(out)
+    with graph.snapshot():
+        return _export(graph, out, rdf12, parquet, **filters)
+
+
+def _export(graph: KnowledgeGraph, out: Path, rdf12: bool, parquet: bool, **filters: Any) -> int:
     ending = suffix(out)
+    if parquet and out.suffix:
+        raise InputError("Parquet files are written to a folder", where=str(out), field="--parquet")
     if rdf12 and ending not in FORMATS:
         raise InputError("only RDF has rdf:reifies", where=str(out), field="--rdf12")
     if ending in FORMATS:
@@ -62,14 +72,17 @@ def export(
         with atomic_open(out) as stream:
             rows = gliner_rows(graph, **filters)
             stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    elif out.suffix == "":
-        write_neo4j(graph, out, parquet=parquet, **filters)
     else:
-        known = ", ".join([*FORMATS, ".graphml", ".cypher", ".jsonl"])
-        raise InputError(
-            f"no format ends in {out.suffix!r}", where=str(out), fix=f"known: {known}, or a folder"
-        )
+        write_neo4j(graph, out, parquet=parquet, **filters)
     return sum(1 for _ in graph.edges(**filters))
+
+
+def check_format(out: Path) -> None:
+    """Raise InputError if no format has the ending of a file's name. A folder has none."""
+    known = [*FORMATS, ".graphml", ".cypher", ".jsonl"]
+    if suffix(out) not in known and out.suffix:
+        fix = f"known: {', '.join(known)}, or a folder"
+        raise InputError(f"no format ends in {out.suffix!r}", where=str(out), fix=fix)
 
 
 def to_networkx(graph: KnowledgeGraph, **filters: Any) -> networkx.MultiDiGraph:
@@ -102,8 +115,19 @@ def write_graphml(graph: KnowledgeGraph, out: Path, **filters: Any) -> None:
     result = to_networkx(graph, **filters)
     import networkx
 
+    for _, attributes in result.nodes(data=True):
+        _make_printable(attributes)
+    for *_, attributes in result.edges(data=True):
+        _make_printable(attributes)
     with atomic_open(out, "wb") as stream:
         networkx.write_graphml(result, stream, named_key_ids=True)
+
+
+def _make_printable(attributes: dict[str, Any]) -> None:
+    """Replace the characters that XML cannot hold."""
+    for name, value in attributes.items():
+        if isinstance(value, str):
+            attributes[name] = NOT_IN_XML.sub("\ufffd", value)
 
 
 def entity_row(entity: Entity) -> dict[str, Any]:
@@ -264,7 +288,7 @@ def cypher(graph: KnowledgeGraph, **filters: Any) -> Iterator[str]:
         type_ = relation_type(edge.relation)
         rows = by_type.setdefault(type_, [])
         rows.append({"head": edge.head.iri, "tail": edge.tail.iri, "iri": edge.iri,
-                     "properties": _present(edge_row(edge))})  # fmt: skip
+                     "properties": _present({"iri": edge.iri} | edge_row(edge))})  # fmt: skip
         if len(rows) == BATCH:
             yield _edges_statement(type_, by_type.pop(type_))
     for type_, rows in by_type.items():
@@ -275,7 +299,7 @@ def _edges_statement(type_: str, rows: list[dict[str, Any]]) -> str:
     return (
         f"UNWIND {_cypher(rows)} AS row MATCH (h:Entity {{iri: row.head}})"
         f" MATCH (t:Entity {{iri: row.tail}}) MERGE (h)-[r:`{type_}` {{iri: row.iri}}]->(t)"
-        " SET r += row.properties;"
+        " SET r = row.properties;"
     )
 
 

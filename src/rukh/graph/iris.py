@@ -75,8 +75,8 @@ def evidence_iri(*parts: str | None) -> str:
 
 
 def post_iri(post: str) -> str:
-    """Return the IRI of a post, given by its id."""
-    return f"{BASE}post:{slug(post)}"
+    """Return the IRI of a post, given by its id. Two ids never have the same."""
+    return f"{BASE}post:{quote(post, safe='')}"
 
 
 def _digest(*parts: str) -> str:

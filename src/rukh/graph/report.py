@@ -77,7 +77,8 @@ def write_report(
         points: The map of pairs and relations.
         filters: Arguments of :meth:`KnowledgeGraph.edges`, which choose the edges to show.
     """
-    data = report_data(graph, title, posts, attributions or {}, points, **filters)
+    with graph.snapshot():
+        data = report_data(graph, title, posts, attributions or {}, points, **filters)
     text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     template = (resources.files("rukh.graph") / TEMPLATE).read_text(encoding="utf-8")
     before, _, after = template.partition(SLOT)

@@ -6,6 +6,7 @@ order in which they came.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from rukh.graph.names import (
 )
 from rukh.records import Record, as_input_error
 from rukh.utils.files import file_errors, parse_yaml
+
+logger = logging.getLogger(__name__)
 
 MAX_BLOCK = 200
 """Maximum number of names that are compared with each other because of one spelling key."""
@@ -79,11 +82,10 @@ class MergeRules(Record):
 
     def forbids(self, one: Name, two: Name) -> bool:
         """Whether a person says that these names are two entities."""
-        return _listed(self.different, one, two)
-
-    def forces(self, one: Name, two: Name) -> bool:
-        """Whether a person says that these names are one entity."""
-        return _listed(self.same, one, two)
+        return any(
+            (a.matches(one) and b.matches(two)) or (a.matches(two) and b.matches(one))
+            for a, b in self.different
+        )
 
 
 NO_RULES = MergeRules()
@@ -98,12 +100,6 @@ def _named(pairs: object) -> object:
         else pair
         for pair in pairs
     ]
-
-
-def _listed(pairs: Iterable[tuple[NamePattern, NamePattern]], one: Name, two: Name) -> bool:
-    return any(
-        (a.matches(one) and b.matches(two)) or (a.matches(two) and b.matches(one)) for a, b in pairs
-    )
 
 
 class Link(NamedTuple):
@@ -261,11 +257,18 @@ class _Resolver:
             self.result.ambiguous.append((place, tuple(sorted(possible)), rule))
 
     def _forced(self) -> None:
+        for pair in (*self.rules.same, *self.rules.different):
+            for pattern in pair:
+                if not any(pattern.matches(name) for name in self.names):
+                    logger.warning("no name in the graph is %r, which a rule names", pattern.name)
         for pair in self.rules.same:
             one, two = ([k for k in self.order if p.matches(self.names[k])] for p in pair)
             for a in one:
                 for b in two:
                     self.merge(a, b, "a person's rule")
+            if one and two and len({self.find(k) for k in (*one, *two)}) > 1:
+                names = [pattern.name for pattern in pair]
+                logger.warning("types or other rules keep some of %r and %r apart", *names)
 
     def _same_words(self) -> None:
         groups: dict[tuple[str, ...], list[int]] = defaultdict(list)

@@ -8,32 +8,27 @@ rules, so neither the order of additions nor an interrupted one changes them.
 from __future__ import annotations
 
 import json
-import sqlite3
+import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from importlib import resources
 from itertools import groupby
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rukh.errors import InputError, suggestion
 from rukh.graph.derivation import derive, set_relations
 from rukh.graph.elements import Added, Changes, Edge, Entity
 from rukh.graph.evidence import EvidenceWriter, read_triples, remove_post
 from rukh.graph.explanation import explain_names
+from rukh.graph.filters import EDGES, condition_on_edges
+from rukh.graph.graph_file import GraphFile
 from rukh.graph.names import Name
 from rukh.graph.resolution import NO_RULES, MergeRules
-from rukh.records import Triple
+from rukh.records import Post, Triple
 from rukh.schema.schema import RelationSchema, shipped_schemas
 
-FILE = "graph.sqlite"
-"""Name of the file in the store's folder."""
-VERSION = "1"
-"""Version of the tables."""
+logger = logging.getLogger(__name__)
 
 
-class KnowledgeGraph:
+class KnowledgeGraph(GraphFile):
     """A knowledge graph in a folder.
 
     Args:
@@ -60,63 +55,11 @@ class KnowledgeGraph:
         [('Ann Lee', 'born in', 'Rome')]
     """
 
-    def __init__(self, folder: str | Path, *, create: bool = True, read_only: bool = False) -> None:
-        self.folder, self.read_only = Path(folder), read_only
-        file = self.folder / FILE
-        if not file.exists():
-            problem = "there is no knowledge graph in this folder"
-            if read_only or not create:
-                raise InputError(problem, where=str(folder), fix="make one with `rukh graph add`")
-            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-                fix = "name a new or an empty folder"
-                raise InputError(problem, where=str(folder), fix=fix)
-            self.folder.mkdir(parents=True, exist_ok=True)
-        mode = "ro" if read_only else "rwc"
-        self._connection = sqlite3.connect(
-            f"{file.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=10
-        )
-        try:
-            if not read_only:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-            self._set_up(read_only)
-        except sqlite3.DatabaseError as error:
-            self.close()
-            raise InputError(f"no store of a graph: {error}", where=str(file)) from None
-        except BaseException:
-            self.close()
-            raise
-
-    def _set_up(self, read_only: bool) -> None:
-        tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if not tables and not read_only:
-            with self._transaction():
-                sql = (resources.files("rukh.graph") / "tables.sql").read_text(encoding="utf-8")
-                for statement in sql.split(";\n"):
-                    self._connection.execute(statement)
-                self._write("version", VERSION)
-        if (version := self._read("version")) != VERSION:
-            problem = f"the store has version {version}, not {VERSION}"
-            raise InputError(problem, where=str(self.folder), fix="add its triples to a new store")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the store."""
-        self._connection.close()
-
     def add(
         self,
         triples: Iterable[Triple],
         *,
+        posts: Iterable[Post] = (),
         schema: RelationSchema | None = None,
         rules: MergeRules | None = None,
     ) -> Added:
@@ -124,6 +67,8 @@ class KnowledgeGraph:
 
         Args:
             triples: The triples. Those without a relation are left out.
+            posts: Posts of these triples, with all their entities, from which it is known which
+                names stand in one post. Without them, only arguments of triples are.
             schema: Says which relations are symmetric, inverse, functional or aliases. Shipped
                 schemas that triples name are known without it.
             rules: Rules for the merging of names, which replace those of the store.
@@ -134,6 +79,7 @@ class KnowledgeGraph:
         added = without = total = 0
         with self._transaction() as change:
             writer = EvidenceWriter(self._connection, change)
+            new_rules = self._set(schema, rules)
             nota = {s.nota for s in self.schemas()} | {None, schema.nota if schema else None}
             seen: set[str] = set()
             for triple in triples:
@@ -145,9 +91,15 @@ class KnowledgeGraph:
                     continue
                 total += 1
                 writer.write(triple)
+            for post in posts:
+                writer.write_arguments(post)
             added = writer.added
-            new_rules = self._set(schema, rules)
-            if writer.changed or new_rules or self._read("schemas changed") == str(change):
+            if (
+                writer.changed
+                or writer.posts
+                or new_rules
+                or self._read("schemas changed") == str(change)
+            ):
                 self._derive(change, self._all_posts() if new_rules else writer.posts)
             else:
                 self._write("change", str(change - 1))
@@ -162,17 +114,27 @@ class KnowledgeGraph:
         self._write("rules", rules.model_dump_json())
         return True
 
-    def _know(self, schema: RelationSchema) -> None:
-        if (text := schema.model_dump_json()) != self._read(f"schema {schema.name}"):
-            self._write(f"schema {schema.name}", text)
+    def _know(self, schema: RelationSchema, kind: str = "given") -> None:
+        key, text = f"schema {kind} {schema.name}", schema.model_dump_json()
+        if text != self._read(key):
+            self._write(key, text)
             self._write("schemas changed", str(self.change))
 
     def _know_shipped(self, name: str) -> str | None:
-        """Let the graph know a shipped schema, unless it has one of this name; return its NOTA."""
-        if name in shipped_schemas() and self._read(f"schema {name}") is None:
-            self._know(RelationSchema.load(name))
-        known = self._read(f"schema {name}")
-        return None if known is None else RelationSchema.model_validate_json(known).nota
+        """Let the graph know a shipped schema by its name; return the NOTA of a known schema."""
+        given = self._read(f"schema given {name}")
+        if given is not None:
+            return RelationSchema.model_validate_json(given).nota
+        if name not in shipped_schemas():
+            logger.warning(
+                "the graph does not know schema %r; give it, so that it is known which relations "
+                "are symmetric, inverse or functional (--schema)",
+                name,
+            )
+            return None
+        schema = RelationSchema.load(name)
+        self._know(schema, "shipped")
+        return schema.nota
 
     def remove(self, posts: Sequence[str]) -> int:
         """Remove posts, given by their ids, with all that only they state.
@@ -185,7 +147,7 @@ class KnowledgeGraph:
         """
         removed = 0
         with self._transaction() as change:
-            known = [name for (name,) in self._rows("SELECT name FROM posts")]
+            known = {name for (name,) in self._rows("SELECT name FROM posts")}
             for post in posts:
                 if post not in known:
                     fix = suggestion(post, known)
@@ -215,13 +177,8 @@ class KnowledgeGraph:
         stored = self._read("rules")
         return NO_RULES if stored is None else MergeRules.model_validate_json(stored)
 
-    @property
-    def change(self) -> int:
-        """The number of the last change."""
-        return int(self._read("change") or 0)
-
     def schemas(self) -> list[RelationSchema]:
-        """Return the schemas that the graph knows, ordered by name."""
+        """Return the schemas that the graph knows: those that were given, then shipped ones."""
         query = "SELECT value FROM meta WHERE key LIKE 'schema %' ORDER BY key"
         rows = self._connection.execute(query).fetchall()
         return [RelationSchema.model_validate_json(text) for (text,) in rows]
@@ -235,10 +192,10 @@ class KnowledgeGraph:
         query = "SELECT iri, label, type, aliases FROM entities"
         values: list[Any] = []
         if filters:
-            condition, values = _condition(**filters)
+            condition, values = condition_on_edges(**filters)
             query += (
-                f" WHERE id IN (SELECT head FROM {_EDGES} WHERE {condition})"
-                f" OR id IN (SELECT tail FROM {_EDGES} WHERE {condition})"
+                f" WHERE id IN (SELECT head FROM {EDGES} WHERE {condition})"
+                f" OR id IN (SELECT tail FROM {EDGES} WHERE {condition})"
             )
         return map(_entity, self._rows(query + " ORDER BY iri", values))
 
@@ -247,10 +204,10 @@ class KnowledgeGraph:
         query = "SELECT name, time FROM posts"
         values: list[Any] = []
         if filters:
-            condition, values = _condition(**filters)
+            condition, values = condition_on_edges(**filters)
             query += (
                 " WHERE id IN (SELECT v.post FROM evidence v WHERE v.edge IN"
-                f" (SELECT e.iri FROM {_EDGES} WHERE {condition}))"
+                f" (SELECT e.iri FROM {EDGES} WHERE {condition}))"
             )
         return [(name, time) for name, time in self._rows(query + " ORDER BY name", values)]
 
@@ -276,13 +233,13 @@ class KnowledgeGraph:
             conflicting: Only edges that contradict others.
             changed_after: Only edges that are new or changed after this change of the graph.
         """
-        condition, values = _condition(
+        condition, values = condition_on_edges(
             relation, min_probability, since, until, entity, conflicting, changed_after
         )
         query = (
             "SELECT e.iri, relation, posts, mentions, best, combined, first, last, conflict,"
             " h.iri, h.label, h.type, h.aliases, t.iri, t.label, t.type, t.aliases"
-            f" FROM {_EDGES} WHERE {condition} ORDER BY e.iri"
+            f" FROM {EDGES} WHERE {condition} ORDER BY e.iri"
         )
         known: dict[str, Entity] = {}
         for iri, name, *support, a, b, c, d, p, q, r, s in self._connection.execute(query, values):
@@ -309,8 +266,8 @@ class KnowledgeGraph:
         Args:
             filters: Arguments of :meth:`edges`.
         """
-        condition, values = _condition(**filters)
-        chosen = f"e.edge IN (SELECT e.iri FROM {_EDGES} WHERE {condition})"
+        condition, values = condition_on_edges(**filters)
+        chosen = f"e.edge IN (SELECT e.iri FROM {EDGES} WHERE {condition})"
         triples = read_triples(self._connection, chosen, values)
         by_edge = groupby(triples, key=lambda pair: pair[0])
         # Both are in the order of the edges' IRIs, and every edge has a triple.
@@ -318,7 +275,7 @@ class KnowledgeGraph:
             yield edge, [triple for _, triple in some]
 
     def find(self, name: str) -> list[Entity]:
-        """Return the entities with a name or an IRI, the most probable first."""
+        """Return the entities with a name or an IRI."""
         query = "SELECT iri, label, type, aliases FROM entities WHERE iri = ?1 OR label = ?1"
         found = {row[0]: row for row in self._rows(query, [name])}
         query = (
@@ -372,61 +329,18 @@ class KnowledgeGraph:
         posts = self._rows("SELECT name, time FROM posts WHERE changed > ?", [after])
         return Changes([iri for (iri,) in gone], entities, [(a, b) for a, b in posts])
 
-    @contextmanager
-    def _transaction(self) -> Iterator[int]:
-        """Change the store: all of it or nothing. Yield the number of the change."""
-        if self.read_only:
-            raise InputError("the graph was opened to be read only", where=str(self.folder))
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            problem = f"the store cannot be written: {error}"
-            fix = "wait until the other process ends" if "locked" in str(error) else None
-            raise InputError(problem, where=str(self.folder), fix=fix) from None
-        try:
-            change = 0
-            if self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                change = self.change + 1
-                self._write("change", str(change))
-            yield change
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
+    def canonical(self, relation: str) -> str:
+        """Return the name under which the graph has a relation: of two inverses, the first.
 
-    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with closing(self._connection.execute(query, tuple(values))) as cursor:
-            return cursor.fetchall()
-
-    def _read(self, key: str) -> str | None:
-        rows = self._rows("SELECT value FROM meta WHERE key = ?", [key])
-        return rows[0][0] if rows else None
-
-    def _write(self, key: str, value: str) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-
-
-_EDGES = "edges e JOIN entities h ON h.id = e.head JOIN entities t ON t.id = e.tail"
-
-
-def _condition(
-    relation: str | None = None,
-    min_probability: float = 0,
-    since: str | None = None,
-    until: str | None = None,
-    entity: str | None = None,
-    conflicting: bool = False,
-    changed_after: int = -1,
-) -> tuple[str, list[Any]]:
-    """Return a condition of SQL on an edge, numbered parameters included, and their values."""
-    values = [min_probability, relation, since, until, len(until or ""), entity, changed_after]
-    conditions = ["combined >= ?1", "e.changed > ?7"]
-    conditions += ["relation = ?2"] if relation is not None else []
-    conditions += ["last >= ?3"] if since is not None else []
-    conditions += ["substr(first, 1, ?5) <= ?4"] if until is not None else []
-    conditions += ["?6 IN (h.iri, t.iri)"] if entity is not None else []
-    conditions += ["conflict IS NOT NULL"] if conflicting else []
-    return " AND ".join(conditions), values
+        Raises:
+            InputError: Neither the schemas nor the triples have this relation.
+        """
+        known = dict(self._rows("SELECT name, canonical FROM relations"))
+        known |= {name: name for name in self.relation_counts() if name not in known}
+        if relation not in known:
+            problem = f"the graph has no relation {relation!r}"
+            raise InputError(problem, fix=suggestion(relation, known))
+        return str(known[relation])
 
 
 def _entity(row: Sequence[Any]) -> Entity:

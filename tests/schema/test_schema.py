@@ -332,3 +332,14 @@ def test_single_values_need_no_brackets() -> None:
     drafted = {"text": "the head", "status": "draft"}
     (description,) = Relation(name="r", descriptions=drafted).descriptions
     assert description.status == "draft"
+
+
+def test_merged_relations_keep_what_either_schema_says_of_them() -> None:
+    plain = {"name": "born in", "descriptions": "The head was born in the tail."}
+    schemas = [
+        RelationSchema.parse({"name": name, "relations": [plain | more]})
+        for name, more in (("one", {}), ("two", {"functional": True}), ("three", {"alias": True}))
+    ]
+    for order in (schemas, schemas[::-1]):
+        (merged,) = RelationSchema.merge(order).relations
+        assert merged.functional and merged.alias

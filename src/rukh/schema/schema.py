@@ -77,8 +77,7 @@ class Relation(Record):
     def _combine(self, other: Relation, where: str) -> Relation:
         """Combine two relations with the same name; see :meth:`RelationSchema.merge`."""
         ids, inverses = {self.id, other.id} - {None}, {self.inverse, other.inverse} - {None}
-        flags = [(r.symmetric, r.functional, r.alias) for r in (self, other)]
-        if flags[0] != flags[1] or len(ids) > 1 or len(inverses) > 1:
+        if self.symmetric != other.symmetric or len(ids) > 1 or len(inverses) > 1:
             problem = f"relation {self.name!r} means something else in another schema"
             raise InputError(problem, where=where, fix="rename one of the relations")
 
@@ -94,8 +93,8 @@ class Relation(Record):
             tail=union(self.tail, other.tail) if self.tail and other.tail else (),
             symmetric=self.symmetric,
             inverse=self.inverse or other.inverse,
-            functional=self.functional,
-            alias=self.alias,
+            functional=self.functional or other.functional,
+            alias=self.alias or other.alias,
         )
 
 

@@ -350,7 +350,7 @@ class Triple(Record):
     gate: float | None = None
     ranking: tuple[RankedRelation, ...] | None = None
     reason: tuple[WordWeight, ...] | None = None
-    time: str | None = None
+    time: Time | None = None
     model_id: str | None = None
     schema_id: str | None = None
 

@@ -362,6 +362,20 @@ def test_rules_that_name_nobody_or_join_what_cannot_be_one(
     assert "keep some of 'Ann Lee' and 'Rome' apart" in caplog.text
 
 
+def test_each_triple_has_the_nota_of_its_own_schema(new: Callable[[], KnowledgeGraph]) -> None:
+    data = {"nota": "other", "relations": [{"name": "near", "descriptions": "Near."}]}
+    silent = RelationSchema.parse({"name": "silent", **data})
+    data = {"relations": [{"name": "other", "descriptions": "Another relation."}]}
+    own = RelationSchema.parse({"name": "own", **data})
+    one = triple("Ann Lee", "other", "Rome").model_copy(update={"schema_id": "own@1"})
+    two = triple("Bo Marsh", "other", "Rome", "2").model_copy(update={"schema_id": "silent@1"})
+    for order in ((own, silent), (silent, own)):
+        graph = new()
+        for schema in order:
+            graph.add([], schema=schema)
+        assert graph.add([one, two]) == (1, 0, 1)
+
+
 def test_names_of_relations(graph: KnowledgeGraph) -> None:
     graph.add([triple("Ann Lee", "visited", "Rome")], schema=SCHEMA)
     assert graph.canonical("child of") == "parent of"

@@ -119,12 +119,14 @@ def build(
     from rukh.graph.report import Attribution, MapPoint, key_of, write_report
     from rukh.graph.resolution import MergeRules
     from rukh.graph.store import KnowledgeGraph
-    from rukh.utils.files import check_outputs
+    from rukh.utils.files import check_empty, check_outputs
     from rukh.utils.progress import progress_bar
 
     check_outputs([report, *(path for path in export or () if path.suffix)], posts, captions, rules)
     for path in export or ():
         check_format(path)
+        if not path.suffix:
+            check_empty(path)
     merge_rules = MergeRules.load(rules) if rules else None
     extractor = Extractor.from_pretrained(
         model, tagger=tagger, schema=schema, threshold=threshold, device=device

@@ -6,9 +6,7 @@ to classes that implement :class:`rukh.data.format.Format`.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from rukh.data.merging import merge_posts
 from rukh.errors import InputError
 from rukh.records import Post
 from rukh.registry import resolve
-from rukh.utils.files import atomic_open, file_errors, open_input
+from rukh.utils.files import atomic_open, file_errors, open_stream
 
 TABLES = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 """The formats that the endings of a file's name stand for; all other names stand for ``jsonl``."""
@@ -54,12 +52,7 @@ def scan(
     path = Path(path)
     source = Source(path, images, captions or {}, boxes, text_column, id_column)
     reader: Format = resolve("readers", format or format_of(path))(source)
-    standard_input = None
-    if str(path) == "-":
-        if sys.stdin is None:
-            raise InputError("standard input is closed", where="-", fix="name a file")
-        standard_input = nullcontext(sys.stdin.buffer)
-    with file_errors(path), standard_input or open_input(path) as stream:
+    with file_errors(path), open_stream(path) as stream:
         for number, result in reader.read(stream):
             if isinstance(result, InputError) and result.where is None:
                 result = result.at(f"{path}:{number}")

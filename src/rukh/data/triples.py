@@ -18,7 +18,7 @@ from rukh.data.format import suffix
 from rukh.data.lines import lines
 from rukh.errors import InputError, MissingDependency
 from rukh.records import Post, Triple, as_input_error, to_mention
-from rukh.utils.files import file_errors, open_input
+from rukh.utils.files import file_errors, open_stream
 
 if TYPE_CHECKING:
     import pandas
@@ -159,13 +159,15 @@ def arguments_row(post: Post) -> dict[str, Any]:
 def read_triples(path: str | Path) -> Iterator[Triple]:
     """Yield the triples of a file that ``rukh extract`` has written, also of a table.
 
+    The path ``-`` is standard input.
+
     Rows of arguments, which ``--show-entities`` adds, are skipped.
 
     Raises:
         InputError: The file cannot be read, or a row is not a triple. The message has its line.
         MissingDependency: The file is Parquet, and pyarrow is not installed.
     """
-    with file_errors(path), open_input(path) as stream:
+    with file_errors(path), open_stream(path) as stream:
         for number, row in _rows(stream, suffix(path)):
             where = f"{path}:{number}"
             if isinstance(row, InputError):

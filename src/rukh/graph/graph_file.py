@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -25,8 +25,7 @@ class GraphFile:
     def __init__(self, folder: str | Path, *, create: bool = True, read_only: bool = False) -> None:
         self.folder, self.read_only = Path(folder), read_only
         file = self.folder / FILE
-        self._made = not file.exists()
-        if self._made:
+        if not file.exists():
             problem = "there is no knowledge graph in this folder"
             if read_only or not create:
                 raise InputError(problem, where=str(folder), fix="make one with `rukh graph add`")
@@ -57,7 +56,6 @@ class GraphFile:
                 for statement in sql.split(";\n"):
                     self._connection.execute(statement)
                 self._write("version", VERSION)
-                self._write("id", uuid4().hex)
         if (version := self._read("version")) != VERSION:
             problem = f"the store has version {version}, not {VERSION}"
             raise InputError(problem, where=str(self.folder), fix="add its triples to a new store")
@@ -71,13 +69,7 @@ class GraphFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        failed_at_once = self._made and kind is not None and self.change == 0
         self.close()
-        if failed_at_once:  # do not leave an empty store behind
-            for file in self.folder.glob(f"{FILE}*"):
-                file.unlink()
-            with suppress(OSError):  # it was there before, or has other files
-                self.folder.rmdir()
 
     def close(self) -> None:
         """Close the store."""
@@ -88,10 +80,10 @@ class GraphFile:
         """The number of the last change."""
         return int(self._read("change") or 0)
 
-    @property
-    def id(self) -> str:
-        """An identifier that no other graph has."""
-        return self._read("id") or ""
+    def token(self, change: int) -> str:
+        """Return what tells a change from those of other graphs; nothing if there is none."""
+        rows = self._rows("SELECT token FROM changes WHERE number = ?", [change])
+        return str(rows[0][0]) if rows else ""
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -121,6 +113,7 @@ class GraphFile:
             if self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 change = self.change + 1
                 self._write("change", str(change))
+                self._connection.execute("INSERT INTO changes VALUES (?, ?)", (change, uuid4().hex))
             yield change
             self._connection.execute("COMMIT")
         except BaseException:

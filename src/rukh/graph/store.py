@@ -80,13 +80,13 @@ class KnowledgeGraph(GraphFile):
         with self._transaction() as change:
             writer = EvidenceWriter(self._connection, change)
             new_rules = self._set(schema, rules)
-            nota = {s.nota for s in self.schemas()} | {None, schema.nota if schema else None}
-            seen: set[str] = set()
+            known = [schema] if schema is not None else self.schemas()
+            nota: dict[str | None, str | None] = {None: known[0].nota if len(known) == 1 else None}
             for triple in triples:
-                if triple.schema_id is not None and triple.schema_id not in seen:
-                    seen.add(triple.schema_id)
-                    nota.add(self._know_shipped(triple.schema_id.partition("@")[0]))
-                if triple.relation in nota:
+                if triple.schema_id not in nota:
+                    name = str(triple.schema_id).partition("@")[0]
+                    nota[triple.schema_id] = self._know_by_name(name)
+                if triple.relation in (None, nota[triple.schema_id]):
                     without += 1
                     continue
                 total += 1
@@ -103,6 +103,7 @@ class KnowledgeGraph(GraphFile):
                 self._derive(change, self._all_posts() if new_rules else writer.posts)
             else:
                 self._write("change", str(change - 1))
+                self._connection.execute("DELETE FROM changes WHERE number = ?", (change,))
         return Added(added, total - added, without)
 
     def _set(self, schema: RelationSchema | None, rules: MergeRules | None) -> bool:
@@ -120,7 +121,7 @@ class KnowledgeGraph(GraphFile):
             self._write(key, text)
             self._write("schemas changed", str(self.change))
 
-    def _know_shipped(self, name: str) -> str | None:
+    def _know_by_name(self, name: str) -> str | None:
         """Let the graph know a shipped schema by its name; return the NOTA of a known schema."""
         given = self._read(f"schema given {name}")
         if given is not None:

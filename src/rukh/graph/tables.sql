@@ -1,6 +1,7 @@
 -- The tables of a knowledge graph. `evidence` and what it names are what was added; `entities` and
 -- `edges` are made from them, by `store.py`, in the same transaction.
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE changes (number INTEGER PRIMARY KEY, token TEXT NOT NULL);
 CREATE TABLE posts (
   id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, time TEXT, changed INTEGER NOT NULL DEFAULT 0
 );

@@ -66,6 +66,22 @@ def open_input(path: str | Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
+def open_stream(path: str | Path) -> Iterator[IO[bytes]]:
+    """Open standard input if the path is ``-``, else a file as :func:`open_input` does.
+
+    Raises:
+        InputError: Standard input is closed.
+    """
+    if str(path) != "-":
+        with open_input(path) as stream:
+            yield stream
+    elif sys.stdin is None:
+        raise InputError("standard input is closed", where="-", fix="name a file")
+    else:
+        yield sys.stdin.buffer
+
+
+@contextmanager
 def atomic_open(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file for writing; it replaces ``path`` only if the block succeeds.
 

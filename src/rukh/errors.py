@@ -101,7 +101,7 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_LISTED]) + more
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """Show a wrong value as in YAML and JSON, in one line, or name its kind."""
     if value is None:
         return "null"

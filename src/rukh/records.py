@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from rukh.errors import EXPECTED, InputError, shorten, shown
+from rukh.errors import EXPECTED, InputError, format_value, shorten
 
 MAX_TEXT = 100_000
 """Maximum length of a post's text, in characters."""
@@ -399,7 +399,7 @@ def first_problem(error: ValidationError) -> tuple[ErrorDetails, str]:
         if rest in ("type", "parsing", "from_float") and kind in EXPECTED:
             problem = f"must be {EXPECTED[kind]}"
         if first["type"] != "value_error" and isinstance(value, str | int | float | None):
-            problem += f", not {shown(value)}"
+            problem += f", not {format_value(value)}"
     if more := len({one["loc"] for one in errors}) - 1:
         problem += f" (and {more} more)"
     return first, problem

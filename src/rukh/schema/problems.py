@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from rukh import errors
-from rukh.errors import MAX_LISTED, InputError, shown, suggestion
+from rukh.errors import MAX_LISTED, InputError, format_value, suggestion
 from rukh.records import field_path, path_in_data
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _words(error: ErrorDetails) -> str:
         expected = "a mapping with `name` and `relations`"
     if error["input"] is None:
         return f"must be {expected}, but has no value"
-    problem = f"must be {expected}, not {shown(error['input'])}"
+    problem = f"must be {expected}, not {format_value(error['input'])}"
     if kind.startswith("string") and isinstance(error["input"], bool | int | float):
         problem += "; write it in quotes"
     return problem

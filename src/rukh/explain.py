@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -19,7 +20,7 @@ from rukh.arguments.candidates import PostPart
 from rukh.errors import InputError, MissingDependency
 from rukh.extractor import Extractor, PostQuery, PostTriples
 from rukh.modeling.batch import collate
-from rukh.modeling.inference import encode_posts, score_posts, tokenize_pairs
+from rukh.modeling.inference import encode_posts, tokenize_pairs
 from rukh.modeling.markers import WORD
 from rukh.modeling.scorers import RetrievalScorer
 from rukh.records import Box, EntityMention, Post, TextEntity, Triple, WordWeight
@@ -233,12 +234,11 @@ class _Probe:
         if triple.post_id != post.id or not {*self.pair} <= {a.id for a in post.arguments}:
             raise InputError(f"the triple is not one of post {post.id!r}")
         self.column = 1 + self.bank.names.index(triple.relation)
-        ((self.sequence,),) = [tokenize_pairs(model, post, [self.pair])]
+        (self.sequence,) = tokenize_pairs(model, post, [self.pair])
         self.image = extractor.visual_features([post])[0]
         # What disallowed types cost does not depend on the words.
-        (raw,) = score_posts(model, self.bank, [post], [[self.pair]], [self.image])
-        (final,) = extractor.scores([post], [[self.pair]])
-        self.costs = (raw.logits - final.logits).to(model.device)
+        (costs,) = extractor.type_costs([post], [[self.pair]]) or [torch.zeros(1)]
+        self.costs = costs.to(model.device)
         self.text_encoder = model.pair_encoder.text_encoder
         ids = torch.tensor(self.sequence.ids, device=model.device)
         special = {self.text_encoder.start_id, self.text_encoder.end_id}
@@ -300,7 +300,7 @@ class _Probe:
         """Return how much the log-odds fall without each word and patch."""
         groups = [
             [k for k, token in enumerate(self.sequence.tokens) if token in tokens]
-            for _, tokens in self._tokens_of_words()
+            for _, tokens in self._tokens_of_words
         ]
         weights = torch.zeros(len(self.sequence))
         with torch.no_grad():
@@ -330,6 +330,7 @@ class _Probe:
             falls += (before - left).tolist()
         return falls
 
+    @cached_property
     def _tokens_of_words(self) -> list[tuple[re.Match[str], set[int]]]:
         """Return the words of the text, each with the indices of its tokens."""
         offsets = self.text_encoder.tokenize(self.post.text).offsets
@@ -351,7 +352,7 @@ class _Probe:
                 end=word.end(),
                 weight=round(sum(by_token.get(token, 0.0) for token in tokens), 4),
             )
-            for word, tokens in self._tokens_of_words()
+            for word, tokens in self._tokens_of_words
         )
 
     def boxes(self) -> list[list[float]]:

@@ -124,8 +124,7 @@ class Extractor:
     ) -> None:
         self.model = model.eval()
         self.schema = schema or model.default_schema
-        digest = content_key(self.schema.model_dump_json())
-        self._schema_id = f"{self.schema.name}@{digest[:12]}"
+        self._schema_id = f"{self.schema.name}@{content_key(self.schema.model_dump_json())[:12]}"
         if self.schema is not model.schema:  # that is what training has warned of
             warn_undescribed(self.schema, model.config.relation)
         if isinstance(tagger, OpenTagger):
@@ -372,14 +371,21 @@ class Extractor:
             pairs: The ordered pairs of each post, as argument ids.
         """
         scores = score_posts(self.model, self.bank, posts, pairs, self.visual_features(posts))
+        if (costs := self.type_costs(posts, pairs)) is None:
+            return scores
+        return [s._replace(logits=s.logits - cost) for s, cost in zip(scores, costs, strict=True)]
+
+    def type_costs(
+        self, posts: Sequence[Post], pairs: Sequence[Sequence[tuple[str, str]]]
+    ) -> list[torch.Tensor] | None:
+        """Return what disallowed types cost each logit of :meth:`scores`. None: nothing."""
         config, hard = self.model.config, self.type_constraints == "hard"
         if self.type_constraints == "off" or not (config.type_penalty or hard):
-            return scores
+            return None
         mode, penalty = config.direction_mode, config.type_penalty
-        costs = type_penalties(
+        return type_penalties(
             posts, pairs, self.bank, self.schema, mode, penalty=penalty, hard=hard
         )
-        return [s._replace(logits=s.logits - cost) for s, cost in zip(scores, costs, strict=True)]
 
     def visual_features(self, posts: Sequence[Post]) -> list[PatchMap | None]:
         """Compute the patch states of each post's image, or None for a post without an image."""

@@ -63,6 +63,22 @@ def test_add_reads_what_extract_writes(
     assert "0 triples added, 3 known" in rukh("graph", "add", out, "--store", store).err
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("bad.csv", b"post_id,head\n1,\xff\n", ":2: not UTF-8"),
+        ("bad.parquet", b"no table", ": not readable Parquet"),
+    ],
+)
+def test_damaged_tables_are_refused(
+    rukh: Run, store: Path, tmp_path: Path, name: str, data: bytes, message: str
+) -> None:
+    bad = tmp_path / name
+    bad.write_bytes(data)
+    done = rukh("graph", "add", bad, "--store", store)
+    assert done.code == 2 and f"{bad}{message}" in done.err
+
+
 def test_add_reads_standard_input(
     rukh: Run, rows: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

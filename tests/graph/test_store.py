@@ -266,6 +266,10 @@ def test_filters(graph: KnowledgeGraph) -> None:
     assert tails(since="2026-11-10") == {"Oslo"}
     assert tails(until="2026-11-10") == {"Rome"}
     assert tails(since="2026-11-20", until="2026-11-20") == {"Oslo"}
+    assert tails(since=None, until=None, relation=None, conflicting=False) == tails()
+    with pytest.raises(TypeError, match="'probability'"):
+        tails(probability=0.5)
+    assert graph.num_edges(relation="visited") == 2
     assert graph.relation_counts() == {"visited": 2, "born in": 1}
 
 

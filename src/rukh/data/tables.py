@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 from pydantic import ValidationError
@@ -78,7 +78,7 @@ class CsvFormat(TableFormat):
     def read(self, stream: IO[bytes]) -> Iterator[tuple[int, Post | InputError]]:
         """See :meth:`rukh.data.format.Format.read`. Raises InputError for the columns."""
         delimiter = "\t" if suffix(self.source.path) == ".tsv" else ","
-        lines = _Lines(stream)
+        lines = TextLines(stream)
         rows = csv.reader(lines, delimiter=delimiter, strict=True)
         names: list[str] | None = None
         number = 0  # of rows with values
@@ -111,7 +111,7 @@ class CsvFormat(TableFormat):
             yield line, result
 
 
-class _Lines:
+class TextLines:
     """Lines of text with their ends. One that is too long or no text raises InputError.
 
     An error would end a generator, but this goes on with the next line.
@@ -121,7 +121,7 @@ class _Lines:
         self.stream = stream
         self.number = 0
 
-    def __iter__(self) -> _Lines:
+    def __iter__(self) -> TextLines:
         return self
 
     def __next__(self) -> str:
@@ -149,25 +149,45 @@ class ParquetFormat(TableFormat):
             InputError: The file is not Parquet or is a pipe, or its columns are wrong.
             MissingDependency: pyarrow is not installed.
         """
+
+        def columns(names: Sequence[str]) -> list[str]:
+            self.choose(names)
+            return list(self._columns.values())
+
+        for number, row in parquet_rows(stream, str(self.source.path), columns):
+            yield number, self.post(row, number)
+
+
+def parquet_rows(
+    stream: IO[bytes], where: str, columns: Callable[[Sequence[str]], list[str] | None]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows of a Parquet file, numbered from 1.
+
+    Args:
+        where: The file, for errors.
+        columns: Function that selects columns, given the names of all. None: all of them.
+
+    Raises:
+        InputError: The file is not Parquet or is a pipe, or ``columns`` raises it.
+        MissingDependency: pyarrow is not installed.
+    """
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise MissingDependency("pyarrow", "parquet") from None
+    if not stream.seekable():
+        raise InputError("Parquet cannot be read from a pipe", where=where, fix="name a file")
+    try:
+        file = parquet.ParquetFile(stream)
         try:
-            from pyarrow import ArrowException, parquet
-        except ImportError:
-            raise MissingDependency("pyarrow", "parquet") from None
-        where = str(self.source.path)
-        if not stream.seekable():
-            raise InputError("Parquet cannot be read from a pipe", where=where, fix="name a file")
-        try:
-            file = parquet.ParquetFile(stream)
-            try:
-                self.choose(file.schema_arrow.names)
-            except InputError as error:
-                raise error.at(where) from None
-            columns = list(self._columns.values())
-            number = 0
-            for batch in file.iter_batches(BATCH_SIZE, columns=columns):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, self.post(row, number)
-        except (ArrowException, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"not readable Parquet: {reason}", where=where) from None
+            chosen = columns(file.schema_arrow.names)
+        except InputError as error:
+            raise error.at(where) from None
+        number = 0
+        for batch in file.iter_batches(BATCH_SIZE, columns=chosen):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+    except (ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"not readable Parquet: {reason}", where=where) from None

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from rukh.data.format import suffix
 from rukh.data.lines import lines
+from rukh.data.tables import TextLines, parquet_rows
 from rukh.errors import InputError, MissingDependency
 from rukh.records import Post, Triple, as_input_error, to_mention
 from rukh.utils.files import file_errors, open_stream
@@ -168,7 +169,7 @@ def read_triples(path: str | Path) -> Iterator[Triple]:
         MissingDependency: The file is Parquet, and pyarrow is not installed.
     """
     with file_errors(path), open_stream(path) as stream:
-        for number, row in _rows(stream, suffix(path)):
+        for number, row in _rows(stream, path):
             where = f"{path}:{number}"
             if isinstance(row, InputError):
                 raise row.at(where)
@@ -184,19 +185,21 @@ def read_triples(path: str | Path) -> Iterator[Triple]:
 
 
 def _rows(
-    stream: IO[bytes], ending: str
+    stream: IO[bytes], path: str | Path
 ) -> Iterator[tuple[int, str | InputError] | tuple[int, dict[str, Any]]]:
+    ending = suffix(path)
     if ending == ".parquet":
-        try:
-            from pyarrow import parquet
-        except ImportError:
-            raise MissingDependency("pyarrow", "parquet") from None
-        batches = parquet.ParquetFile(stream).iter_batches()
-        yield from enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
+        yield from parquet_rows(stream, str(path), lambda names: None)
     elif ending in (".csv", ".tsv"):
-        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-        delimiter = "\t" if ending == ".tsv" else ","
-        yield from enumerate(csv.DictReader(text, delimiter=delimiter), start=2)
+        text = TextLines(stream)
+        rows = csv.DictReader(text, delimiter="\t" if ending == ".tsv" else ",")
+        try:
+            for row in rows:
+                yield text.number, row
+        except InputError as error:
+            yield text.number, error
+        except csv.Error as error:
+            yield text.number, InputError(f"not {ending[1:].upper()}: {error}")
     else:
         yield from lines(stream)
 

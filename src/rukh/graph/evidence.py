@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any
@@ -144,6 +144,7 @@ class EvidenceWriter:
             found = done.lastrowid
             if table == "arguments":
                 self.posts.add(int(values["post"]))
+                self.changed = True
         else:
             same = " AND ".join(f"{column} = ?" for column in values)
             (found,) = self.connection.execute(
@@ -194,14 +195,14 @@ WHERE {where} ORDER BY e.edge, p.name, e.id
 
 
 def read_triples(
-    connection: sqlite3.Connection, where: str = "true", values: Iterable[Any] = ()
+    connection: sqlite3.Connection, where: str = "true", values: Mapping[str, Any] | None = None
 ) -> Iterator[tuple[str | None, Triple]]:
     """Yield edges (None: within one entity) and their triples, as they were added, by edge.
 
     Args:
-        where, values: A condition of SQL on ``evidence e``.
+        where, values: A condition of SQL on ``evidence e``, and its named parameters.
     """
-    for row in connection.execute(QUERY.format(where=where), tuple(values)):
+    for row in connection.execute(QUERY.format(where=where), values or {}):
         edge, post, *arguments, score, description, details, model, schema, time = row
         head, relation, tail = arguments[:4], arguments[4], arguments[5:]
         extra = _Details() if details is None else _Details.model_validate_json(details)

@@ -6,12 +6,14 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from rukh.data.format import suffix
 from rukh.errors import InputError, MissingDependency
 from rukh.graph.elements import Edge, Entity
+from rukh.graph.filters import EdgeFilters
 from rukh.graph.rdf import FORMATS, write_rdf
 from rukh.graph.store import KnowledgeGraph
 from rukh.records import EntityMention
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 BATCH = 1_000
-"""Number of nodes or edges in one statement of Cypher."""
+"""Number of nodes or edges in one statement of Cypher, or rows written to Parquet at once."""
 
 
 def export(
@@ -31,7 +33,7 @@ def export(
     *,
     rdf12: bool = False,
     parquet: bool = False,
-    **filters: Any,
+    **filters: Unpack[EdgeFilters],
 ) -> int:
     """Write a graph to a file in the format of its ending, or to a folder for Neo4j.
 
@@ -54,7 +56,9 @@ def export(
         return _export(graph, out, rdf12, parquet, **filters)
 
 
-def _export(graph: KnowledgeGraph, out: Path, rdf12: bool, parquet: bool, **filters: Any) -> int:
+def _export(
+    graph: KnowledgeGraph, out: Path, rdf12: bool, parquet: bool, **filters: Unpack[EdgeFilters]
+) -> int:
     ending = suffix(out)
     if parquet and out.suffix:
         raise InputError("Parquet files are written to a folder", where=str(out), field="--parquet")
@@ -74,7 +78,7 @@ def _export(graph: KnowledgeGraph, out: Path, rdf12: bool, parquet: bool, **filt
             stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     else:
         write_neo4j(graph, out, parquet=parquet, **filters)
-    return sum(1 for _ in graph.edges(**filters))
+    return graph.num_edges(**filters)
 
 
 def check_format(out: Path) -> None:
@@ -85,7 +89,7 @@ def check_format(out: Path) -> None:
         raise InputError(f"no format ends in {out.suffix!r}", where=str(out), fix=fix)
 
 
-def to_networkx(graph: KnowledgeGraph, **filters: Any) -> networkx.MultiDiGraph:
+def to_networkx(graph: KnowledgeGraph, **filters: Unpack[EdgeFilters]) -> networkx.MultiDiGraph:
     """Return a graph of networkx: nodes and edges are IRIs, and have the rest as attributes.
 
     Args:
@@ -110,7 +114,7 @@ def to_networkx(graph: KnowledgeGraph, **filters: Any) -> networkx.MultiDiGraph:
     return result
 
 
-def write_graphml(graph: KnowledgeGraph, out: Path, **filters: Any) -> None:
+def write_graphml(graph: KnowledgeGraph, out: Path, **filters: Unpack[EdgeFilters]) -> None:
     """Write a graph as GraphML, for Gephi or yEd, for example."""
     result = to_networkx(graph, **filters)
     import networkx
@@ -157,7 +161,7 @@ def _present(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def gliner_rows(graph: KnowledgeGraph, **filters: Any) -> Iterator[dict[str, Any]]:
+def gliner_rows(graph: KnowledgeGraph, **filters: Unpack[EdgeFilters]) -> Iterator[dict[str, Any]]:
     """Yield the triples of text of the chosen edges in the form of GLiNER's relation models."""
     for _, triples in graph.edges_with_evidence(**filters):
         for triple in triples:
@@ -204,7 +208,9 @@ EDGE_FIELDS = {
 """The columns of ``neo4j-admin database import full``, and where their values come from."""
 
 
-def write_neo4j(graph: KnowledgeGraph, out: Path, *, parquet: bool, **filters: Any) -> None:
+def write_neo4j(
+    graph: KnowledgeGraph, out: Path, *, parquet: bool, **filters: Unpack[EdgeFilters]
+) -> None:
     """Write ``entities`` and ``edges`` for ``neo4j-admin database import full``.
 
     The relation of an edge is its type, as in ``BORN_IN``; the property ``relation`` has its name.
@@ -269,15 +275,15 @@ def _write_parquet(path: Path, fields: dict[str, str], rows: Iterable[dict[str, 
         [(field, kinds.get(field.partition(":")[2], pyarrow.string())) for field in fields]
     )
     with parquet.ParquetWriter(path.with_suffix(".parquet"), schema) as writer:
-        for some in _batches(rows, BATCH):
+        for some in _batches(rows):
             data = [{f: row[name] for f, name in fields.items()} for row in some]
             writer.write_table(pyarrow.Table.from_pylist(data, schema))
 
 
-def cypher(graph: KnowledgeGraph, **filters: Any) -> Iterator[str]:
+def cypher(graph: KnowledgeGraph, **filters: Unpack[EdgeFilters]) -> Iterator[str]:
     """Yield statements of Cypher, one a line, that make the graph; twice is as good as once."""
     yield ("CREATE CONSTRAINT entity_iri IF NOT EXISTS FOR (e:Entity) REQUIRE e.iri IS UNIQUE;")
-    for some in _batches(graph.entities(**filters), BATCH):
+    for some in _batches(graph.entities(**filters)):
         rows = [{"iri": e.iri, **_present(entity_row(e))} for e in some]
         yield (
             f"UNWIND {_cypher(rows)} AS row MERGE (e:Entity {{iri: row.iri}})"
@@ -312,12 +318,7 @@ def _cypher(value: Any) -> str:
     return json.dumps(value, ensure_ascii=True)
 
 
-def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    batch: list[Any] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
+    remaining = iter(items)
+    while batch := list(islice(remaining, BATCH)):
         yield batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 from rukh.errors import InputError
 from rukh.graph.evidence import utc
@@ -11,44 +11,70 @@ EDGES = "edges e JOIN entities h ON h.id = e.head JOIN entities t ON t.id = e.ta
 """The edges with their heads and tails, in SQL."""
 
 
-def _moment(time: str | None) -> str | None:
+class EdgeFilters(TypedDict, total=False):
+    """Which edges are chosen. What is absent or None chooses all.
+
+    Attributes:
+        relation: Only edges of this relation.
+        min_probability: Minimum combined probability.
+        since, until: Only edges with a post in this time, as a date or time in ISO 8601, both
+            included.
+        entity: Only edges from or to the entity with this IRI.
+        conflicting: Only edges that contradict others.
+        changed_after: Only edges that are new or changed after this change of the graph.
+    """
+
+    relation: str | None
+    min_probability: float
+    since: str | None
+    until: str | None
+    entity: str
+    conflicting: bool
+    changed_after: int
+
+
+CONDITIONS = {
+    "relation": "relation = :relation",
+    "min_probability": "combined >= :min_probability",
+    "entity": ":entity IN (h.iri, t.iri)",
+    "conflicting": "conflict IS NOT NULL",
+    "changed_after": "e.changed > :changed_after",
+}
+"""The condition of each filter, in SQL."""
+TIMES = {  # a time is compared with a date as a date
+    "since": "p.time >= substr(:since, 1, length(p.time))",
+    "until": "substr(p.time, 1, length(:until)) <= substr(:until, 1, length(p.time))",
+}
+"""The conditions on one and the same post of an edge."""
+
+
+def condition_on_edges(filters: EdgeFilters) -> tuple[str, dict[str, Any]]:
+    """Return a condition of SQL on an edge of :data:`EDGES`, and the values of its parameters.
+
+    Raises:
+        InputError: ``since`` or ``until`` is no date or time.
+        TypeError: There is no such filter.
+    """
+    if unknown := filters.keys() - EdgeFilters.__annotations__:
+        raise TypeError(f"no filter of edges is called {min(unknown)!r}")
+    values: dict[str, Any] = {
+        name: value for name, value in filters.items() if value is not None and value is not False
+    }
+    conditions = [condition for name, condition in CONDITIONS.items() if name in values]
+    times = [condition for name, condition in TIMES.items() if name in values]
+    if times:
+        values |= {name: _moment(values[name]) for name in TIMES if name in values}
+        conditions.append(
+            "EXISTS (SELECT 1 FROM evidence v JOIN posts p ON p.id = v.post WHERE v.edge = e.iri"
+            f" AND {' AND '.join(times)})"
+        )
+    return " AND ".join(conditions) or "true", values
+
+
+def _moment(time: str) -> str | None:
     """Return a time in UTC. Raises InputError for what is none."""
     try:
         return utc(time)
     except ValueError:
         fix = "write it as 2026-11-29 or 2026-11-29T08:30:00Z"
         raise InputError(f"{time!r} is no date or time", fix=fix) from None
-
-
-def condition_on_edges(
-    relation: str | None = None,
-    min_probability: float = 0,
-    since: str | None = None,
-    until: str | None = None,
-    entity: str | None = None,
-    conflicting: bool = False,
-    changed_after: int = -1,
-) -> tuple[str, list[Any]]:
-    """Return a condition of SQL on an edge, numbered parameters included, and their values."""
-    values = [
-        min_probability,
-        relation,
-        _moment(since),
-        _moment(until),
-        None,
-        entity,
-        changed_after,
-    ]
-    conditions = ["combined >= ?1", "e.changed > ?7"]
-    conditions += ["relation = ?2"] if relation is not None else []
-    if since is not None or until is not None:
-        # A time is compared with a date as a date.
-        conditions.append(
-            "EXISTS (SELECT 1 FROM evidence v JOIN posts p ON p.id = v.post WHERE v.edge = e.iri"
-            " AND (?3 IS NULL OR p.time >= substr(?3, 1, length(p.time)))"
-            " AND (?4 IS NULL OR substr(p.time, 1, length(?4)) <= substr(?4, 1, length(p.time)))"
-            " AND p.time IS NOT NULL)"
-        )
-    conditions += ["?6 IN (h.iri, t.iri)"] if entity is not None else []
-    conditions += ["conflict IS NOT NULL"] if conflicting else []
-    return " AND ".join(conditions), values

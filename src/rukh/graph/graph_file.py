@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
@@ -120,8 +120,10 @@ class GraphFile:
             self._connection.execute("ROLLBACK")
             raise
 
-    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with closing(self._connection.execute(query, tuple(values))) as cursor:
+    def _rows(
+        self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
+        with closing(self._connection.execute(query, values)) as cursor:
             return cursor.fetchall()
 
     def _read(self, key: str) -> str | None:

@@ -14,11 +14,12 @@ import shutil
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import islice
-from typing import IO, Any, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias, Unpack
 
 from rukh.errors import InputError, MissingDependency
 from rukh.graph.elements import Edge, Entity
 from rukh.graph.evidence import place_of
+from rukh.graph.filters import EdgeFilters
 from rukh.graph.iris import BASE, PREFIXES, evidence_iri, post_iri, relation_iri, slug
 from rukh.graph.store import KnowledgeGraph
 from rukh.records import EntityMention, Mention, Triple
@@ -36,7 +37,8 @@ DAMAGE = (OSError, RuntimeError, ValueError)
 """What Oxigraph raises for an index that is missing or damaged."""
 CHUNK = 10_000
 """Number of edges that are written to the index together."""
-STAMP = f"<{BASE}graph> <{PREFIXES['rukh']}change>"
+STAMP = (f"<{BASE}graph>", f"<{PREFIXES['rukh']}change>")
+"""Subject and predicate of the statement that says which change the index follows."""
 
 
 @cache
@@ -58,9 +60,7 @@ def _time(value: str) -> str:
 
 
 _A, _LABEL, _ALIAS = _iri("rdf", "type"), _iri("rdfs", "label"), _iri("skos", "altLabel")
-
-
-_RELATION = (("rdf", "type"), ("owl", "ObjectProperty"))
+_RELATION, _EDGE = _iri("owl", "ObjectProperty"), _iri("rukh", "edge")
 
 
 def entity_lines(entity: Entity) -> Iterator[str]:
@@ -107,7 +107,7 @@ def evidence_lines(edge: str, triple: Triple) -> Iterator[str]:
     where = [part for m in mentions for part in (place_of(m), m.surface, m.type)]
     source = (triple.relation, triple.model_id, triple.schema_id)
     subject = f"<{evidence_iri(edge, triple.post_id, *where, *source)}>"
-    yield f"{subject} {_iri('rukh', 'edge')} <{edge}> ."
+    yield f"{subject} {_EDGE} <{edge}> ."
     yield f"{subject} {_iri('prov', 'wasDerivedFrom')} <{post_iri(triple.post_id)}> ."
     yield f"{subject} {_iri('rukh', 'probability')} {_number(triple.score)} ."
     for name, text in (
@@ -148,7 +148,7 @@ def schema_lines(schemas: Iterable[RelationSchema]) -> Iterator[str]:
             if relation.name == schema.nota:
                 continue
             subject = f"<{relation_iri(relation.name)}>"
-            yield f"{subject} {' '.join(_iri(*name) for name in _RELATION)} ."
+            yield f"{subject} {_A} {_RELATION} ."
             yield f"{subject} {_LABEL} {_text(relation.name)} ."
             for name in dict.fromkeys((relation.id, *relation.same_as)):
                 if name is not None and re.fullmatch(r"P\d+", name):
@@ -158,7 +158,7 @@ def schema_lines(schemas: Iterable[RelationSchema]) -> Iterator[str]:
 
 
 def graph_lines(
-    graph: KnowledgeGraph, style: Style = "graphs", *, evidence: bool = True, **filters: Any
+    graph: KnowledgeGraph, style: Style = "graphs", **filters: Unpack[EdgeFilters]
 ) -> Iterator[str]:
     """Yield a graph as lines of N-Quads, with the edges that ``filters`` of ``edges`` leave."""
     yield from schema_lines(graph.schemas())
@@ -166,12 +166,8 @@ def graph_lines(
         yield from entity_lines(entity)
     for post, time in graph.posts(**filters):
         yield from post_lines(post, time)
-    if evidence:
-        for edge, triples in graph.edges_with_evidence(**filters):
-            yield from _edge_and_evidence(edge, triples, style)
-    else:
-        for edge in graph.edges(**filters):
-            yield from edge_lines(edge, style)
+    for edge, triples in graph.edges_with_evidence(**filters):
+        yield from _edge_and_evidence(edge, triples, style)
 
 
 def _edge_and_evidence(
@@ -193,7 +189,12 @@ FORMATS: dict[str, tuple[str, Style]] = {
 
 
 def write_rdf(
-    graph: KnowledgeGraph, stream: IO[bytes], ending: str, *, rdf12: bool = False, **filters: Any
+    graph: KnowledgeGraph,
+    stream: IO[bytes],
+    ending: str,
+    *,
+    rdf12: bool = False,
+    **filters: Unpack[EdgeFilters],
 ) -> None:
     """Write a graph to a file in a format of :data:`FORMATS`.
 
@@ -240,6 +241,11 @@ def oxigraph() -> Any:
     return pyoxigraph
 
 
+def _node(term: str) -> Any:
+    """Return the node of an IRI in angle brackets."""
+    return oxigraph().NamedNode(term[1:-1])
+
+
 class RdfIndex:
     """The index of a graph, which is brought up to date when this is made.
 
@@ -277,10 +283,10 @@ class RdfIndex:
                 if not token or token != self.graph.token(int(change)):
                     self._store.clear()  # half made, or of another graph or another past
                     change = "0"
-                self._update(ox, int(change))
+                self._update(int(change))
                 for quad in self._stamps():
                     self._store.remove(quad)
-                self._load([f"{STAMP} {_text(self._wanted)} ."])
+                self._load([f"{' '.join(STAMP)} {_text(self._wanted)} ."])
                 self._store.flush()
                 return
             except DAMAGE as error:
@@ -297,42 +303,38 @@ class RdfIndex:
 
     def _stamps(self) -> list[Any]:
         """Return the statements that say which change of which graph the index follows."""
-        subject, predicate = (oxigraph().NamedNode(part[1:-1]) for part in STAMP.split())
-        return list(self._store.quads_for_pattern(subject, predicate, None))
+        return list(self._store.quads_for_pattern(*map(_node, STAMP), None))
 
     def _stamp(self) -> str:
         return min((quad.object.value for quad in self._stamps()), default="")
 
-    def _update(self, ox: Any, before: int) -> None:
+    def _update(self, before: int) -> None:
         """Write what is new since a change of the graph, and remove what is gone."""
         graph, store = self.graph, self._store
         gone, entities, posts = graph.changes(before)
-        source = ox.NamedNode(f"{PREFIXES['rukh']}edge")
         for name in gone:
-            node = ox.NamedNode(name)
+            node = _node(f"<{name}>")
             store.remove_graph(node)
-            subjects = {q.subject for q in store.quads_for_pattern(None, source, node)}
-            for subject in (node, *subjects):
-                # Its edges are in other graphs, and may be unchanged.
-                for quad in list(store.quads_for_pattern(subject, None, None, ox.DefaultGraph())):
-                    store.remove(quad)
+            evidence = store.quads_for_pattern(None, _node(_EDGE), node)
+            self._forget({node, *(quad.subject for quad in evidence)})
         self._load(line for entity in entities for line in entity_lines(entity))
         self._load(line for post in posts for line in post_lines(*post))
-        self._remove_schemas(ox)
+        relations = store.quads_for_pattern(None, _node(_A), _node(_RELATION))
+        self._forget({quad.subject for quad in relations})
         self._load(schema_lines(graph.schemas()))
         edges = graph.edges_with_evidence(changed_after=before)
-        total, first = graph.counts()["edges"], before == 0
+        total, first = graph.num_edges(changed_after=before), before == 0
         with progress_bar(total=total, desc="indexing", unit="edge", delay=2) as progress:
             while some := list(islice(edges, CHUNK)):
                 lines = (line for one in some for line in _edge_and_evidence(*one))
                 self._load(lines, first=first)
                 progress.update(len(some))
 
-    def _remove_schemas(self, ox: Any) -> None:
-        """Remove what the index says about relations."""
-        kind, type_ = (ox.NamedNode(_iri(*name)[1:-1]) for name in _RELATION)
-        for found in list(self._store.quads_for_pattern(None, kind, type_)):
-            for quad in list(self._store.quads_for_pattern(found.subject, None, None)):
+    def _forget(self, subjects: Iterable[Any]) -> None:
+        """Remove what is said about some nodes, but for their edges, which have own graphs."""
+        default = oxigraph().DefaultGraph()
+        for subject in subjects:
+            for quad in list(self._store.quads_for_pattern(subject, None, None, default)):
                 self._store.remove(quad)
 
     def _load(self, lines: Iterable[str], *, first: bool = False) -> None:

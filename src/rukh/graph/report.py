@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, Unpack
 
 from rukh import __version__
 from rukh.errors import InputError
 from rukh.graph.evidence import place_of
+from rukh.graph.filters import EdgeFilters
 from rukh.graph.store import KnowledgeGraph
 from rukh.records import Box, EntityMention, Mention, Post, Triple, WordWeight
 from rukh.utils.files import atomic_open
@@ -62,7 +63,7 @@ def write_report(
     posts: Iterable[Post] = (),
     attributions: Mapping[Key, Attribution] | None = None,
     points: Sequence[MapPoint] = (),
-    **filters: Any,
+    **filters: Unpack[EdgeFilters],
 ) -> None:
     """Write a report of a graph. It needs no network and runs no code of its data.
 
@@ -92,7 +93,7 @@ def report_data(
     posts: Iterable[Post],
     attributions: Mapping[Key, Attribution],
     points: Sequence[MapPoint],
-    **filters: Any,
+    **filters: Unpack[EdgeFilters],
 ) -> dict[str, Any]:
     """Return what the template shows."""
     entities = list(graph.entities(**filters))

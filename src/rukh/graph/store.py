@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Unpack
 
 from rukh.errors import InputError, suggestion
 from rukh.graph.derivation import derive, set_relations
 from rukh.graph.elements import Added, Changes, Edge, Entity
 from rukh.graph.evidence import EvidenceWriter, read_triples, remove_post
 from rukh.graph.explanation import explain_names
-from rukh.graph.filters import EDGES, condition_on_edges
+from rukh.graph.filters import EDGES, EdgeFilters, condition_on_edges
 from rukh.graph.graph_file import GraphFile
 from rukh.graph.names import Name
 from rukh.graph.resolution import NO_RULES, MergeRules
@@ -94,12 +94,7 @@ class KnowledgeGraph(GraphFile):
             for post in posts:
                 writer.write_arguments(post)
             added = writer.added
-            if (
-                writer.changed
-                or writer.posts
-                or new_rules
-                or self._read("schemas changed") == str(change)
-            ):
+            if writer.changed or new_rules or self._read("schemas changed") == str(change):
                 self._derive(change, self._all_posts() if new_rules else writer.posts)
             else:
                 self._write("change", str(change - 1))
@@ -184,59 +179,40 @@ class KnowledgeGraph(GraphFile):
         rows = self._connection.execute(query).fetchall()
         return [RelationSchema.model_validate_json(text) for (text,) in rows]
 
-    def entities(self, **filters: Any) -> Iterator[Entity]:
+    def entities(self, **filters: Unpack[EdgeFilters]) -> Iterator[Entity]:
         """Yield the entities, ordered by IRI; only those of edges that filters leave, if given.
 
         Args:
             filters: Arguments of :meth:`edges`.
         """
-        query = "SELECT iri, label, type, aliases FROM entities"
-        values: list[Any] = []
-        if filters:
-            condition, values = condition_on_edges(**filters)
-            query += (
-                f" WHERE id IN (SELECT head FROM {EDGES} WHERE {condition})"
-                f" OR id IN (SELECT tail FROM {EDGES} WHERE {condition})"
-            )
-        return map(_entity, self._rows(query + " ORDER BY iri", values))
+        condition, values = condition_on_edges(filters)
+        chosen = (
+            f"id IN (SELECT head FROM {EDGES} WHERE {condition})"
+            f" OR id IN (SELECT tail FROM {EDGES} WHERE {condition})"
+        )
+        return self._entities(chosen if filters else "true", values)
 
-    def posts(self, **filters: Any) -> list[tuple[str, str | None]]:
+    def posts(self, **filters: Unpack[EdgeFilters]) -> list[tuple[str, str | None]]:
         """Return the posts and their times in UTC; only those of edges that filters leave."""
-        query = "SELECT name, time FROM posts"
-        values: list[Any] = []
-        if filters:
-            condition, values = condition_on_edges(**filters)
-            query += (
-                " WHERE id IN (SELECT v.post FROM evidence v WHERE v.edge IN"
-                f" (SELECT e.iri FROM {EDGES} WHERE {condition}))"
-            )
-        return [(name, time) for name, time in self._rows(query + " ORDER BY name", values)]
+        condition, values = condition_on_edges(filters)
+        chosen = (
+            "id IN (SELECT v.post FROM evidence v WHERE v.edge IN"
+            f" (SELECT e.iri FROM {EDGES} WHERE {condition}))"
+        )
+        return self._posts(chosen if filters else "true", values)
 
-    def edges(
-        self,
-        *,
-        relation: str | None = None,
-        min_probability: float = 0,
-        since: str | None = None,
-        until: str | None = None,
-        entity: str | None = None,
-        conflicting: bool = False,
-        changed_after: int = -1,
-    ) -> Iterator[Edge]:
+    def edges(self, **filters: Unpack[EdgeFilters]) -> Iterator[Edge]:
         """Yield edges, ordered by IRI.
 
         Args:
-            relation: Only edges of this relation.
-            min_probability: Minimum combined probability.
-            since, until: Only edges with a post in this time, as a date or time in ISO 8601, both
-                included.
-            entity: Only edges from or to the entity with this IRI.
-            conflicting: Only edges that contradict others.
-            changed_after: Only edges that are new or changed after this change of the graph.
+            filters: ``relation``, ``min_probability``, ``since``, ``until``, ``entity``,
+                ``conflicting`` and ``changed_after``, which choose edges; see
+                :class:`rukh.graph.filters.EdgeFilters`.
+
+        Raises:
+            InputError: ``since`` or ``until`` is no date or time.
         """
-        condition, values = condition_on_edges(
-            relation, min_probability, since, until, entity, conflicting, changed_after
-        )
+        condition, values = condition_on_edges(filters)
         query = (
             "SELECT e.iri, relation, posts, mentions, best, combined, first, last, conflict,"
             " h.iri, h.label, h.type, h.aliases, t.iri, t.label, t.type, t.aliases"
@@ -258,16 +234,18 @@ class KnowledgeGraph(GraphFile):
         if edge is None:
             found = read_triples(self._connection)
         else:
-            found = read_triples(self._connection, "e.edge = ?", [edge])
+            found = read_triples(self._connection, "e.edge = :edge", {"edge": edge})
         return (triple for _, triple in found)
 
-    def edges_with_evidence(self, **filters: Any) -> Iterator[tuple[Edge, list[Triple]]]:
+    def edges_with_evidence(
+        self, **filters: Unpack[EdgeFilters]
+    ) -> Iterator[tuple[Edge, list[Triple]]]:
         """Yield edges, ordered by IRI, with the triples that state them.
 
         Args:
             filters: Arguments of :meth:`edges`.
         """
-        condition, values = condition_on_edges(**filters)
+        condition, values = condition_on_edges(filters)
         chosen = f"e.edge IN (SELECT e.iri FROM {EDGES} WHERE {condition})"
         triples = read_triples(self._connection, chosen, values)
         by_edge = groupby(triples, key=lambda pair: pair[0])
@@ -277,8 +255,8 @@ class KnowledgeGraph(GraphFile):
 
     def find(self, name: str) -> list[Entity]:
         """Return the entities with a name or an IRI."""
-        query = "SELECT iri, label, type, aliases FROM entities WHERE iri = ?1 OR label = ?1"
-        found = {row[0]: row for row in self._rows(query, [name])}
+        named = self._entities("iri = :name OR label = :name", {"name": name})
+        found = {entity.iri: entity for entity in named}
         query = (
             "SELECT DISTINCT n.text, n.type, e.iri, e.label, e.type, e.aliases FROM names n"
             " JOIN entities e ON e.id = n.entity WHERE n.object = ''"
@@ -287,8 +265,8 @@ class KnowledgeGraph(GraphFile):
         for text, type_, *row in self._rows(query):
             own = Name(text, type_ or None)
             if own.words == words.get(own.kind, words[None]):
-                found.setdefault(row[0], tuple(row))
-        return [_entity(row) for row in found.values()]
+                found.setdefault(row[0], _entity(row))
+        return list(found.values())
 
     def why(self, one: str, two: str) -> list[str]:
         """Say why two names are one entity, or why they are two, in one line each.
@@ -314,6 +292,12 @@ class KnowledgeGraph(GraphFile):
             for name, source in queries.items()
         }
 
+    def num_edges(self, **filters: Unpack[EdgeFilters]) -> int:
+        """Return the number of edges that filters leave."""
+        condition, values = condition_on_edges(filters)
+        query = f"SELECT count(*) FROM {EDGES} WHERE {condition}"
+        return int(self._rows(query, values)[0][0])
+
     def relation_counts(self) -> dict[str, int]:
         """Return the number of edges of each relation, the most frequent first."""
         query = "SELECT relation, count(*) FROM edges GROUP BY relation ORDER BY 2 DESC, 1"
@@ -325,10 +309,17 @@ class KnowledgeGraph(GraphFile):
         :meth:`edges` with ``changed_after`` yields the edges.
         """
         gone = self._rows("SELECT iri FROM removed WHERE changed > ?", [after])
-        query = "SELECT iri, label, type, aliases FROM entities WHERE changed > ? ORDER BY iri"
-        entities = [*map(_entity, self._rows(query, [after]))]
-        posts = self._rows("SELECT name, time FROM posts WHERE changed > ?", [after])
-        return Changes([iri for (iri,) in gone], entities, [(a, b) for a, b in posts])
+        new, values = "changed > :after", {"after": after}
+        entities, posts = list(self._entities(new, values)), self._posts(new, values)
+        return Changes([iri for (iri,) in gone], entities, posts)
+
+    def _entities(self, where: str, values: Mapping[str, Any]) -> Iterator[Entity]:
+        query = f"SELECT iri, label, type, aliases FROM entities WHERE {where} ORDER BY iri"
+        return map(_entity, self._rows(query, values))
+
+    def _posts(self, where: str, values: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+        query = f"SELECT name, time FROM posts WHERE {where} ORDER BY name"
+        return [(name, time) for name, time in self._rows(query, values)]
 
     def canonical(self, relation: str) -> str:
         """Return the name under which the graph has a relation: of two inverses, the first.

@@ -95,6 +95,8 @@ def fit(extractor: Extractor, posts: list[Post]) -> Fitted:
     labels = [pair.relation for post in complete for pair in post.pairs or ()]
     target = torch.tensor([target_columns(x, bank, schema.nota, mode)[0] for x in labels])
     seen = column_mask(extractor.model.schema.names, bank, mode)
+    if bank.background is not None:
+        logits = logits - bank.background
     return Fitted(*fit_unseen(logits, target, seen))
 
 

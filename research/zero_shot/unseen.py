@@ -152,7 +152,10 @@ def calibrate_unseen(
     mode, bank = model.config.direction_mode, own.bank
     # The direction is known: only the columns from head to tail compete.
     columns = 1 + len(bank.names)
-    related, others = (_logits(own, some, _pairs(some))[:, :columns] for some in (posts, unrelated))
+    offset = 0.0 if bank.background is None else bank.background
+    related, others = (
+        (_logits(own, some, _pairs(some)) - offset)[:, :columns] for some in (posts, unrelated)
+    )
     count = min(len(related), len(others))
     target = torch.tensor([target_columns(name, bank, None, mode)[0] for name in _labels(posts)])
     generator = torch.Generator().manual_seed(0)

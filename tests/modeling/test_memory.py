@@ -15,7 +15,6 @@ from helpers_modeling import swapped
 from rukh.errors import WeightsError
 from rukh.modeling.inference import encode_memory
 from rukh.modeling.memory import (
-    NOTA_RATIO,
     Memory,
     MemoryConfig,
     memory_to_bytes,
@@ -41,18 +40,21 @@ def make_memory(labels: list[str], dim: int = 8, seed: int = 0) -> Memory:
     st.lists(st.sampled_from(["none", "a", "b", None]), max_size=60),
     st.integers(1, 4),
     st.integers(1, 4),
+    st.integers(0, 20),
 )
 def test_pairs_are_sampled_per_relation(
-    labels: list[str | None], per_relation: int, min_pairs: int
+    labels: list[str | None], per_relation: int, min_pairs: int, unrelated: int
 ) -> None:
-    config = MemoryConfig(pairs_per_relation=per_relation, min_pairs=min_pairs)
+    config = MemoryConfig(
+        pairs_per_relation=per_relation, min_pairs=min_pairs, unrelated_pairs=unrelated
+    )
     kept = sample_pairs(labels, config, "none")
     assert kept == sorted(set(kept))
     counts = {name: [labels[k] for k in kept].count(name) for name in ("a", "b", "none", None)}
     for name in ("a", "b"):
         total = labels.count(name)
         assert counts[name] == (min(per_relation, total) if total >= min_pairs else 0)
-    assert counts["none"] == min(NOTA_RATIO * per_relation, labels.count("none"))
+    assert counts["none"] == min(unrelated, labels.count("none"))
     assert counts[None] == 0
 
 

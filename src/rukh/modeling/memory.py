@@ -1,9 +1,12 @@
-"""Memory of training pairs, which is used when relations are added to a trained model.
+"""Memory of training pairs, to which the pairs of relations that were not trained are compared.
 
-A model learns to distinguish new relations from its own only if it also sees pairs of its own
-relations (rehearsal: Robins, Connection Science 1995; exemplars: Rebuffi et al., CVPR 2017). For
-some training pairs, the memory stores the pair embeddings, the label, and the index of the post. It
-does not store text.
+For some training pairs, the memory stores the pair embeddings, the label, and the index of the
+post. It does not store text. It has two uses:
+
+- Few-shot training distinguishes new relations from those of the model only if it also sees pairs
+  of the latter (rehearsal: Robins, Connection Science 1995; exemplars: Rebuffi et al., CVPR 2017).
+- Some descriptions are similar to almost every pair, others to hardly any. Unrelated pairs show how
+  similar a description is by chance: its *background* (:func:`background`).
 """
 
 from __future__ import annotations
@@ -21,10 +24,20 @@ from safetensors.torch import save
 from torch import Tensor
 
 from rukh.errors import WeightsError
+from rukh.modeling.directions import DirectionMode, merge_directions
+from rukh.modeling.pair_encoder import PairEncoding
+from rukh.modeling.relation_bank import RelationBank
+from rukh.modeling.scorers import Scorer
 from rukh.records import Record
 
-NOTA_RATIO = 8
-"""Number of NOTA pairs that are stored per pair of a relation, as most pairs are unrelated."""
+BACKGROUND_QUANTILE = 0.97
+"""Fraction of the unrelated pairs whose logit, compared with that of NOTA, is below a relation's
+background."""
+BACKGROUND_WEIGHT = 0.5
+"""Share of the background to subtract. All of it finds more, but also answers where nothing holds.
+This and :data:`BACKGROUND_QUANTILE` were chosen on the development set."""
+MIN_BACKGROUND = 200
+"""Minimum number of unrelated pairs from which a background is computed."""
 _PER_PAIR = ("label", "forward", "backward", "nota", "post")
 
 
@@ -34,10 +47,12 @@ class MemoryConfig(Record):
     Attributes:
         pairs_per_relation: Maximum number of training pairs per relation; 0 stores no memory.
         min_pairs: Minimum number of training pairs that a relation must have to be stored.
+        unrelated_pairs: Maximum number of training pairs without a relation.
     """
 
     pairs_per_relation: int = Field(default=0, ge=0, le=1000)
     min_pairs: int = Field(default=1, ge=1)
+    unrelated_pairs: int = Field(default=0, ge=0, le=10_000)
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,11 @@ class Memory:
         """Name of the label of each pair."""
         return [self.names[index] for index in self.label.tolist()]
 
+    def with_label(self, name: str | None) -> Memory:
+        """Return a memory with only the pairs of this label."""
+        rows = torch.tensor([label == name for label in self.labels], dtype=torch.bool)
+        return Memory(self.names, **{key: getattr(self, key)[rows] for key in _PER_PAIR})
+
     def join(self, other: Memory) -> Memory:
         """Return a memory with the pairs of this and of another memory."""
         names = tuple(dict.fromkeys([*self.names, *other.names]))
@@ -87,7 +107,7 @@ class Memory:
 def sample_pairs(
     labels: Sequence[str | None], config: MemoryConfig, nota: str | None, seed: int = 0
 ) -> list[int]:
-    """Sample the pairs to store, :data:`NOTA_RATIO` times as many of NOTA as of a relation.
+    """Sample the pairs to store.
 
     Args:
         labels: Label of each pair; pairs without a label are never sampled.
@@ -108,13 +128,50 @@ def sample_pairs(
     generator = random.Random(seed)
     kept: list[int] = []
     for label, candidates in sorted(indices.items()):
-        count = config.pairs_per_relation
-        if label == nota:
-            count *= NOTA_RATIO
-        elif len(candidates) < config.min_pairs:
+        count = config.unrelated_pairs if label == nota else config.pairs_per_relation
+        if label != nota and len(candidates) < config.min_pairs:
             continue
         kept += generator.sample(candidates, min(count, len(candidates)))
     return sorted(kept)
+
+
+def score_memory(memory: Memory, scorer: Scorer, bank: RelationBank) -> tuple[Tensor, Tensor]:
+    """Compute the logits ``(M, 1 + R)`` of stored pairs in both directions, in the CPU's memory.
+
+    Args:
+        bank: The relations, on the device of the scorer.
+    """
+    logits = []
+    for embedding, nota in zip((memory.forward, memory.backward), memory.nota.T, strict=True):
+        moved = embedding.to(bank.vectors.device)
+        encoding = PairEncoding(moved, torch.zeros_like(moved), moved.new_zeros(0))
+        relations = scorer(encoding, bank).logits[:, 1:].cpu()
+        logits.append(torch.cat([nota[:, None], relations], 1))
+    return logits[0], logits[1]
+
+
+def background(
+    forward: Tensor, backward: Tensor, bank: RelationBank, mode: DirectionMode
+) -> Tensor:
+    """Compute what to subtract from logits, as descriptions are similar to unrelated pairs too.
+
+    This counters hubness, which makes a few points the nearest of many others (Radovanović et al.,
+    JMLR 2010), as score normalization does in speaker verification (z-norm: Li and Porter, 1988).
+
+    Args:
+        forward, backward: Logits ``(M, 1 + R)`` of unrelated pairs in both directions.
+        mode: The model's directions, which determine the columns.
+
+    Returns:
+        ``(C,)``: for each logit column, :data:`BACKGROUND_WEIGHT` times the quantile
+        :data:`BACKGROUND_QUANTILE` of its difference from the logit of NOTA; 0 for NOTA.
+    """
+    both = [(forward, backward), (backward, forward)]
+    if mode == "joint":
+        logits = torch.cat([merge_directions(*one, bank) for one in both])
+    else:
+        logits = torch.cat([one for one, _ in both])
+    return BACKGROUND_WEIGHT * (logits - logits[:, :1]).quantile(BACKGROUND_QUANTILE, 0)
 
 
 def memory_to_bytes(memory: Memory) -> bytes:

@@ -22,7 +22,13 @@ from rukh.modeling.card import hub_card, minimal_card, rename_card
 from rukh.modeling.device import choose_device
 from rukh.modeling.directions import column_mask, merge_directions, to_probabilities
 from rukh.modeling.image_features import FeatureCache, features_of
-from rukh.modeling.memory import Memory, read_memory
+from rukh.modeling.memory import (
+    MIN_BACKGROUND,
+    Memory,
+    background,
+    read_memory,
+    score_memory,
+)
 from rukh.modeling.model_files import (
     ANCHORS,
     CARD,
@@ -38,7 +44,7 @@ from rukh.modeling.model_files import (
 )
 from rukh.modeling.pair_encoder import PairEncoder, configured_vision
 from rukh.modeling.relation_bank import RelationBank
-from rukh.modeling.scorers import PairScores, Scorer, select_descriptions
+from rukh.modeling.scorers import PairScores, RetrievalScorer, Scorer, select_descriptions
 from rukh.modeling.text_encoder import TextEncoder, encoder_key
 from rukh.modeling.vision_encoder import VisionEncoder
 from rukh.records import Post
@@ -133,13 +139,23 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         trained = self._trained_relations(schema)
         mask = column_mask(trained, bank, self.config.direction_mode)
         if not mask.all():
-            bank = replace(bank, trained=mask)
+            bank = replace(bank, trained=mask, background=self._background(bank, mask))
         anchors = dict(zip(self.config.anchored_relations, self.anchors.cpu(), strict=True))
         if not trained & anchors.keys():
             return bank
         zero = torch.zeros(self.config.pair.dim + 1)
         rows = [anchors.get(name, zero) if name in trained else zero for name in bank.names]
         return replace(bank, anchors=torch.stack(rows))
+
+    def _background(self, bank: RelationBank, trained: Tensor) -> Tensor:
+        if self.memory is None or not isinstance(self.scorer, RetrievalScorer):
+            return torch.zeros(len(trained))
+        unrelated = self.memory.with_label(self.schema.nota)
+        if len(unrelated) < MIN_BACKGROUND:
+            return torch.zeros(len(trained))
+        logits = score_memory(unrelated, self.scorer, bank.to(self.device))
+        values = background(*logits, bank, self.config.direction_mode)
+        return values.masked_fill(trained, 0.0)
 
     def _trained_relations(self, schema: RelationSchema) -> set[str]:
         """Return the names of the schema's relations that the model was trained on.
@@ -218,9 +234,9 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
 
     def calibrate(self, logits: Tensor, bank: RelationBank) -> Tensor:
         """Scale and shift the logits of :meth:`forward`, so that a softmax is calibrated."""
-        if bank.trained is None:
+        if bank.trained is None or bank.background is None:
             return logits / self.config.temperature
-        logits = logits + torch.where(bank.trained, 0.0, self.config.unseen_shift)
+        logits = logits - bank.background + torch.where(bank.trained, 0.0, self.config.unseen_shift)
         return logits / (self.config.unseen_temperature or self.config.temperature)
 
     def save(self, folder: str | Path, card: str | None = None) -> None:

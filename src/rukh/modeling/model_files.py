@@ -64,6 +64,7 @@ class ModelConfig(Record):
             on. None: the same temperature as for other schemas.
         unseen_shift: Number added to the logits of relations that the model was not trained on,
             because their descriptions are less similar to their pairs than those of trained ones.
+            See also :func:`rukh.modeling.memory.background`.
         type_penalty: Number subtracted from a relation's logit for each argument type that the
             relation does not allow; see :mod:`rukh.modeling.type_constraints`.
         threshold: Minimum probability of a prediction.

@@ -42,6 +42,8 @@ class RelationBank:
             :mod:`rukh.training.few_shot`.
         trained: ``(C,)`` bool, True for the logit columns of NOTA and of relations that the model
             was trained on. None: the model was trained on all relations.
+        background: ``(C,)`` numbers to subtract from the logits; zeros for columns of ``trained``.
+            See :func:`rukh.modeling.memory.background`. None if ``trained`` is None.
         one_way: ``(A,)`` indices of the relations without a reverse, derived from ``reverse``.
     """
 
@@ -53,6 +55,7 @@ class RelationBank:
     types: Mapping[str, str]
     anchors: Tensor | None = None
     trained: Tensor | None = None
+    background: Tensor | None = None
     one_way: Tensor = None  # type: ignore[assignment]  # set below, and kept by copies
     _copies: dict[torch.device, RelationBank] = field(
         default_factory=dict, init=False, repr=False, compare=False

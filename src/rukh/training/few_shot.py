@@ -22,9 +22,8 @@ from rukh.hub import model_folder
 from rukh.modeling.card import rename_card
 from rukh.modeling.directions import merge_directions, target_columns
 from rukh.modeling.inference import encode_memory
-from rukh.modeling.memory import Memory
+from rukh.modeling.memory import Memory, score_memory
 from rukh.modeling.model import RelationModel
-from rukh.modeling.pair_encoder import PairEncoding
 from rukh.modeling.scorers import RetrievalScorer, anchor_logits
 from rukh.records import Post
 from rukh.schema.schema import RelationSchema
@@ -35,6 +34,8 @@ MEMORY_WEIGHT = 4.0
 """Weight of a relation in the memory relative to a new relation. With a higher weight, the model
 forgets less of the old relations and learns less of the new ones. This constant and
 :data:`L2_PENALTY` were chosen on the calibration split of ``research.zero_shot``."""
+NOTA_WEIGHT = 8.0
+"""Maximum weight of all unrelated pairs in the memory relative to its most frequent relation."""
 LBFGS_STEPS = 60
 CARD_HEADING = "\n## Relations added from examples\n\n"
 
@@ -163,13 +164,8 @@ def _fit_anchors(model: RelationModel, memory: Memory, num_old: int, new: Sequen
     mode = model.config.direction_mode
     directions = (memory.forward, memory.backward)
     with torch.no_grad():
-        scale, device = scorer.scale.cpu(), model.device
-        base = []
-        for embedding, nota_logit in zip(directions, memory.nota.T, strict=True):
-            moved = embedding.to(device)
-            encoding = PairEncoding(moved, torch.zeros_like(moved), moved.new_zeros(0))
-            relation_logits = scorer(encoding, bank.to(device)).logits[:, 1:].cpu()
-            base.append(torch.cat([nota_logit[:, None], relation_logits], 1))
+        scale = scorer.scale.cpu()
+        base = score_memory(memory, scorer, bank.to(model.device))
     target = torch.tensor([target_columns(name, bank, nota, mode)[0] for name in memory.labels])
     weights = _pair_weights(memory, num_old, len(new), nota)
     columns = torch.tensor([1 + bank.names.index(name) for name in new])
@@ -198,9 +194,14 @@ def _pair_weights(memory: Memory, num_old: int, num_new: int, nota: str | None) 
 
     The weight of an example is 1. All old pairs have the same weight. It is chosen so that the most
     frequent old relation has :data:`MEMORY_WEIGHT` times the total weight of an average new one.
+    Unrelated pairs have less if their total would exceed :data:`NOTA_WEIGHT`.
     """
-    counts = Counter(name for name in memory.labels[:num_old] if name != nota)
+    labels = memory.labels[:num_old]
+    counts = Counter(name for name in labels if name != nota)
+    most_frequent = max(counts.values(), default=1)
     examples_per_relation = (len(memory) - num_old) / num_new
     weights = torch.ones(len(memory))
-    weights[:num_old] = MEMORY_WEIGHT * examples_per_relation / max(counts.values(), default=1)
+    weights[:num_old] = MEMORY_WEIGHT * examples_per_relation / most_frequent
+    unrelated = [row for row, name in enumerate(labels) if name == nota]
+    weights[unrelated] *= min(1.0, NOTA_WEIGHT * most_frequent / max(1, len(unrelated)))
     return weights

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
-
-from pydantic import Field, conlist, create_model
 
 from rukh.evaluation.end_to_end import (
     Fact,
@@ -17,100 +15,17 @@ from rukh.evaluation.end_to_end import (
     triple_figures,
 )
 from rukh.extractor import Extractor
-from rukh.llm.endpoint import Endpoint, InvalidAnswer, Message
-from rukh.records import Post, Record, TextEntity
+from rukh.llm.endpoint import Endpoint, InvalidAnswer
+from rukh.llm.label import Answer, Entities, answer_form, conversation, given_entities
+from rukh.records import Post
 from rukh.schema.schema import RelationSchema
 from rukh.utils.markdown import escape, markdown_table, percent
 from rukh.utils.progress import progress_bar
 
 Setting: TypeAlias = Literal["raw", "given"]
 """Whether the text alone is known, or also its entities."""
-Entities: TypeAlias = Mapping[str, TextEntity]
-"""Given entities by their words."""
-MAX_TRIPLES = 20
-"""Maximum number of triples in an answer. A small model may otherwise repeat itself for ever."""
 NOWHERE: Span = (-1, -1)
 """The span of words that are not found. It neither equals nor overlaps any other span."""
-
-
-class Statement(Record):
-    """One triple, in words."""
-
-    head: str
-    relation: str
-    tail: str
-
-
-class Answer(Record):
-    """All triples of a post."""
-
-    triples: list[Statement]  # not the answer itself: structured output must be an object
-
-
-def given_entities(post: Post) -> dict[str, TextEntity]:
-    """Return the entities of a post by their words: of equal words, the first in the text."""
-    entities: dict[str, TextEntity] = {}
-    for entity in sorted(post.entities, key=lambda entity: entity.start):
-        entities.setdefault(post.surface(entity.id), entity)
-    return entities
-
-
-def conversation(text: str, schema: RelationSchema, entities: Entities | None) -> list[Message]:
-    """Build the request for the triples of a text, with a list of entities if they are given.
-
-    The schema comes first: a server that caches prompts then reads it only once.
-    """
-
-    def words(types: Sequence[str]) -> str:
-        return " or ".join(schema.types.get(name, name) for name in types) or "anything"
-
-    relations = []
-    for relation in map(schema.relation, schema.names):
-        types = f"head: {words(relation.head)}; tail: {words(relation.tail)}"
-        relations.append(f"- {relation.name} ({types}): {relation.descriptions[0]}")
-    arguments = (
-        "Heads and tails are names, dates and amounts, copied from the text exactly, without "
-        "articles, titles, @ and #. They are never pronouns or descriptions."
-        if entities is None
-        else "Heads and tails are entities of the list below the text, copied exactly."
-    )
-    lines = [
-        "You extract relations from a text. A relation holds from one thing, the head, to another "
-        "thing, the tail. These are all relations, with the types of their heads and tails:",
-        *relations,
-        "",
-        "A relation holds only if the text states or clearly implies it. It does not hold if it is "
-        "denied, rumoured, asked or only hoped for. Do not use other knowledge.",
-        arguments,
-        'Answer with one JSON object: {"triples": [{"head": "...", "relation": "...", "tail": '
-        '"..."}]}, or {"triples": []} if none of the relations holds.',
-    ]
-    question = [f"Text: {text}"]
-    if entities is not None:
-        kinds = {name: f" ({words([e.type])})" if e.type else "" for name, e in entities.items()}
-        question += ["Entities:", *(f"- {name}{kind}" for name, kind in kinds.items())]
-    return [
-        {"role": "system", "content": "\n".join(lines)},
-        {"role": "user", "content": "\n".join(question)},
-    ]
-
-
-def answer_form(schema: RelationSchema, entities: Entities | None) -> type[Answer]:
-    """Return the form of answers, which names the schema's relations and the given entities.
-
-    Servers with structured output enforce these lists. Elsewhere, another name is a wrong
-    prediction rather than a reason to ask again.
-    """
-
-    def one_of(names: Collection[str] | None) -> Any:
-        return str, Field(json_schema_extra=None if names is None else {"enum": list(names)})
-
-    relation, argument = one_of(schema.names), one_of(entities)
-    statement = create_model(
-        "Statement", __base__=Statement, head=argument, relation=relation, tail=argument
-    )
-    triples = (conlist(statement, max_length=MAX_TRIPLES), ...)
-    return create_model("Answer", __base__=Answer, triples=triples)
 
 
 def to_facts(

@@ -10,14 +10,7 @@ from typing import Any
 import pytest
 from research.command import main
 from research.llm_baseline.__main__ import app
-from research.llm_baseline.study import (
-    NOWHERE,
-    Answer,
-    Statement,
-    conversation,
-    given_entities,
-    to_facts,
-)
+from research.llm_baseline.study import NOWHERE, to_facts
 from typer.testing import CliRunner, Result
 
 from chat_server import Server
@@ -27,6 +20,7 @@ from rukh.errors import InputError
 from rukh.evaluation.end_to_end import Fact, evaluate_end_to_end
 from rukh.extractor import Extractor
 from rukh.llm.endpoint import EndpointError
+from rukh.llm.label import Answer, Statement, conversation, given_entities
 from rukh.records import Pair, Post
 
 pytest.importorskip("openai")

@@ -24,6 +24,8 @@ COMMANDS = {
     "evaluate": "Measure a model on labelled data.",
     "train": "Train a model from a YAML configuration.",
     "describe": "Draft the descriptions of a schema with a language model.",
+    "label": "Label posts with a language model.",
+    "caption": "Caption images with a language model.",
     "explain": "Say why each triple is predicted.",
     "graph": "Build a knowledge graph from triples, ask it, and export it.",
     "schema": "Show, check and import schemas.",

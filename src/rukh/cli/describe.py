@@ -27,8 +27,8 @@ def describe(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the prompts without sending them.")
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Ignore cached answers.")] = False,
-    temperature: Annotated[float, typer.Option(min=0, max=2, help="Sampling temperature.")] = 0,
+    fresh: options.Fresh = False,
+    temperature: options.Temperature = 0,
     encoder: options.Encoder = None,
     json: options.Json = None,
 ) -> None:
@@ -45,7 +45,7 @@ def describe(
     from rukh.llm import describe as drafts
     from rukh.llm.endpoint import Endpoint, from_environment
     from rukh.schema.schema import RelationSchema
-    from rukh.utils.files import atomic_open, check_outputs
+    from rukh.utils.files import atomic_open, check_new, check_outputs
 
     relations = RelationSchema.load(schema, require_descriptions=False)
     names = drafts.select_relations(relations, relation or (), all_relations=all_)
@@ -57,17 +57,14 @@ def describe(
         return
     if out is None:
         raise InputError("no file to write", field="--out", fix="name one, or give --dry-run")
-    if out.exists() or out.is_symlink():
-        problem = "the file exists and may contain verified descriptions"
-        raise InputError(problem, where=str(out), fix="name a new file")
+    check_new(out, "verified descriptions")
     check_outputs((out, json))
     config, key = from_environment(os.environ, temperature=temperature)
     endpoint, today = Endpoint(config, key, fresh=fresh), date.today()
     try:
         described = drafts.describe(relations, conversations, endpoint, today)
     finally:
-        counts = "{requests} answers, {cached} cached; {tokens_in:,} + {tokens_out:,} tokens"
-        print_status(counts.format(**endpoint.totals))
+        print_status(endpoint.tell_totals())
     with atomic_open(out) as stream:
         stream.write(f"# Drafts by {config.model!r}, {today}, not verified.\n")
         stream.write(described.to_yaml())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import random
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypeVar
 
 import typer
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from rukh.extractor import Extractor
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def _check_images(folder: Path | None) -> Path | None:
@@ -39,6 +42,13 @@ def warn_repeated_ids(num_posts: int, num_ids: int) -> None:
     if repeated := num_posts - num_ids:
         problem = "%d of %d posts have the id of another post, so their triples are ambiguous"
         logger.warning(problem, repeated, num_posts)
+
+
+def draw(items: Sequence[T], sample: int | None) -> list[T]:
+    """Return the items, or as many as ``sample`` says, drawn at random, in their order."""
+    if sample is None or sample >= len(items):
+        return list(items)
+    return [items[i] for i in sorted(random.Random(0).sample(range(len(items)), sample))]
 
 
 Model: TypeAlias = Annotated[
@@ -117,3 +127,11 @@ Encoder: TypeAlias = Annotated[
     str | None,
     typer.Option(help="Text encoder for relation similarity. Default: all-MiniLM-L6-v2."),
 ]
+Sample: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, help="Take only this many, drawn at random.")
+]
+Parallel: TypeAlias = Annotated[
+    int, typer.Option(min=1, max=64, help="Number of requests to send at the same time.")
+]
+Fresh: TypeAlias = Annotated[bool, typer.Option("--fresh", help="Ignore cached answers.")]
+Temperature: TypeAlias = Annotated[float, typer.Option(min=0, max=2, help="Sampling temperature.")]

@@ -17,7 +17,7 @@ from functools import partial
 from pydantic import Field
 
 from rukh.errors import InputError, RukhError, suggestion
-from rukh.llm.endpoint import Endpoint, InvalidAnswer, Message
+from rukh.llm.endpoint import Endpoint, InvalidAnswer, Message, is_refusal
 from rukh.records import Record
 from rukh.schema.descriptions import Description, normalize_text
 from rukh.schema.schema import Relation, RelationSchema
@@ -82,9 +82,6 @@ EXAMPLE = Answer(
     contrast="The head owns the tail and lives with it, which a trainer or a vet does not.",
 )
 
-_REFUSAL = re.compile(
-    r"\b(as an ai\b|language model|i'?m sorry|i am sorry|i can(no|')t|i am unable)", re.I
-)
 _LEADS = {"in_text": "The text", "in_image": "The image"}
 _MARKUP = re.compile(r"[{}<>\[\]|\\`_*]|https?:|www\.|\w/\w+/|[\x00-\x1f\x7f\ufffd]")
 
@@ -188,7 +185,7 @@ def find_problems(answer: Answer, taken: frozenset[str] = frozenset()) -> list[s
             problems.append(f"{name} is no sentence of different words: {text!r}")
         if _MARKUP.search(text):
             problems.append(f"{name} contains markup or a label")
-        if _REFUSAL.search(text):
+        if is_refusal(text):
             problems.append(f"{name} is about the writer")
         if normalize_text(text) in seen:
             problems.append(f"{name} repeats another description")

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -34,8 +37,14 @@ OPENAI_URL = "https://api.openai.com/v1"
 RETRY_TEMPERATURE = 0.7
 """Minimum temperature of repeated requests. At 0, a model often repeats its mistake."""
 
-Message: TypeAlias = dict[str, str]
+_REFUSAL = re.compile(
+    r"\b(as an ai\b|language model|i'?m sorry|i am sorry|i can(no|')t|i am unable)", re.I
+)
+
+Message: TypeAlias = dict[str, Any]
 A = TypeVar("A", bound=Record)
+R = TypeVar("R")
+T = TypeVar("T")
 
 
 class EndpointError(RukhError):
@@ -75,6 +84,8 @@ class EndpointConfig(Record):
 class Endpoint:
     """Requests and validates answers, and caches usable ones with the conversation as cache key.
 
+    Several threads may use it at once.
+
     Args:
         config: The settings.
         key: The API key, or an empty string. It is sent to the server and appears nowhere else.
@@ -90,6 +101,7 @@ class Endpoint:
         self.config, self.fresh, self._key = config, fresh, key
         self.totals = Counter(requests=0, cached=0, tokens_in=0, tokens_out=0, uncounted=0)
         self._cache = DiskCache(cache_folder() / "answers.sqlite")
+        self._lock = threading.Lock()  # of `totals`
         self._messages_only = False  # the server has refused a request with options
 
     def ask(self, messages: Sequence[Message], form: type[A], check: Callable[[A], list[str]]) -> A:
@@ -110,7 +122,7 @@ class Endpoint:
         content = [settings, list(messages), form.model_json_schema()]
         key = content_key(json.dumps(content, sort_keys=True))
         if not self.fresh and (cached := self._cached(key, form)) and not check(cached):
-            self.totals["cached"] += 1
+            self._count(cached=1)
             return cached
         conversation, temperature = list(messages), self.config.temperature
         for _ in range(self.config.attempts):
@@ -128,6 +140,10 @@ class Endpoint:
             temperature = max(self.config.temperature, RETRY_TEMPERATURE)
         raise InvalidAnswer(self._redact(f"{problem} ({self.config.attempts} attempts)"))
 
+    def _count(self, **numbers: int) -> None:
+        with self._lock:
+            self.totals.update(numbers)
+
     def _cached(self, key: str, form: type[A]) -> A | None:
         try:
             return form.model_validate_json(self._cache.get_many([key])[key])
@@ -137,15 +153,14 @@ class Endpoint:
     def _complete(self, messages: Sequence[Message], form: type[A], temperature: float) -> A:
         """Request one answer. Raises InvalidAnswer if it does not have the given form."""
         completion: Any = self._request(messages, form, temperature)
-        self.totals["requests"] += 1
         try:
             tokens_in, tokens_out = (
                 completion.usage.prompt_tokens,
                 completion.usage.completion_tokens,
             )
-            self.totals.update(tokens_in=int(tokens_in), tokens_out=int(tokens_out))
+            self._count(requests=1, tokens_in=int(tokens_in), tokens_out=int(tokens_out))
         except (AttributeError, TypeError, ValueError):
-            self.totals["uncounted"] += 1
+            self._count(requests=1, uncounted=1)
         try:
             choice = completion.choices[0]
             refusal, text = choice.message.refusal, self._redact(choice.message.content or "")
@@ -206,8 +221,13 @@ class Endpoint:
             except (ValueError, RecursionError):
                 return None
 
-    @cached_property
+    @property
     def _client(self) -> openai.OpenAI:
+        with self._lock:
+            return self._new_client
+
+    @cached_property
+    def _new_client(self) -> openai.OpenAI:
         try:
             import openai
         except ImportError:
@@ -227,9 +247,34 @@ class Endpoint:
             http_client=http,
         )
 
+    def tell_totals(self) -> str:
+        """Return the counts in words."""
+        text = "{requests} answers, {cached} cached; {tokens_in:,} + {tokens_out:,} tokens"
+        return text.format(**self.totals)
+
     def _redact(self, text: str) -> str:
         """Remove the API key from a text of the server, which may repeat it."""
         return text.replace(self._key, "***") if self._key else text
+
+
+def map_parallel(ask: Callable[[T], R], items: Sequence[T], parallel: int) -> list[R]:
+    """Call a function on each item, in several threads. After an error, no more calls start.
+
+    Example:
+        >>> map_parallel(len, ["a", "bc"], 2)
+        [1, 2]
+    """
+    with ThreadPoolExecutor(parallel) as pool:
+        try:
+            return list(pool.map(ask, items))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a text is about its writer, instead of what the writer was asked for."""
+    return bool(_REFUSAL.search(text))
 
 
 def _read_within_bounds(response: Any, seconds: float) -> None:

@@ -273,6 +273,17 @@ def parse_yaml(text: str, where: str) -> Any:
         raise InputError(f"not YAML: {' '.join(str(error).split())}", where=where) from None
 
 
+def check_new(out: Path | None, contents: str) -> None:
+    """Raise InputError if a file exists that a command must not replace.
+
+    Args:
+        contents: What the file may contain that is worth keeping.
+    """
+    if out is not None and (out.exists() or out.is_symlink()):
+        problem = f"the file exists and may contain {contents}"
+        raise InputError(problem, where=str(out), fix="name a new file")
+
+
 def check_outputs(outputs: Sequence[str | Path | None], *inputs: str | Path | None) -> None:
     """Check that outputs can be written, and replace neither inputs nor each other.
 

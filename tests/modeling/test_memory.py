@@ -11,18 +11,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import schema_of
 from helpers_modeling import swapped
 from rukh.errors import WeightsError
+from rukh.modeling.directions import DirectionMode, num_columns
 from rukh.modeling.inference import encode_memory
 from rukh.modeling.memory import (
     Memory,
     MemoryConfig,
+    background,
     memory_to_bytes,
     read_memory,
     sample_pairs,
 )
 from rukh.modeling.model import RelationModel
 from rukh.modeling.model_files import MEMORY
+from rukh.modeling.relation_bank import RelationBank
 from rukh.records import Pair, Post
 
 
@@ -66,6 +70,30 @@ def test_a_stored_memory_is_the_same_up_to_rounding(tmp_path: Path) -> None:
     torch.testing.assert_close(again.forward, memory.forward, atol=0.5 / 127, rtol=0)
     torch.testing.assert_close(again.backward, memory.backward, atol=0.5 / 127, rtol=0)
     torch.testing.assert_close(again.nota, memory.nota, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("mode", ["joint", "both"])
+def test_the_background_is_what_few_unrelated_pairs_reach(mode: DirectionMode) -> None:
+    schema = schema_of()
+    bank = RelationBank.build(schema, lambda texts: torch.zeros(len(texts), 2))
+    columns = num_columns(bank, mode)
+    generator = torch.Generator().manual_seed(0)
+    forward, backward = torch.randn(2, 400, 1 + len(bank.names), generator=generator)
+    values = background(forward, backward, bank, mode)
+    assert values.shape == (columns,) and values[0] == 0
+    # The order of head and tail says nothing, and neither does a number added to all logits.
+    torch.testing.assert_close(background(backward, forward, bank, mode), values)
+    torch.testing.assert_close(background(forward + 3, backward + 3, bank, mode), values)
+    higher = forward.clone()
+    higher[:, 1 + bank.one_way[0]] += 2
+    raised = background(higher, backward, bank, mode) - values
+    assert raised[1 + bank.one_way[0]] > 0.2 and (raised > 0.01).sum() == 1 + (mode == "joint")
+
+
+def test_a_memory_is_restricted_to_a_label() -> None:
+    memory = make_memory(["in", "near", "in"]).with_label("in")
+    assert memory.labels == ["in", "in"] and memory.post.tolist() == [0, 2]
+    assert len(memory.with_label(None)) == 0
 
 
 def test_memories_are_joined_by_name() -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from conftest import schema_of
@@ -28,6 +30,7 @@ from rukh.training.losses import LossTerm
 from rukh.training.relation_task import (
     RelationTask,
     RelationTrainingConfig,
+    log_frequencies,
     train_relations,
     training_pairs,
 )
@@ -186,6 +189,18 @@ def test_pairs_are_scored_against_the_relations_of_their_own_corpus(
     assert loss.mean.isfinite() and loss.mean < 10  # an excluded gold column would cost 10,000
     added = {*task.training_bank.descriptions} - {*task.bank.descriptions}
     assert added == {"works at", "employs", "lives in", "visits"}
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.sampled_from([0.0, 0.5, 1.0]))
+def test_frequent_relations_gain_in_training(columns: list[int], weight: float) -> None:
+    assume(any(columns))
+    gold = torch.tensor(columns)
+    gain = log_frequencies(gold, 5, weight)
+    assert gain[0] == 0 and abs(float(gain[gold[gold > 0]].mean())) < 1e-4
+    counts = gold.bincount(minlength=5).tolist()
+    order = sorted(range(1, 5), key=counts.__getitem__)
+    assert gain[order].tolist() == sorted(gain[order].tolist())
+    assert weight or not gain.any()
 
 
 def test_a_relation_with_an_inverse_in_another_corpus_is_scored_with_it(

@@ -63,9 +63,12 @@ class LossConfig(Record):
 
     Attributes:
         gate_weight: Weight of :func:`rukh.training.losses.gate_loss`; 0 disables this loss.
+        frequency_weight: Weight of the frequency of relations, see :func:`log_frequencies`; 0 lets
+            the model learn that frequent relations are more likely.
     """
 
     gate_weight: float = Field(default=0.0, ge=0)
+    frequency_weight: float = Field(default=0.0, ge=0, le=2)
 
 
 class RelationTrainingConfig(Record):
@@ -196,6 +199,8 @@ class RelationTask:
             masks.append(column_mask(names, self.bank, config.direction_mode))
         self.bias = torch.where(torch.stack(masks), 0.0, -EXCLUDED)
         self.items = [item for i in train for item in self._items(i)]
+        columns = torch.cat([item.columns for item in self.items])
+        self.prior = log_frequencies(columns, self.bias.shape[1], config.loss.frequency_weight)
 
     def _items(self, index: int) -> list[TrainingItem]:
         post, schema, mode = self.posts[index], self.model.schema, self.config.direction_mode
@@ -231,7 +236,8 @@ class RelationTask:
         scores = self.model(inputs, bank)
         source = [self.source[item.post] for item in items for _ in item.columns]
         target = to_device(torch.cat([item.columns for item in items]), device)
-        terms = [info_nce(scores.logits + to_device(self.bias[source], device), target)]
+        bias = to_device(self.bias[source] + self.prior, device)
+        terms = [info_nce(scores.logits + bias, target)]
         if weight := self.config.loss.gate_weight:
             fits = torch.tensor([view.image_fits is not False for view in views])
             term = gate_loss(scores.gate, to_device(fits, device))
@@ -273,6 +279,32 @@ class RelationTask:
         features = features_of(posts, self.features)
         self.model.eval()
         return encode_memory(self.model, self.bank, posts, features, [i for i, _ in chosen])
+
+
+def log_frequencies(columns: Tensor, num_columns: int, weight: float) -> Tensor:
+    """Compute what the logits of relations gain in training because the relations are frequent.
+
+    Logits then need not tell how frequent a relation is, which helps relations that are rare or new
+    (logit adjustment: Menon et al., ICLR 2021). NOTA is left as it is, and so is the mean over
+    related pairs.
+
+    Args:
+        columns: Gold column of each pair.
+        weight: Weight of the logarithm of the number of pairs.
+
+    Returns:
+        ``(num_columns,)`` numbers to add to the logits.
+
+    Example:
+        >>> log_frequencies(torch.tensor([0, 0, 1, 1, 1, 2]), 3, 1.0).round(decimals=2)
+        tensor([ 0.0000,  0.1700, -0.5200])
+    """
+    counts = columns.bincount(minlength=num_columns).float()
+    counts[0] = 0
+    logs = (counts + 1).log()
+    gain = weight * (logs - (logs * counts).sum() / counts.sum())
+    gain[0] = 0
+    return gain
 
 
 def drop_unrelated(post: Post, nota: str | None) -> Post:

@@ -27,7 +27,7 @@ from rukh.errors import InputError
 from rukh.extractor import Extractor
 from rukh.modeling import device
 from rukh.modeling.device import choose_device
-from rukh.modeling.inference import encode_memory, score_posts
+from rukh.modeling.inference import score_posts
 from rukh.modeling.model import RelationModel
 from rukh.modeling.text_encoder import TextEncoder
 from rukh.records import Pair, Post
@@ -156,7 +156,6 @@ def test_relations_are_added_on_the_device(
     model = tiny_model(vision=True)
     assert "anchors" not in model.state_dict()
     examples = labelled(posts)
-    model.memory = encode_memory(model, model.bank(), examples, [None] * len(posts))
     new = {"name": "near", "descriptions": ["the head touches the tail"], "symmetric": True}
     schema = RelationSchema.parse({"name": "new", "relations": [new | {"name": "touches"}]})
     model.schema = schema_of()
@@ -168,7 +167,6 @@ def test_relations_are_added_on_the_device(
     ]
     add_relations(model.to(META), schema, [rename(post) for post in chosen])
     assert model.anchors.device == META and model.anchors.shape == (1, 33)
-    assert model.memory.forward.device.type == "cpu"
     assert isinstance(Extractor(model).extract(posts), list)
     assert model.to_empty(device="cpu").anchors.device.type == "cpu"
 

@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "hub": BASE | {"records"},
     "data": NAMES | {"schema"},
     "schema": BASE | {"records", "hub"},
-    "llm": BASE | {"records", "hub", "config", "schema"},
+    "llm": BASE | {"records", "hub", "config", "schema", "data", "modeling"},
     "graph": NAMES | {"schema", "arguments", "data", "modeling"},
     "explain": MODELS | {"extractor"},
     "audit": BASE | {"records", "data"},

@@ -47,7 +47,6 @@ def study(tmp_path: Path, tiny_text: str) -> Path:
         tiny_text,
         count=120,
         extra_corpora=[corpus | {"schema": str(tmp_path / "schema.yaml")}],
-        memory={"pairs_per_relation": 2},
     )
     config = {
         "task": "zero-shot",

@@ -133,7 +133,7 @@ class Extractor:
             self.schema = accept_detected_types(self.schema, model.config.pair.text_encoder)
         self.bank = model.bank(self.schema)
         model.scorer.check_bank(self.bank)
-        self.threshold = model.config.threshold if threshold is None else threshold
+        self.threshold = model.threshold(self.bank) if threshold is None else threshold
         check_decision(self.threshold, type_constraints)
         self.type_constraints = type_constraints
         self.directed, self.across_windows = directed, across_windows

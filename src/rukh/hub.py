@@ -32,7 +32,7 @@ HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 MODEL_FILES = [
     "config.json",
     "model.safetensors",
-    "memory.safetensors",
+    "background.safetensors",
     "schema.yaml",
     "README.md",
 ]

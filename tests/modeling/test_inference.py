@@ -16,7 +16,7 @@ from rukh import extractor as extraction
 from rukh.extractor import Extractor
 from rukh.modeling.image_features import FeatureCache, features_of
 from rukh.modeling.image_io import load_image
-from rukh.modeling.inference import encode_memory, score_posts
+from rukh.modeling.inference import encode_both_directions, score_posts
 from rukh.modeling.model import RelationModel
 from rukh.modeling.vision_encoder import encode_images
 from rukh.records import Pair, Post
@@ -156,9 +156,9 @@ def test_embeddings_of_listed_pairs(
         for i, head, tail in ends
     ]
     images = features_of(listed, FeatureCache(None, model.vision))
-    memory = encode_memory(model, model.bank(), listed, images)
+    pairs = encode_both_directions(model, model.bank(), listed, images)
     found = model.encode_pairs(listed)
-    torch.testing.assert_close(found, memory.forward, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found, pairs.forward, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(found.norm(dim=1), torch.ones(4))
     # The pairs of one post are in its order, and a post that lists none has no row.
     both = listed[0].model_copy(update={"pairs": listed[1].pairs + listed[0].pairs})

@@ -7,7 +7,6 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +22,6 @@ from rukh.errors import InputError, RukhError, WeightsError
 from rukh.extractor import Extractor
 from rukh.modeling.adapters import trained_state
 from rukh.modeling.inference import score_posts
-from rukh.modeling.memory import MIN_BACKGROUND, Memory
 from rukh.modeling.model import RelationModel, copy_all_weights, copy_initial_weights
 from rukh.modeling.model_files import init_from_sha256
 from rukh.modeling.text_encoder import TextEncoder
@@ -201,7 +199,7 @@ def truncate(folder: Path) -> None:
         (lambda m: edit_config(m, temperature=-1), InputError, "temperature"),
         (lambda m: edit_config(m, visual_dim=99), WeightsError, "pair_encoder.patch_projection"),
         (lambda m: edit_config(m, anchored_relations=["near"]), WeightsError, "anchors"),
-        (lambda m: edit_config(m, memory_size=3), WeightsError, "memory.safetensors"),
+        (lambda m: edit_config(m, background_pairs=3), WeightsError, "background.safetensors"),
         (lambda m: (m / "schema.yaml").unlink(), InputError, "schema.yaml"),
         (lambda m: (m / "schema.yaml").write_text("name: x"), InputError, "relations"),
     ],
@@ -269,7 +267,7 @@ def test_a_pushed_model_is_loaded_by_its_name(
     tiny_model(lora_rank=rank).save(saved)
     model = RelationModel.from_pretrained(saved)
     hub.folder.mkdir()
-    (hub.folder / "memory.safetensors").write_bytes(b"of an older model")
+    (hub.folder / "background.safetensors").write_bytes(b"of an older model")
     options = {"private": True, "commit_message": "a message", "branch": "dev"}
     assert model.push_to_hub("org/mine", **options) == "the address of the commit"
     assert hub.created == {"repo_id": "org/mine", "private": True}
@@ -368,28 +366,6 @@ def test_a_bank_knows_which_relations_were_trained(tiny_model: Make) -> None:
     expected = torch.tensor([[0.0, 2.0, 0.5, 0.5, 1.0]]).softmax(-1)
     logits = torch.tensor([[0.0, 4.0, 1.0, 1.0, 2.0]])
     torch.testing.assert_close(model.probabilities(logits, model.bank()), expected)
-
-
-def test_new_relations_lose_their_background(tiny_model: Make) -> None:
-    model = tiny_model()
-    near, works_at = model.schema.relation("near"), model.schema.relation("works_at")
-    other = works_at.model_copy(update={"descriptions": ("the head is a boat",), "inverse": None})
-    schema = model.schema.model_copy(update={"relations": (near, other), "nota": None})
-    nota = str(model.schema.nota)
-    vectors = torch.nn.functional.normalize(torch.randn(2, MIN_BACKGROUND, 8), dim=-1)
-    vectors = torch.nn.functional.pad(vectors, (0, model.config.pair.dim - 8))
-    count = MIN_BACKGROUND
-    zeros = torch.zeros(count, dtype=torch.long)
-    memory = Memory((nota, "near"), zeros, *vectors, torch.zeros(count, 2), torch.arange(count))
-    model.memory = replace(memory, label=(torch.arange(count) == 0).long())  # one too few
-    background = model.bank(schema).background
-    assert background is not None and not background.any()
-    model.memory = memory
-    bank = model.bank(schema)
-    assert bank.background is not None and model.bank().background is None
-    assert bank.background.tolist()[:2] == [0, 0] and bank.background[2] != 0
-    logits = torch.zeros(1, 3)
-    torch.testing.assert_close(model.calibrate(logits, bank)[0], -bank.background)
 
 
 def test_an_extractor_checks_the_relations_of_a_classification_model(tiny_model: Make) -> None:

@@ -22,7 +22,6 @@ from conftest import schema_of
 from rukh.data.readers import read, write
 from rukh.errors import InputError, WeightsError
 from rukh.extractor import Extractor
-from rukh.modeling.memory import MemoryConfig
 from rukh.modeling.model import RelationModel
 from rukh.records import Pair, Post
 from rukh.training.loop import fit
@@ -363,19 +362,15 @@ def test_images_can_decide_relations(config: Path, tmp_path: Path, tiny_vision: 
     assert metrics["val"]["images_used"] == 40 and metrics["val"]["accuracy"] > 0.8
 
 
-def test_a_model_remembers_training_pairs(config: Path, tmp_path: Path) -> None:
+def test_a_model_stores_unrelated_training_pairs(config: Path, tmp_path: Path) -> None:
     changed = load(config, training={"epochs": 1})
     metrics = train_relations(changed, tmp_path / "model")
-    assert RelationModel.from_pretrained(tmp_path / "model").memory is None
-    # A memory can be added to a finished run.
-    more = changed.model_copy(update={"memory": MemoryConfig(pairs_per_relation=2)})
+    assert RelationModel.from_pretrained(tmp_path / "model").background is None
+    # They can be added to a finished run.
+    more = changed.model_copy(update={"background_pairs": 3})
     assert train_relations(more, tmp_path / "model") == metrics
-    memory = RelationModel.from_pretrained(tmp_path / "model").memory
-    assert memory is not None and memory.forward.norm(dim=1).min() > 0.9
-    task = RelationTask(changed)
-    labels = [task.posts[i].pairs[0].relation for i in memory.post.tolist()]  # type: ignore[index]
-    assert labels == memory.labels and not {*memory.post.tolist()} & {*task.dev}
-    assert max(labels.count(name) for name in {*labels} - {"none"}) == 2
+    stored = RelationModel.from_pretrained(tmp_path / "model").background
+    assert stored is not None and len(stored.nota) == 3
 
 
 def test_a_killed_training_gives_the_same_model(config: Path, tmp_path: Path) -> None:

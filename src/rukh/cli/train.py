@@ -26,11 +26,11 @@ def train(
         typer.Option(
             "--from",
             metavar="MODEL",
-            help="The model that --few-shot adapts, as in --model of `rukh extract`.",
+            help="The model to teach new relations, as in --model of `rukh extract`.",
         ),
     ] = None,
-    few_shot: Annotated[
-        Path | None, typer.Option(help="File of labelled posts, about five per new relation.")
+    data: Annotated[
+        Path | None, typer.Option(help="File of posts that are labelled with new relations.")
     ] = None,
     format: options.Format = "jsonl",
     schema: options.Schema = None,
@@ -38,38 +38,38 @@ def train(
     device: options.Device = "auto",
     json: options.Json = None,
 ) -> None:
-    """Train a model from a YAML configuration, or adapt a model to new relations.
+    """Train a model from a YAML configuration, or teach a model the relations of a few examples.
 
     Checkpoints are kept in OUT.run; the same command resumes an interrupted run. The finished model
     is written to OUT.
 
-    With --few-shot, no weights are trained. The relations of --schema are learned from a few
-    examples and from the training pairs that the model --from stores. Relations without an example
-    are not added.
+    With --from, --data, --schema and --out, no weights are trained: a copy of the model learns the
+    relations of the schema from their descriptions and from the labelled posts. Pairs that are
+    labelled null are unrelated.
     """
     from rukh.evaluation.report import training_summary
     from rukh.training.processes import is_main_process
     from rukh.utils.files import check_empty, check_outputs, write_json
 
-    check_outputs([json], config, few_shot)
+    check_outputs([json], config, data)
     result: Any
-    if few_shot is None and source is None:
+    if data is None and source is None:
         if config is None:
             raise InputError("no configuration", fix="name a YAML file, such as configs/mnre.yaml")
         out = (out or Path("runs") / config.stem).absolute()
         result = _train(config, overrides or [], out, device)
         print_status(training_summary(result))
     elif config is not None:
-        raise InputError(f"{config} and --few-shot cannot be combined", fix="give one of them")
-    elif not (source and few_shot and schema and out):
-        raise InputError("an option is missing", fix="give --from, --few-shot, --schema and --out")
+        raise InputError(f"{config} and --from cannot be combined", fix="give one of them")
+    elif not (source and data and schema and out):
+        raise InputError("an option is missing", fix="give --from, --data, --schema and --out")
     else:
         from rukh.data.readers import read_posts
         from rukh.schema.schema import RelationSchema
         from rukh.training.few_shot import adapt
 
         check_empty(out)
-        posts = read_posts(few_shot, format, images=images)
+        posts = read_posts(data, format, images=images)
         counts = adapt(source, RelationSchema.load(schema), posts, out.absolute(), device=device)
         result = {"examples": counts}
         print_status("examples: " + ", ".join(f"{name} ({n})" for name, n in counts.items()))

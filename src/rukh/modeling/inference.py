@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from rukh.modeling.background import EncodedPairs
 from rukh.modeling.batch import PairBatch, collate
 from rukh.modeling.directions import num_columns
 from rukh.modeling.markers import MarkedSequence, build_sequences, tokenize_post
-from rukh.modeling.memory import Memory
 from rukh.modeling.model import RelationModel
 from rukh.modeling.relation_bank import RelationBank
 from rukh.modeling.scorers import PairScores
@@ -109,47 +109,33 @@ def encode_posts(
 
 
 @torch.no_grad()
-def encode_memory(
+def encode_both_directions(
     model: RelationModel,
     bank: RelationBank,
     posts: Sequence[Post],
     images: Sequence[PatchMap | None],
-    post_indices: Sequence[int] | None = None,
-) -> Memory:
-    """Encode labelled pairs in both directions, in the order of posts and pairs.
+) -> EncodedPairs:
+    """Encode the pairs that posts list, in both directions, in the order of posts and pairs.
 
     Args:
-        bank: Relation bank. Only the type names in its schema are used, not its relations.
-        posts: The posts, with types assigned. Pairs without a label are left out.
+        bank: Relation bank, of which the names of types are used.
+        posts: The posts, with types assigned.
         images: For each post, the features of its image, or None.
-        post_indices: For each post, the index to store. None: the position in ``posts``.
     """
-    post_indices = range(len(posts)) if post_indices is None else post_indices
-    labelled = [
-        (i, pair) for i, post in enumerate(posts) for pair in post.pairs or () if pair.relation
-    ]
-    sequences = [tokenize_pairs(model, posts[i], [(pair.head, pair.tail)]) for i, pair in labelled]
-    names = tuple(sorted({str(pair.relation) for _, pair in labelled}))
-    embeddings = torch.zeros(2, len(labelled), model.config.pair.dim)
-    nota = torch.zeros(len(labelled), 2)
+    listed = [(i, pair) for i, post in enumerate(posts) for pair in post.pairs or ()]
+    sequences = [tokenize_pairs(model, posts[i], [(pair.head, pair.tail)]) for i, pair in listed]
+    forward, backward = torch.zeros(2, len(listed), model.config.pair.dim)
+    nota = torch.zeros(len(listed), 2)
+    owners, bank = [i for i, _ in listed], bank.to(model.device)
     type_words = {**model.schema.types, **bank.types}
-    owners = [i for i, _ in labelled]
     batches = _batches(model, sequences, [posts[i] for i in owners], [images[i] for i in owners])
     for inputs, chosen in batches:
         rows = [row for row, _ in chosen]
         encodings = model.pair_encoder(inputs, type_words, both_directions=True)
-        for direction, encoding in enumerate(encodings):
-            logits = model.scorer(encoding, bank.to(model.device)).logits
-            embeddings[direction, rows] = encoding.embedding.cpu()
-            nota[rows, direction] = logits[:, 0].cpu()
-    return Memory(
-        names,
-        torch.tensor([names.index(str(pair.relation)) for _, pair in labelled], dtype=torch.long),
-        embeddings[0],
-        embeddings[1],
-        nota,
-        torch.tensor([post_indices[i] for i in owners], dtype=torch.long),
-    )
+        for column, (own, encoding) in enumerate(zip((forward, backward), encodings, strict=True)):
+            own[rows] = encoding.embedding.cpu()
+            nota[rows, column] = model.scorer(encoding, bank).logits[:, 0].cpu()
+    return EncodedPairs(forward, backward, nota)
 
 
 def _batches(

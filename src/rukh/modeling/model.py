@@ -17,22 +17,21 @@ from torch import Tensor, nn
 from rukh.errors import InputError, RukhError, WeightsError
 from rukh.hub import hub_error, is_hub_name, model_folder
 from rukh.modeling.adapters import load_trained_state, read_state, trained_state
+from rukh.modeling.background import (
+    MIN_PAIRS,
+    EncodedPairs,
+    compute_background,
+    read_background,
+)
 from rukh.modeling.batch import PairBatch
 from rukh.modeling.card import hub_card, minimal_card, rename_card
 from rukh.modeling.device import choose_device
 from rukh.modeling.directions import column_mask, merge_directions, to_probabilities
 from rukh.modeling.image_features import FeatureCache, features_of
-from rukh.modeling.memory import (
-    MIN_BACKGROUND,
-    Memory,
-    background,
-    read_memory,
-    score_memory,
-)
 from rukh.modeling.model_files import (
     ANCHORS,
+    BACKGROUND,
     CARD,
-    MEMORY,
     TEXT_ENCODER,
     WEIGHTS,
     ModelConfig,
@@ -67,7 +66,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         identity: The name that the model was loaded by and the start of its weights' SHA-256, as
             ``name@hash``; None for a model that was not loaded.
         anchors: ``(A, dim + 1)`` anchors of ``config.anchored_relations``.
-        memory: Stored training pairs, or None. They stay in the CPU's memory.
+        background: Stored unrelated pairs, or None; see :mod:`rukh.modeling.background`.
         card: The model card, in Markdown; a minimal one if the model was not loaded with one.
 
     Example:
@@ -92,7 +91,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         # Not in the state dict, which is read by the names of the parameters.
         anchors = torch.zeros(len(config.anchored_relations), config.pair.dim + 1)
         self.register_buffer("anchors", anchors, persistent=False)
-        self.memory: Memory | None = None
+        self.background: EncodedPairs | None = None
         self.identity: str | None = None
         self.card = minimal_card("model")
         self._adapters: dict[str, Tensor] = {}  # that loading merged into the text encoder
@@ -114,6 +113,8 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
     @property
     def default_schema(self) -> RelationSchema:
         """The schema to predict if none is given."""
+        if self.config.default_relations:
+            return self.schema.restrict(self.config.default_relations)
         name = self.config.default_schema
         return self.schema if name is None else RelationSchema.load(name)
 
@@ -148,13 +149,11 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         return replace(bank, anchors=torch.stack(rows))
 
     def _background(self, bank: RelationBank, trained: Tensor) -> Tensor:
-        if self.memory is None or not isinstance(self.scorer, RetrievalScorer):
+        enough = self.background is not None and len(self.background.nota) >= MIN_PAIRS
+        if self.background is None or not enough or not isinstance(self.scorer, RetrievalScorer):
             return torch.zeros(len(trained))
-        unrelated = self.memory.with_label(self.schema.nota)
-        if len(unrelated) < MIN_BACKGROUND:
-            return torch.zeros(len(trained))
-        logits = score_memory(unrelated, self.scorer, bank.to(self.device))
-        values = background(*logits, bank, self.config.direction_mode)
+        mode, moved = self.config.direction_mode, bank.to(self.device)
+        values = compute_background(self.background, self.scorer, moved, mode)
         return values.masked_fill(trained, 0.0)
 
     def _trained_relations(self, schema: RelationSchema) -> set[str]:
@@ -232,6 +231,11 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         """
         return to_probabilities(self.calibrate(logits, bank), len(bank.names), directed)
 
+    def threshold(self, bank: RelationBank) -> float:
+        """Return the default threshold for predictions of the relations of a bank."""
+        unseen = None if bank.trained is None else self.config.unseen_threshold
+        return self.config.threshold if unseen is None else unseen
+
     def calibrate(self, logits: Tensor, bank: RelationBank) -> Tensor:
         """Scale and shift the logits of :meth:`forward`, so that a softmax is calibrated."""
         if bank.trained is None or bank.background is None:
@@ -265,7 +269,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         state = {name: value.half().contiguous() for name, value in state.items()}
         if card is None:
             card = rename_card(self.card, folder.name)
-        write_model(folder, state, self.config, self.schema, card, self.memory)
+        write_model(folder, state, self.config, self.schema, card, self.background)
 
     def _text_encoder_is_as_loaded(self) -> bool:
         """Whether the text encoder is still the initial one with the merged adapters."""
@@ -308,7 +312,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         if config is not None:
             problem = "a model is saved with its own configuration"
             raise InputError(problem, field="config", fix="change model.config")
-        # The mixin's own version is not atomic, and leaves the memory of an older model in place.
+        # The mixin's own version is not atomic, and leaves an older model's background in place.
         card = hub_card(self.card, **model_card_kwargs) if model_card_kwargs else None
         self.save(save_directory, card)
         return self.push_to_hub(repo_id or "", **push_to_hub_kwargs) if push_to_hub else None
@@ -338,7 +342,7 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         if paths := [name for name in names if name and os.path.exists(name)]:
             problem = "the model needs files of this machine, which are not uploaded: %s"
             logger.warning(problem, ", ".join(paths))
-        options = {"delete_patterns": MEMORY} | options  # of an older model that had a memory
+        options = {"delete_patterns": BACKGROUND} | options  # of an older model that had one
         try:
             return super().push_to_hub(repo_id, model_card_kwargs={"name": repo_id}, **options)
         except RukhError:
@@ -389,8 +393,8 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
             if anchors.shape != model.anchors.shape:
                 raise WeightsError(f"{folder} is damaged: the anchors are missing")
             model.anchors = anchors
-        if config.memory_size or (folder / MEMORY).exists():
-            model.memory = read_memory(folder / MEMORY, config.pair.dim)
+        if config.background_pairs:
+            model.background = read_background(folder / BACKGROUND, config.pair.dim)
         load_trained_state(model, state)
         expected = set(trained_state(model))
         if config.pair.lora_rank:

@@ -1,8 +1,8 @@
 """The files of a relation model: ``config.json``, and what it takes to read and write them.
 
 A model folder contains ``config.json``, ``model.safetensors``, ``schema.yaml``, the model card
-``README.md``, and optionally ``memory.safetensors``. The weights are stored in fp16, without those
-that are equal to the weights of the pretrained encoders.
+``README.md``, and optionally ``background.safetensors``. The weights are stored in fp16, without
+those that are equal to the weights of the pretrained encoders.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor
 from rukh.errors import InputError, WeightsError
 from rukh.hub import model_folder
 from rukh.modeling.adapters import load_trained_state, read_state
+from rukh.modeling.background import EncodedPairs, background_to_bytes
 from rukh.modeling.directions import DirectionMode
-from rukh.modeling.memory import Memory, memory_to_bytes
 from rukh.modeling.pair_encoder import PairConfig
 from rukh.modeling.scorers import RelationConfig
 from rukh.modeling.text_encoder import TextEncoder
@@ -35,7 +35,7 @@ from rukh.utils.files import (
 )
 
 WEIGHTS = "model.safetensors"
-MEMORY = "memory.safetensors"
+BACKGROUND = "background.safetensors"
 CARD = "README.md"
 ANCHORS = "anchors"
 """Name of the tensor in :data:`WEIGHTS` that contains the anchors."""
@@ -53,6 +53,8 @@ class ModelConfig(Record):
         tagger: Name or path of the tagger that detects entities and assigns types, or None.
         default_schema: Name or path of the schema to predict if none is given. None: the schema
             that the model was trained on.
+        default_relations: The relations of that schema to predict if no schema is given. Empty: as
+            ``default_schema`` says.
         caption_source: Name of the source of the captions in training, or None.
         init_from_sha256: Hash of the weights of ``pair.init_from``. Weights that are not stored in
             the model folder are loaded from there.
@@ -64,13 +66,15 @@ class ModelConfig(Record):
             on. None: the same temperature as for other schemas.
         unseen_shift: Number added to the logits of relations that the model was not trained on,
             because their descriptions are less similar to their pairs than those of trained ones.
-            See also :func:`rukh.modeling.memory.background`.
+            See also :mod:`rukh.modeling.background`.
         type_penalty: Number subtracted from a relation's logit for each argument type that the
             relation does not allow; see :mod:`rukh.modeling.type_constraints`.
         threshold: Minimum probability of a prediction.
+        unseen_threshold: The same for schemas with relations that the model was not trained on.
+            None: ``threshold``.
         anchored_relations: Relations with few-shot anchors, in the order of the stored anchors; see
             :mod:`rukh.training.few_shot`.
-        memory_size: Number of training pairs in ``memory.safetensors``.
+        background_pairs: Number of unrelated pairs in ``background.safetensors``.
         metrics: Metrics on the dev set and on the validation data at the end of training.
     """
 
@@ -79,6 +83,7 @@ class ModelConfig(Record):
     relation: RelationConfig = RelationConfig()
     tagger: str | None = "tagger"
     default_schema: str | None = None
+    default_relations: tuple[str, ...] = ()
     caption_source: str | None = None
     init_from_sha256: str | None = None
     visual_dim: int = Field(default=1, ge=1)
@@ -88,8 +93,9 @@ class ModelConfig(Record):
     unseen_shift: float = 0.0
     type_penalty: float = Field(default=0.0, ge=0)
     threshold: float = Field(default=0.5, ge=0, le=1)
+    unseen_threshold: float | None = Field(default=None, ge=0, le=1)
     anchored_relations: tuple[str, ...] = ()
-    memory_size: int = Field(default=0, ge=0)
+    background_pairs: int = Field(default=0, ge=0)
     metrics: dict[str, Any] = {}
 
 
@@ -165,7 +171,7 @@ def write_model(
     config: ModelConfig,
     schema: RelationSchema,
     card: str,
-    memory: Memory | None = None,
+    background: EncodedPairs | None = None,
 ) -> None:
     """Write the files of a model folder, which appears only when it is complete.
 
@@ -173,13 +179,14 @@ def write_model(
         InputError: ``folder`` is a file, or a folder with files that are no model.
     """
     check_replaceable(folder)
-    config = config.model_copy(update={"memory_size": 0 if memory is None else len(memory)})
+    count = 0 if background is None else len(background.nota)
+    config = config.model_copy(update={"background_pairs": count})
     with atomic_folder(folder) as part:
         with atomic_open(part / WEIGHTS, "wb") as stream:
             stream.write(save(state))
-        if memory is not None:
-            with atomic_open(part / MEMORY, "wb") as stream:
-                stream.write(memory_to_bytes(memory))
+        if background is not None:
+            with atomic_open(part / BACKGROUND, "wb") as stream:
+                stream.write(background_to_bytes(background))
         write_json(config.model_dump(mode="json"), part / "config.json")
         (part / "schema.yaml").write_text(schema.to_yaml(), encoding="utf-8")
         (part / CARD).write_text(card, encoding="utf-8")

@@ -43,7 +43,7 @@ class RelationBank:
         trained: ``(C,)`` bool, True for the logit columns of NOTA and of relations that the model
             was trained on. None: the model was trained on all relations.
         background: ``(C,)`` numbers to subtract from the logits; zeros for columns of ``trained``.
-            See :func:`rukh.modeling.memory.background`. None if ``trained`` is None.
+            See :mod:`rukh.modeling.background`. None if ``trained`` is None.
         one_way: ``(A,)`` indices of the relations without a reverse, derived from ``reverse``.
     """
 

@@ -316,6 +316,22 @@ class RelationSchema(Record):
         data = self.model_dump(mode="json", exclude_defaults=True)
         return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
 
+    def restrict(self, names: Collection[str]) -> RelationSchema:
+        """Return a schema with only these relations, and NOTA if this schema has it.
+
+        Example:
+            >>> RelationSchema.load("mnre").restrict(["/per/loc/place_of_birth"]).names
+            ('/per/loc/place_of_birth',)
+        """
+        kept = tuple(
+            relation.model_copy(
+                update={"inverse": relation.inverse if relation.inverse in names else None}
+            )
+            for relation in self.relations
+            if relation.name in names or relation.name == self.nota
+        )
+        return self.model_copy(update={"relations": kept})
+
     @classmethod
     def load(cls, source: str | Path, *, require_descriptions: bool = True) -> RelationSchema:
         """Read a shipped schema by its name, or a YAML file.

@@ -1,15 +1,16 @@
-"""Few-shot learning of new relations, without forgetting the other relations.
+"""Few-shot learning of relations from labelled posts, without training the encoder.
 
-Each new relation gets an *anchor*, a linear function of the pair embedding that is added to its
-logit. Anchors are fitted with a softmax over all relations, on the examples and on the pairs of
-other relations in the model's memory (rehearsal; see :mod:`rukh.modeling.memory`). The weights of
-the model and the logits of the other relations do not change.
+Each relation gets an *anchor*, a linear function of the pair embedding that is added to its logit.
+It begins as the direction of the mean embedding of the examples (prototypes: Snell et al., NeurIPS
+2017), which counts the more, the more examples there are. A logistic regression then refines all
+anchors together. The weights of the model and the logits of its other relations do not change.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,23 +20,21 @@ from torch.nn.functional import cross_entropy
 from rukh.errors import InputError, listed
 from rukh.extractor import Extractor
 from rukh.hub import model_folder
+from rukh.modeling.background import EncodedPairs, score_encoded
 from rukh.modeling.card import rename_card
 from rukh.modeling.directions import merge_directions, target_columns
-from rukh.modeling.inference import encode_memory
-from rukh.modeling.memory import Memory, score_memory
+from rukh.modeling.inference import encode_both_directions
 from rukh.modeling.model import RelationModel
 from rukh.modeling.scorers import RetrievalScorer, anchor_logits
 from rukh.records import Post
 from rukh.schema.schema import RelationSchema
 
-L2_PENALTY = 10.0
-"""Weight of the anchors' squared norm, which keeps relations near their descriptions."""
-MEMORY_WEIGHT = 4.0
-"""Weight of a relation in the memory relative to a new relation. With a higher weight, the model
-forgets less of the old relations and learns less of the new ones. This constant and
-:data:`L2_PENALTY` were chosen on the calibration split of ``research.zero_shot``."""
-NOTA_WEIGHT = 8.0
-"""Maximum weight of all unrelated pairs in the memory relative to its most frequent relation."""
+PRIOR_EXAMPLES = 5.0
+"""Number of examples with which an anchor has half of its full weight."""
+L2_PENALTY = 100.0
+"""Weight of the squared norm of what the refinement adds to an anchor."""
+UNRELATED_WEIGHT = 0.25
+"""Weight of an unrelated pair in the refinement. There are usually many."""
 LBFGS_STEPS = 60
 CARD_HEADING = "\n## Relations added from examples\n\n"
 
@@ -70,41 +69,41 @@ def adapt(
             "the adapted model would replace its source", where=str(out), fix="choose another --out"
         )
     model = RelationModel.from_pretrained(folder, device=device)
-    known = 0 if model.memory is None else len(model.memory)
-    add_relations(model, schema, examples)
-    assert model.memory is not None
-    counts = Counter(model.memory.labels[known:])
+    counts = add_relations(model, schema, examples)
     names = ", ".join(f"`{name}`" for name in model.config.anchored_relations)
     card = model.card.partition(CARD_HEADING)[0]
     card = rename_card(card, out.name) + (
-        f"{CARD_HEADING}{names}. The memory holds the embeddings of these examples. The figures "
-        "above are those of the model without these relations.\n"
+        f"{CARD_HEADING}{names}. The figures above are those of the model without these examples.\n"
     )
     model.save(out, card)
     return {name: counts[name] for name in schema.names}
 
 
-def add_relations(model: RelationModel, schema: RelationSchema, examples: Sequence[Post]) -> None:
-    """Add the relations of labelled examples to a model, and the examples to its memory, in place.
+def add_relations(
+    model: RelationModel, schema: RelationSchema, examples: Sequence[Post]
+) -> Counter[str]:
+    """Add the relations of a schema to a model, with what labelled examples say of them, in place.
+
+    Afterwards, the model predicts the relations of the schema if no other schema is given.
 
     Args:
-        model: A retrieval model with a memory.
-        schema: The new relations. Relations without an example are not added.
-        examples: Labelled posts; about five per relation are recommended.
+        model: A retrieval model.
+        schema: The relations. Those without an example are described only.
+        examples: Labelled posts. Pairs that are labelled NOTA or None are unrelated: they show
+            what similarity to the examples is worth nothing. A relation that has examples from an
+            earlier call keeps only those of this one.
+
+    Returns:
+        The number of examples of each relation.
 
     Raises:
-        InputError: The model has no memory, the model is not a retrieval model, a label is not in
-            the schema, no pair is labelled, or the model has a different relation of the same name.
+        InputError: The model is not a retrieval model, a label is not in the schema, no pair is
+            labelled with a relation, or the model has a different relation of the same name.
     """
     if not isinstance(model.scorer, RetrievalScorer):
         raise InputError(
             "a classification model cannot learn new relations",
             fix="use a model with relation.scorer: retrieval",
-        )
-    if model.memory is None:
-        raise InputError(
-            "the model has no memory of its training pairs, so it would forget its own relations",
-            fix="use `open`, or train a model with memory.pairs_per_relation above 0",
         )
     if model.schema.nota in schema.names:
         raise InputError(
@@ -122,86 +121,99 @@ def add_relations(model: RelationModel, schema: RelationSchema, examples: Sequen
             f"the model has other relations of these names: {listed([*map(repr, other)])}",
             fix="rename them, in the schema and in the examples",
         )
-    added = _encode(model, schema, examples)
-    anchors = dict(zip(model.config.anchored_relations, model.anchors.cpu(), strict=True))
-    anchors = {name: anchor for name, anchor in anchors.items() if name not in added.names}
-    without_example = {*schema.names} - {*added.names, *model.schema.names}
-    model.schema = RelationSchema.merge([model.schema, schema], without_example)
-    _set_anchors(model, anchors)
-    memory = model.memory.join(added)
-    new = _fit_anchors(model, memory, len(model.memory), added.names)
-    _set_anchors(model, anchors | dict(zip(added.names, new, strict=True)))
-    model.memory = memory
-
-
-def _encode(model: RelationModel, schema: RelationSchema, posts: Sequence[Post]) -> Memory:
-    """Encode the pairs whose label is a relation, not NOTA."""
-    examples = []
-    for post in map(schema.resolve_labels, posts):
-        pairs = tuple(p for p in post.pairs or () if p.relation not in (None, schema.nota))
-        if pairs:
-            examples.append(post.model_copy(update={"pairs": pairs}))
-    if not examples:
+    posts = [schema.resolve_labels(post) for post in examples if post.pairs]
+    labels = [pair.relation for post in posts for pair in post.pairs or ()]
+    counts = Counter(label for label in labels if label is not None and label != schema.nota)
+    if not counts:
         raise InputError("no pair of the examples is labelled with a relation")
     extractor = Extractor(model, schema=schema)
-    examples = extractor.assign_types(examples)
-    return encode_memory(model, extractor.bank, examples, extractor.visual_features(examples))
+    posts = extractor.assign_types(posts)
+    encoded = encode_both_directions(model, extractor.bank, posts, extractor.visual_features(posts))
+    scale = model.scorer.scale.detach().cpu()
+    symmetric = {name for name in counts if schema.relation(name).symmetric}
 
+    def anchor(name: str, without: int | None = None) -> Tensor:
+        return make_anchor(encoded, labels, name, name in symmetric, scale, without)
 
-def _set_anchors(model: RelationModel, anchors: dict[str, Tensor]) -> None:
-    model.config = model.config.model_copy(update={"anchored_relations": tuple(anchors)})
-    stacked = torch.stack(list(anchors.values())) if anchors else model.anchors[:0]
-    model.anchors = stacked.to(model.device)
-
-
-def _fit_anchors(model: RelationModel, memory: Memory, num_old: int, new: Sequence[str]) -> Tensor:
-    """Fit the anchors ``(N, dim + 1)`` of ``N`` new relations by convex optimisation, on the CPU.
-
-    The first ``num_old`` pairs of the memory come from the model, the others are the new examples.
-    """
-    scorer, bank, nota = model.scorer, model.bank(), model.schema.nota
-    assert isinstance(scorer, RetrievalScorer)
-    mode = model.config.direction_mode
-    directions = (memory.forward, memory.backward)
+    bank = replace(extractor.bank, anchors=None)
+    columns = torch.tensor([1 + bank.names.index(name) for name in counts])
+    means = torch.stack([anchor(name) for name in counts])
     with torch.no_grad():
-        scale = scorer.scale.cpu()
-        base = score_memory(memory, scorer, bank.to(model.device))
-    target = torch.tensor([target_columns(name, bank, nota, mode)[0] for name in memory.labels])
-    weights = _pair_weights(memory, num_old, len(new), nota)
-    columns = torch.tensor([1 + bank.names.index(name) for name in new])
-    anchors = torch.zeros(len(new), memory.forward.shape[1] + 1, requires_grad=True)
-    solver = torch.optim.LBFGS([anchors], max_iter=LBFGS_STEPS, line_search_fn="strong_wolfe")
+        logits = score_encoded(encoded, model.scorer, bank.to(model.device))
+    for embedding, own in zip(encoded[:2], logits, strict=True):
+        gains = anchor_logits(embedding, means, scale)
+        # An example is similar to a mean that it is part of. Other pairs will not be.
+        for column, name in enumerate(counts):
+            for row in [row for row, label in enumerate(labels) if label == name]:
+                rest = anchor(name, without=row)[None]
+                gains[row, column] = anchor_logits(embedding[row : row + 1], rest, scale)
+        own.index_add_(1, columns, gains)
+    mode, temperature = model.config.direction_mode, model.config.temperature
+    targets = torch.tensor([target_columns(x, bank, schema.nota, mode)[0] for x in labels])
+    weights = torch.where(targets > 0, 1.0, UNRELATED_WEIGHT)
+
+    def loss(change: Tensor) -> Tensor:
+        forward, backward = (
+            own.index_add(1, columns, anchor_logits(embedding, change, scale))
+            for own, embedding in zip(logits, encoded[:2], strict=True)
+        )
+        joint = merge_directions(forward, backward, bank) if mode == "joint" else forward
+        return (weights * cross_entropy(joint / temperature, targets, reduction="none")).sum()
+
+    new = means + refine(loss, means.shape)
+    anchors = dict(zip(model.config.anchored_relations, model.anchors.cpu(), strict=True))
+    model.schema = RelationSchema.merge([model.schema, schema])
+    anchors |= dict(zip(counts, new, strict=True))
+    update = {"anchored_relations": tuple(anchors), "default_relations": schema.names}
+    model.config = model.config.model_copy(update=update)
+    model.anchors = torch.stack([*anchors.values()]).to(model.device)
+    return counts
+
+
+def make_anchor(
+    pairs: EncodedPairs,
+    labels: Sequence[str | None],
+    name: str,
+    symmetric: bool,
+    scale: Tensor,
+    without: int | None = None,
+) -> Tensor:
+    """Compute the anchor ``(dim + 1,)`` of a relation, weights and bias, from labelled pairs.
+
+    It adds to a logit as much as a pair is more similar to the examples' mean than the average
+    pair. With ``n`` examples, its weight is ``n / (n + PRIOR_EXAMPLES)``.
+
+    Args:
+        pairs: The pairs; those with other labels are part of the average.
+        labels: Label of each pair.
+        name: The relation.
+        symmetric: Whether the examples hold in both directions.
+        scale: Inverse temperature of the model's cosines.
+        without: Index of an example to leave out.
+    """
+    rows = [row for row, label in enumerate(labels) if label == name and row != without]
+    if not rows:
+        return torch.zeros(pairs.forward.shape[1] + 1)
+    examples = pairs.forward[rows]
+    if symmetric:
+        examples = torch.cat([examples, pairs.backward[rows]])
+    mean = torch.nn.functional.normalize(examples.mean(0), dim=0)
+    average = torch.cat([pairs.forward, pairs.backward]) @ mean
+    weight = len(rows) / (len(rows) + PRIOR_EXAMPLES)
+    return torch.cat([weight * mean, -weight * scale * average.mean(0, keepdim=True)])
+
+
+def refine(loss: Callable[[Tensor], Tensor], shape: Sequence[int]) -> Tensor:
+    """Return small changes to anchors, of this shape, that lower a convex loss."""
+    change = torch.zeros(shape, requires_grad=True)
+    solver = torch.optim.LBFGS([change], max_iter=LBFGS_STEPS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         solver.zero_grad()
-        forward, backward = (
-            logits.index_add(1, columns, anchor_logits(embedding, anchors, scale))
-            for logits, embedding in zip(base, directions, strict=True)
-        )
-        logits = merge_directions(forward, backward, bank) if mode == "joint" else forward
-        losses = cross_entropy(logits / model.config.temperature, target, reduction="none")
-        loss = (weights * losses).sum() + L2_PENALTY * (anchors[:, :-1] ** 2).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+        total = loss(change) + L2_PENALTY * (change[:, :-1] ** 2).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
 
     with torch.enable_grad():
         solver.step(closure)  # type: ignore[no-untyped-call]
-    return anchors.detach()
-
-
-def _pair_weights(memory: Memory, num_old: int, num_new: int, nota: str | None) -> Tensor:
-    """Compute the weight of each pair in the loss, ``(M,)``.
-
-    The weight of an example is 1. All old pairs have the same weight. It is chosen so that the most
-    frequent old relation has :data:`MEMORY_WEIGHT` times the total weight of an average new one.
-    Unrelated pairs have less if their total would exceed :data:`NOTA_WEIGHT`.
-    """
-    labels = memory.labels[:num_old]
-    counts = Counter(name for name in labels if name != nota)
-    most_frequent = max(counts.values(), default=1)
-    examples_per_relation = (len(memory) - num_old) / num_new
-    weights = torch.ones(len(memory))
-    weights[:num_old] = MEMORY_WEIGHT * examples_per_relation / most_frequent
-    unrelated = [row for row, name in enumerate(labels) if name == nota]
-    weights[unrelated] *= min(1.0, NOTA_WEIGHT * most_frequent / max(1, len(unrelated)))
-    return weights
+    return change.detach()

@@ -27,12 +27,17 @@ from rukh.evaluation.evaluate import evaluate_posts
 from rukh.extractor import Extractor
 from rukh.hub import cache_folder, check_weights
 from rukh.modeling.adapters import trained_state
+from rukh.modeling.background import EncodedPairs
 from rukh.modeling.device import to_device
 from rukh.modeling.directions import DirectionMode, column_mask, target_columns
 from rukh.modeling.image_features import FeatureCache, features_of
-from rukh.modeling.inference import batch_inputs, encode_memory, score_posts, tokenize_pairs
+from rukh.modeling.inference import (
+    batch_inputs,
+    encode_both_directions,
+    score_posts,
+    tokenize_pairs,
+)
 from rukh.modeling.markers import MarkedSequence
-from rukh.modeling.memory import Memory, MemoryConfig, sample_pairs
 from rukh.modeling.model import RelationModel, copy_all_weights, copy_initial_weights
 from rukh.modeling.model_files import ModelConfig, check_pair_options, init_from_sha256
 from rukh.modeling.pair_encoder import PairConfig, configured_vision
@@ -75,20 +80,22 @@ class RelationTrainingConfig(Record):
     """The configuration of a relation model and its training.
 
     Attributes:
-        data, pair, relation, loss, memory, training: Sections, documented in their classes.
+        data, pair, relation, loss, training: Sections, documented in their classes.
         relation_schema: Name of a shipped schema, or path of a YAML file (``schema`` in the file).
         extra_corpora: Additional corpora, whose relations the model learns as well.
         exclude_relations: Relations to leave out. Pairs that are labelled with them are removed.
         tagger: Tagger that assigns types to entities without a type; None leaves them untyped.
         direction_mode: Directions in which pairs are trained; see :mod:`rukh.modeling.directions`.
-        unseen_calibration: Temperature and logit shift for relations that do not occur in training,
-            as fitted by ``python -m research.development``.
+        unseen_calibration: Temperature, logit shift and threshold for relations that do not occur
+            in training, the first two as fitted by ``python -m research.development``.
         threshold: Minimum probability of a prediction. None: the one with the best expected F1 on
             the dev set.
         start_from: Name, folder or hub name of a model with the same options in ``pair``, to train
             further.
         default_schema: Schema that the model predicts if none is given; None: that of its training.
         caption_source: Name of the source of the captions, stored with the model.
+        background_pairs: Number of unrelated training pairs that the model stores; see
+            :mod:`rukh.modeling.background`.
         card_notes: Markdown text on limits and rights for the model card.
     """
 
@@ -99,16 +106,16 @@ class RelationTrainingConfig(Record):
     exclude_relations: tuple[str, ...] = ()
     tagger: str | None = "tagger"
     direction_mode: DirectionMode = "joint"
-    unseen_calibration: tuple[float, float] | None = None
+    unseen_calibration: tuple[float, float, float] | None = None
     threshold: float | None = Field(default=None, ge=0, le=1)
     start_from: str | None = None
     default_schema: str | None = None
     caption_source: str | None = None
+    background_pairs: int = Field(default=0, ge=0, le=10_000)
     card_notes: str = ""
     pair: PairConfig = PairConfig()
     relation: RelationConfig = RelationConfig()
     loss: LossConfig = LossConfig()
-    memory: MemoryConfig = MemoryConfig()
     training: TrainingConfig = TrainingConfig()
 
 
@@ -268,17 +275,17 @@ class RelationTask:
         violations = torch.cat(type_penalties(posts, pairs, self.bank, schema, mode))
         return calibrate(logits, gold, self.bank, schema, mode, violations)
 
-    def remember(self) -> Memory:
-        """Encode the training pairs that the section ``memory`` selects, with the trained model."""
+    def encode_unrelated(self) -> EncodedPairs:
+        """Encode some unrelated training pairs, at most ``background_pairs``."""
+        nota = self.model.schema.nota
         indices = sorted({item.post for item in self.items})
-        pairs = [(i, pair) for i in indices for pair in self.posts[i].pairs or ()]
-        labels = [pair.relation for _, pair in pairs]
-        kept = sample_pairs(labels, self.config.memory, self.model.schema.nota)
-        chosen = [pairs[k] for k in kept]
+        listed = [(i, p) for i in indices for p in self.posts[i].pairs or () if p.relation == nota]
+        count = min(self.config.background_pairs, len(listed))
+        chosen = random.Random(0).sample(listed, count)
         posts = [self.posts[i].model_copy(update={"pairs": (pair,)}) for i, pair in chosen]
-        features = features_of(posts, self.features)
         self.model.eval()
-        return encode_memory(self.model, self.bank, posts, features, [i for i, _ in chosen])
+        features = features_of(posts, self.features)
+        return encode_both_directions(self.model, self.bank, posts, features)
 
 
 def log_frequencies(columns: Tensor, num_columns: int, weight: float) -> Tensor:
@@ -369,7 +376,7 @@ def train_relations(
     if shared := sum(post.text in trained_on for post in val or ()):
         logger.warning("%d posts of %s are also in the training data", shared, config.data.val)
     logger.info("%d training sequences, %d dev posts", len(task.items), len(task.dev))
-    later = {"training", "card_notes", "memory"}
+    later = {"training", "card_notes", "background_pairs"}
     later |= {"unseen_calibration", "threshold", "default_schema"}
     identity = config.model_dump(mode="json", by_alias=True, exclude=later)
     best = fit(task, config.training, out.with_name(f"{out.name}.run"), identity)
@@ -398,10 +405,11 @@ def _finish(
             metrics["val_without_captions"] = _evaluate(model, without)
     update = {"metrics": metrics}
     if config.unseen_calibration is not None:
-        update["unseen_temperature"], update["unseen_shift"] = config.unseen_calibration
+        names = ("unseen_temperature", "unseen_shift", "unseen_threshold")
+        update |= dict(zip(names, config.unseen_calibration, strict=True))
     model.config = model.config.model_copy(update=update)
-    if config.memory.pairs_per_relation:
-        model.memory = task.remember()
+    if config.background_pairs:
+        model.background = task.encode_unrelated()
     model.save(out, relation_card(config.model_dump(mode="json", by_alias=True), metrics, out.name))
     return metrics
 

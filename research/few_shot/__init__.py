@@ -1,0 +1,1 @@
+"""Few-shot: what some examples of each relation add to its descriptions."""

@@ -7,6 +7,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -354,12 +355,16 @@ def test_a_changed_text_encoder_is_not_served_from_the_cache(
 def test_a_bank_knows_which_relations_were_trained(tiny_model: Make) -> None:
     """By name and description; the others have a temperature and a shift of their own."""
     model = configure(tiny_model(), temperature=2.0, unseen_temperature=4.0, unseen_shift=1.0)
+    model = configure(model, threshold=0.5, unseen_threshold=0.7)
     near, works_at = model.schema.relation("near"), model.schema.relation("works_at")
     other = works_at.model_copy(update={"descriptions": ("the head is a boat",), "inverse": None})
     schema = model.schema.model_copy(update={"relations": (near, other), "nota": None})
     bank = model.bank(schema)
     assert model.bank().trained is None
     assert bank.trained is not None and bank.trained.tolist() == [True, True, False]
+    assert (model.threshold(bank), model.threshold(model.bank())) == (0.7, 0.5)
+    taught = replace(model.bank(), anchors=torch.zeros(1))
+    assert model.threshold(taught) == 0.7
     logits = torch.tensor([[0.0, 4.0, 2.0]])
     expected = torch.tensor([[0.0, 1.0, 0.75]]).softmax(-1)
     torch.testing.assert_close(model.probabilities(logits, bank), expected)

@@ -233,7 +233,8 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
 
     def threshold(self, bank: RelationBank) -> float:
         """Return the default threshold for predictions of the relations of a bank."""
-        unseen = None if bank.trained is None else self.config.unseen_threshold
+        trained = bank.trained is None and bank.anchors is None
+        unseen = None if trained else self.config.unseen_threshold
         return self.config.threshold if unseen is None else unseen
 
     def calibrate(self, logits: Tensor, bank: RelationBank) -> Tensor:

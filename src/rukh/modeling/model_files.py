@@ -70,8 +70,8 @@ class ModelConfig(Record):
         type_penalty: Number subtracted from a relation's logit for each argument type that the
             relation does not allow; see :mod:`rukh.modeling.type_constraints`.
         threshold: Minimum probability of a prediction.
-        unseen_threshold: The same for schemas with relations that the model was not trained on.
-            None: ``threshold``.
+        unseen_threshold: The same for schemas with relations that the model was not trained on, or
+            that it knows from a few examples. None: ``threshold``.
         anchored_relations: Relations with few-shot anchors, in the order of the stored anchors; see
             :mod:`rukh.training.few_shot`.
         background_pairs: Number of unrelated pairs in ``background.safetensors``.

@@ -79,6 +79,7 @@ def test_only_the_relations_of_the_examples_change(tiny_model: Any, schema: Rela
     assert after[-2] > before[-2] and after[-1] == before[-1]
     assert model.config.anchored_relations == ("mends", "rivals")
     assert model.schema.nota == "none" and model.default_schema.names == schema.names
+    assert model.default_schema.name == "new"
     # Further examples change their own relation only.
     first = model.anchors.clone()
     add_relations(model, schema, [make_post("Ann lives at Lima", "mends"), EXAMPLES[2]])

@@ -162,7 +162,8 @@ def add_relations(
 
     new = means + refine(loss, means.shape)
     anchors = dict(zip(model.config.anchored_relations, model.anchors.cpu(), strict=True))
-    model.schema = RelationSchema.merge([model.schema, schema])
+    merged = RelationSchema.merge([model.schema, schema])
+    model.schema = merged.model_copy(update={"name": schema.name})  # as it is predicted by default
     anchors |= dict(zip(counts, new, strict=True))
     update = {"anchored_relations": tuple(anchors), "default_relations": schema.names}
     model.config = model.config.model_copy(update=update)

@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 import typer
 from corpora.inline import field_schema, read_all
 
 from research.command import command_line, main
-from research.zero_shot.unseen import fit_unseen
+from research.zero_shot.unseen import fit_unseen, gold_logits
 from rukh.cli import options
 from rukh.data.corpus import list_all_pairs
 from rukh.evaluation.end_to_end import evaluate_end_to_end
 from rukh.extractor import Extractor
-from rukh.modeling.directions import column_mask, target_columns
+from rukh.modeling.directions import column_mask
 from rukh.records import Post
 from rukh.utils.files import parse_yaml, write_json
 from rukh.utils.markdown import markdown_table, percent
@@ -88,16 +87,11 @@ def total(figures: Mapping[str, Any], names: Sequence[str]) -> list[str]:
 
 def fit(extractor: Extractor, posts: list[Post]) -> Fitted:
     """Fit temperature and shift to all pairs of given entities. Posts list every relation."""
-    schema, bank, mode = extractor.schema, extractor.bank, extractor.model.config.direction_mode
-    complete = extractor.assign_types([list_all_pairs(post, schema.nota) for post in posts])
-    pairs = [[(pair.head, pair.tail) for pair in post.pairs or ()] for post in complete]
-    logits = torch.cat([s.logits for s in extractor.scores(complete, pairs)])
-    labels = [pair.relation for post in complete for pair in post.pairs or ()]
-    target = torch.tensor([target_columns(x, bank, schema.nota, mode)[0] for x in labels])
+    bank, mode = extractor.bank, extractor.model.config.direction_mode
+    complete = [list_all_pairs(post, extractor.schema.nota) for post in posts]
+    logits, target = gold_logits(extractor, complete)
     seen = column_mask(extractor.model.schema.names, bank, mode)
-    if bank.background is not None:
-        logits = logits - bank.background
-    return Fitted(*fit_unseen(logits, target, seen))
+    return Fitted(*fit_unseen(bank.without_background(logits), target, seen))
 
 
 app = command_line(development)

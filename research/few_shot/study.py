@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from research.zero_shot.unseen import gold_logits, only_relations
 from rukh.data.splits import split_dev
 from rukh.evaluation.metrics import calibration_error
 from rukh.extractor import Extractor
-from rukh.modeling.directions import target_columns
 from rukh.modeling.model import RelationModel
 from rukh.records import Pair, Post, labelled_pairs
 from rukh.schema.schema import RelationSchema
@@ -44,17 +44,10 @@ def prepare(posts: Sequence[Post], schema: RelationSchema, relations: int, tests
     counts = Counter(pair.relation for post in posts for pair in labelled_pairs(post))
     del counts[schema.nota]
     names = [str(name) for name, _ in counts.most_common(relations)]
-    kept = [keep_pairs(post, {*names, schema.nota}) for post in posts]
-    kept = [post for post in kept if post.pairs]
+    kept = only_relations(posts, [*names, str(schema.nota)])
     train, test = split_dev(kept, TEST_FRACTION)
     drawn = random.Random(0).sample(test, min(tests, len(test)))
     return Data(schema.restrict(names), [kept[i] for i in train], [kept[i] for i in drawn])
-
-
-def keep_pairs(post: Post, labels: set[str | None]) -> Post:
-    """The post with only the pairs of these labels."""
-    pairs = tuple(pair for pair in post.pairs or () if pair.relation in labels)
-    return post.model_copy(update={"pairs": pairs})
 
 
 def draw(data: Data, examples: int, seed: int) -> list[Post]:
@@ -80,14 +73,8 @@ def measure(model: RelationModel, data: Data) -> dict[str, float]:
     calibration error of the best relation of each pair.
     """
     extractor = Extractor(model, schema=data.schema)
-    posts = extractor.assign_types(data.test)
-    pairs = [[(pair.head, pair.tail) for pair in post.pairs or ()] for post in posts]
-    logits = torch.cat([scores.logits for scores in extractor.scores(posts, pairs)])
-    bank, mode = extractor.bank, model.config.direction_mode
-    labels = [pair.relation for post in posts for pair in post.pairs or ()]
-    gold = [target_columns(label, bank, data.schema.nota, mode)[0] for label in labels]
-    probabilities = model.calibrate(logits, bank).softmax(1)
-    return figures(probabilities, torch.tensor(gold), extractor.threshold)
+    logits, gold = gold_logits(extractor, data.test)
+    return figures(model.calibrate(logits, extractor.bank).softmax(1), gold, extractor.threshold)
 
 
 def figures(probabilities: Tensor, gold: Tensor, threshold: float) -> dict[str, float]:

@@ -152,9 +152,9 @@ def calibrate_unseen(
     mode, bank = model.config.direction_mode, own.bank
     # The direction is known: only the columns from head to tail compete.
     columns = 1 + len(bank.names)
-    offset = 0.0 if bank.background is None else bank.background
     related, others = (
-        (_logits(own, some, _pairs(some)) - offset)[:, :columns] for some in (posts, unrelated)
+        bank.without_background(_logits(own, some, _pairs(some)))[:, :columns]
+        for some in (posts, unrelated)
     )
     count = min(len(related), len(others))
     target = torch.tensor([target_columns(name, bank, None, mode)[0] for name in _labels(posts)])
@@ -171,12 +171,16 @@ def calibrate_unseen(
 
 def _restrict(schema: RelationSchema, names: Sequence[str]) -> RelationSchema:
     """A closed schema of these relations."""
-    kept = tuple(
-        r.model_copy(update={"inverse": r.inverse if r.inverse in names else None})
-        for r in schema.relations
-        if r.name in names
-    )
-    return schema.model_copy(update={"nota": None, "relations": kept})
+    return schema.model_copy(update={"nota": None}).restrict(names)
+
+
+def gold_logits(extractor: Extractor, posts: Sequence[Post]) -> tuple[Tensor, Tensor]:
+    """The logits ``(Q, C)`` of the pairs that posts list, and the gold column ``(Q,)`` of each."""
+    logits = _logits(extractor, posts, _pairs(posts))
+    nota, mode = extractor.schema.nota, extractor.model.config.direction_mode
+    labels = [pair.relation for post in posts for pair in post.pairs or ()]
+    gold = [target_columns(label, extractor.bank, nota, mode)[0] for label in labels]
+    return logits, torch.tensor(gold)
 
 
 def _pairs(posts: Sequence[Post]) -> list[list[tuple[str, str]]]:

@@ -40,16 +40,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(
-    server: Server,
-    cache: Path,
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    rukh: Callable[..., Any],
-) -> Callable[..., Any]:
+def run(endpoint: Server, folder: Path, rukh: Callable[..., Any]) -> Callable[..., Any]:
     """Runs ``rukh caption`` on the posts, with the test's server."""
-    monkeypatch.setenv("RUKH_LLM_BASE_URL", server.url)
-    monkeypatch.setenv("RUKH_LLM_MODEL", "some-model")
     out = folder / "captions.jsonl"
     return lambda *more: rukh("caption", folder / "posts.jsonl", "--out", out, *more)
 

@@ -72,18 +72,15 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(
-    server: Server,
-    cache: Path,
+    endpoint: Server,
     source: Path,
     tiny_text: str,
     monkeypatch: pytest.MonkeyPatch,
     rukh: Callable[..., Any],
 ) -> Callable[..., Any]:
     """Runs ``rukh describe`` on the schema, with the test's server."""
-    monkeypatch.setenv("RUKH_LLM_BASE_URL", server.url)
-    monkeypatch.setenv("RUKH_LLM_MODEL", "some-model")
     monkeypatch.setenv("RUKH_LLM_API_KEY", KEY)
-    server.script = [replies()]
+    endpoint.script = [replies()]
     return lambda *options: rukh("describe", source, "--encoder", tiny_text, *options)
 
 

@@ -63,16 +63,8 @@ def replies(*answers: tuple[str, str]) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def run(
-    server: Server,
-    cache: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    rukh: Callable[..., Any],
-) -> Callable[..., Any]:
+def run(endpoint: Server, tmp_path: Path, rukh: Callable[..., Any]) -> Callable[..., Any]:
     """Runs ``rukh label`` on the posts, with the test's server."""
-    monkeypatch.setenv("RUKH_LLM_BASE_URL", server.url)
-    monkeypatch.setenv("RUKH_LLM_MODEL", "some-model")
     (tmp_path / "schema.yaml").write_text(schema_of().to_yaml())
     write(make_posts(), tmp_path / "posts.jsonl")
     files = [tmp_path / "posts.jsonl", "--schema", tmp_path / "schema.yaml"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -33,13 +34,11 @@ def caption(
     """
     import json as serializer
     import os
-    from contextlib import closing
 
     from rukh.data.readers import read
     from rukh.llm.caption import caption_images
     from rukh.llm.endpoint import Endpoint, from_environment
     from rukh.utils.files import check_new, check_outputs
-    from rukh.utils.progress import progress_bar
     from rukh.utils.resumable_output import ResumableOutput
 
     check_new(out, "captions by a person")
@@ -58,21 +57,19 @@ def caption(
     paths = options.draw(paths, sample)
     identity = {"images": [str(path) for path in paths], "model": config.model}
     output = ResumableOutput(out, identity)
-    with closing(output), progress_bar(total=len(paths), initial=output.done, unit="image") as bar:
-        try:
-            for first in range(output.done, len(paths), CHUNK):
-                chunk = paths[first : first + CHUNK]
-                captions = caption_images(chunk, endpoint, parallel=parallel)
-                lines = [
-                    serializer.dumps({"img_id": path.name, "text": text}, ensure_ascii=False)
-                    for path, text in zip(chunk, captions, strict=True)
-                    if text is not None
-                ]
-                output.commit(lines, first + len(chunk), output.count + len(lines))
-                bar.update(len(chunk))
-        finally:
-            print_status(f"{config.model}: {endpoint.tell_totals()}")
-        output.finish()
+
+    def caption_chunk(chunk: Sequence[Path]) -> list[str]:
+        captions = caption_images(chunk, endpoint, parallel=parallel)
+        return [
+            serializer.dumps({"img_id": path.name, "text": text}, ensure_ascii=False)
+            for path, text in zip(chunk, captions, strict=True)
+            if text is not None
+        ]
+
+    try:
+        output.write_chunks(paths, CHUNK, caption_chunk, "image")
+    finally:
+        print_status(f"{config.model}: {endpoint.tell_totals()}")
     result = {"images": len(paths), "captions": output.count, "model": config.model}
     told = f"{output.count:,} captions of {len(paths):,} images written to {out}"
     print_result(told, result | endpoint.totals, json)

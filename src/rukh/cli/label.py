@@ -69,7 +69,6 @@ def label(
     cached, and the same command resumes an interrupted run.
     """
     import os
-    from contextlib import closing
 
     from rukh.data.format import Source
     from rukh.data.jsonl import JsonlFormat
@@ -79,7 +78,6 @@ def label(
     from rukh.llm.label import Annotator, Totals, conversation, given_entities, label_posts
     from rukh.utils.cache import content_key
     from rukh.utils.files import check_new, check_outputs
-    from rukh.utils.progress import progress_bar
     from rukh.utils.resumable_output import ResumableOutput
 
     if out is None and not dry_run:
@@ -114,24 +112,21 @@ def label(
     }
     totals, to_lines = Totals(), JsonlFormat(Source(out))
     output = ResumableOutput(out, identity)
-    with closing(output), progress_bar(total=len(posts), initial=output.done, unit="post") as bar:
-        if output.done:
-            print_status(f"continuing after {output.done:,} posts; the counts are of the others")
-        try:
-            for first in range(output.done, len(posts), CHUNK):
-                chunk = with_entities(posts[first : first + CHUNK])
-                labelled = label_posts(
-                    chunk, extractor.schema, annotators, totals, parallel=parallel
-                )
-                lines = [line for post in labelled for line in to_lines.dump(post)]
-                output.commit(lines, first + len(chunk), output.count + len(labelled))
-                bar.update(len(chunk))
-        finally:
-            for endpoint in endpoints:
-                print_status(f"{endpoint.config.model}: {endpoint.tell_totals()}")
-            if price is not None:
-                print_status(f"cost: {_cost(endpoints, price):.2f}")
-        output.finish()
+    if output.done:
+        print_status(f"continuing after {output.done:,} posts; the counts are of the others")
+
+    def label_chunk(some: Sequence[Post]) -> list[str]:
+        chunk = with_entities(some)
+        labelled = label_posts(chunk, extractor.schema, annotators, totals, parallel=parallel)
+        return [line for post in labelled for line in to_lines.dump(post)]
+
+    try:
+        output.write_chunks(posts, CHUNK, label_chunk, "post")
+    finally:
+        for endpoint in endpoints:
+            print_status(f"{endpoint.config.model}: {endpoint.tell_totals()}")
+        if price is not None:
+            print_status(f"cost: {_cost(endpoints, price):.2f}")
     result = {**vars(totals), "agreement": totals.agreement, "written": output.count}
     print_result(f"{_tell(totals)}; {output.count:,} posts written to {out}", result, json)
 

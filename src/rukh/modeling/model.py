@@ -149,11 +149,11 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
         return replace(bank, anchors=torch.stack(rows))
 
     def _background(self, bank: RelationBank, trained: Tensor) -> Tensor:
-        enough = self.background is not None and len(self.background.nota) >= MIN_PAIRS
-        if self.background is None or not enough or not isinstance(self.scorer, RetrievalScorer):
+        pairs, can_score = self.background, isinstance(self.scorer, RetrievalScorer)
+        if pairs is None or len(pairs.nota) < MIN_PAIRS or not can_score:
             return torch.zeros(len(trained))
         mode, moved = self.config.direction_mode, bank.to(self.device)
-        values = compute_background(self.background, self.scorer, moved, mode)
+        values = compute_background(pairs, self.scorer, moved, mode)
         return values.masked_fill(trained, 0.0)
 
     def _trained_relations(self, schema: RelationSchema) -> set[str]:
@@ -239,9 +239,10 @@ class RelationModel(nn.Module, PyTorchModelHubMixin):
 
     def calibrate(self, logits: Tensor, bank: RelationBank) -> Tensor:
         """Scale and shift the logits of :meth:`forward`, so that a softmax is calibrated."""
-        if bank.trained is None or bank.background is None:
+        if bank.trained is None:
             return logits / self.config.temperature
-        logits = logits - bank.background + torch.where(bank.trained, 0.0, self.config.unseen_shift)
+        shift = torch.where(bank.trained, 0.0, self.config.unseen_shift)
+        logits = bank.without_background(logits) + shift
         return logits / (self.config.unseen_temperature or self.config.temperature)
 
     def save(self, folder: str | Path, card: str | None = None) -> None:

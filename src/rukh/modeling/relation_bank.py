@@ -125,6 +125,10 @@ class RelationBank:
             schema.types,
         )
 
+    def without_background(self, logits: Tensor) -> Tensor:
+        """Subtract ``background``, if there is one, from logits ``(Q, C)``."""
+        return logits if self.background is None else logits - self.background
+
     def description(self, relation: int, column: int) -> str:
         """Return the description in a row (``relation``) and a column of ``prototypes``."""
         return self.descriptions[int(self.prototypes[relation, column])]

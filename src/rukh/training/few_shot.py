@@ -199,9 +199,9 @@ def make_anchor(
     if symmetric:
         examples = torch.cat([examples, pairs.backward[rows]])
     mean = torch.nn.functional.normalize(examples.mean(0), dim=0)
-    average = torch.cat([pairs.forward, pairs.backward]) @ mean
+    average = (pairs.forward.mean(0) + pairs.backward.mean(0)) @ mean / 2
     weight = len(rows) / (len(rows) + PRIOR_EXAMPLES)
-    return torch.cat([weight * mean, -weight * scale * average.mean(0, keepdim=True)])
+    return torch.cat([weight * mean, (-weight * scale * average)[None]])
 
 
 def refine(loss: Callable[[Tensor], Tensor], shape: Sequence[int]) -> Tensor:

@@ -6,10 +6,10 @@ import gzip
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rukh.errors import InputError
 from rukh.utils.files import (
@@ -22,8 +22,10 @@ from rukh.utils.files import (
     try_lock,
     write_json,
 )
+from rukh.utils.progress import progress_bar
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class ResumableOutput:
@@ -84,6 +86,25 @@ class ResumableOutput:
         size = self.part.stat().st_size
         state = {"identity": self.identity, "done": done, "count": count, "bytes": size}
         write_json(state, self.state)
+
+    def write_chunks(
+        self, items: Sequence[T], size: int, to_lines: Callable[[Sequence[T]], list[str]], unit: str
+    ) -> None:
+        """Write the lines of the items that are not done yet, with a commit after each chunk.
+
+        Args:
+            items: All inputs.
+            size: Number of inputs between two commits.
+            to_lines: Function that makes the lines of a chunk; ``count`` is their number.
+            unit: What the progress bar counts.
+        """
+        with closing(self), progress_bar(total=len(items), initial=self.done, unit=unit) as bar:
+            for first in range(self.done, len(items), size):
+                chunk = items[first : first + size]
+                lines = to_lines(chunk)
+                self.commit(lines, first + len(chunk), self.count + len(lines))
+                bar.update(len(chunk))
+            self.finish()
 
     def _append(self, data: bytes) -> None:
         with name_file(self.out):
